@@ -1,0 +1,46 @@
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/cli.h"
+
+static const struct {
+    const char *name; /* in JSON */
+    const char *text;
+} answers[] = {
+    [ROTA_CANCEL_DONE] = {"cancelled", "is cancelled"},
+    [ROTA_CANCEL_REQUESTED] = {"requested", "runs, and is told to stop"},
+    [ROTA_CANCEL_AGAIN] = {"requested_before",
+                           "runs, and was told to stop before"},
+    [ROTA_CANCEL_TOO_LATE] = {"too_late", "had ended: too late to cancel"},
+};
+
+int
+cli_cancel(struct cli *cli)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    enum rota_cancel_answer answer = ROTA_CANCEL_DONE;
+    struct rota *rota = NULL;
+    enum rota_error error;
+    int64_t id = 0;
+    int code = cli_parse_id(cli->words[0], &id);
+
+    if (code == CLI_OK)
+        code = cli_open(cli, &options, true, &rota);
+    if (code != CLI_OK)
+        return code;
+    error =
+        rota_cancel(rota, id, cli->n_words > 1 ? cli->words[1] : NULL, &answer);
+    if (error == ROTA_NOTFOUND) {
+        cli_say("no job %" PRId64 " in %s", id, cli->db);
+        code = CLI_NOTFOUND;
+    } else if (error != ROTA_OK) {
+        code = cli_fail(rota, error);
+    } else if (cli->is_json) {
+        (void)printf("{\"schema\":1,\"id\":%" PRId64 ",\"answer\":\"%s\"}\n",
+                     id, answers[answer].name);
+    } else {
+        (void)printf("job %" PRId64 " %s\n", id, answers[answer].text);
+    }
+    (void)rota_close(rota);
+    return code;
+}

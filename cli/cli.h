@@ -1,0 +1,150 @@
+/*
+ * The rota command: one process, one command. Data goes to stdout, everything
+ * said to a person goes to stderr.
+ *
+ *   main.c      which command, and how the process ends
+ *   options.c   the command line, read into struct cli
+ *   value.c     numbers, durations and times in it
+ *   common.c    opening the queue, saying what went wrong
+ *   help.c      what `rota help` says
+ *   submit.c    KIND key=value... made into a submission; `add`
+ *   run.c       `run`
+ *   work.c      `work`, `resume`
+ *   look.c      `ls`, `show`, `sql`
+ *   cancel.c    `cancel`
+ *   out.c       rows as a table or as plain lines
+ *   json.c      rows as JSON
+ *   progress.c  the live line on stderr
+ *   text.c      what may be shown on a terminal, and how
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rota.h>
+
+/* How the process ends; the table is in rota(1). Besides: 128 + the number of
+ * the signal that stopped it. */
+enum cli_code {
+    CLI_OK = 0,
+    CLI_FAILED = 1,     /* the job failed */
+    CLI_USAGE = 2,      /* the command line, or the SQL, is wrong */
+    CLI_CANCELLED = 4,  /* the job was cancelled */
+    CLI_NOTFOUND = 5,   /* no such job, no such file */
+    CLI_BUSY = 75,      /* locked by somebody else: try again */
+    CLI_DEADLINE = 124, /* the job's deadline or timeout passed */
+    CLI_BROKEN = 125    /* the file, the disk, the system */
+};
+
+/* A set of commands, for the options that they take. */
+enum cli_commands {
+    CLI_RUN = 1 << 0,
+    CLI_ADD = 1 << 1,
+    CLI_WORK = 1 << 2,
+    CLI_RESUME = 1 << 3,
+    CLI_LS = 1 << 4,
+    CLI_SHOW = 1 << 5,
+    CLI_CANCEL = 1 << 6,
+    CLI_SQL = 1 << 7,
+    CLI_HELP = 1 << 8
+};
+
+struct cli;
+
+struct cli_command {
+    const char *name;
+    unsigned bit;             /* enum cli_commands */
+    const char *synopsis;     /* the words after it */
+    int min_words, max_words; /* of these; max_words < 0: no limit */
+    const char *summary;
+    int (*fn)(struct cli *cli); /* returns enum cli_code, or 128 + a signal */
+};
+
+/* All of them; the last one's name is NULL. */
+extern const struct cli_command cli_commands[];
+
+struct cli_option {
+    const char *name;
+    char letter;          /* 0: only the long form */
+    const char *argument; /* NULL: takes none */
+    unsigned commands;    /* which commands take it */
+    const char *help;
+};
+
+/* All of them; the last one's name is NULL. */
+extern const struct cli_option cli_options[];
+
+/* The command line. */
+struct cli {
+    const struct cli_command *command;
+    char **words; /* after the command */
+    int n_words;
+    unsigned given; /* a bit for each option, as in cli_options */
+    const char *db;
+    bool is_json;
+    bool is_help;
+    bool is_version;
+    bool is_all;
+    const char *queue;
+    const char *batch;
+    const char *state;
+    int64_t priority;
+    int64_t limit;    /* -n; 0: not given */
+    int64_t attempts; /* 0: the kind's */
+    int64_t workers;  /* -j; 0: one for each CPU */
+    int64_t timeout;  /* nanoseconds; 0: none */
+    int64_t deadline; /* Unix milliseconds; 0: none */
+    int64_t run_at;   /* Unix milliseconds; 0: at once */
+    int64_t grace;    /* nanoseconds */
+};
+
+/* Read the command line. CLI_OK, or CLI_USAGE after saying why. */
+int cli_parse(struct cli *cli, int argc, char **argv);
+
+/* Check that the command takes the options that were given. */
+int cli_check(const struct cli *cli);
+
+/* Say one line on stderr: "rota: ...". */
+void cli_say(const char *format, ...) ROTA_PRINTF(1, 2);
+
+/* The same, and give CLI_USAGE. */
+int cli_usage(const char *format, ...) ROTA_PRINTF(1, 2);
+
+/* Open the queue, or say why not and give a code. The file must be there
+ * already if flags has ROTA_READONLY or must_exist is set. */
+int cli_open(const struct cli *cli, struct rota_options *options,
+             bool must_exist, struct rota **ret_rota);
+
+/* Say what rota's last error was, and give the code for it. */
+int cli_fail(struct rota *rota, enum rota_error error);
+
+/* A job's id from a word. CLI_OK or CLI_USAGE. */
+int cli_parse_id(const char *word, int64_t *ret_id);
+
+/* The name nearest to word in a list of names; NULL if none is near. next
+ * gives the i-th name, NULL after the last. */
+const char *cli_nearest(const char *word, const char *(*next)(int i));
+
+/* Unix milliseconds. */
+int64_t cli_unix_ms(void);
+
+/* The set of signals that stop a command softly. */
+struct ctx *cli_signals(void);
+
+/* 128 + the signal that ended ctx. */
+int cli_signal_code(const struct ctx *ctx);
+
+int cli_run(struct cli *cli);
+int cli_add(struct cli *cli);
+int cli_work(struct cli *cli);
+int cli_resume(struct cli *cli);
+int cli_ls(struct cli *cli);
+int cli_show(struct cli *cli);
+int cli_cancel(struct cli *cli);
+int cli_sql(struct cli *cli);
+int cli_help(struct cli *cli);
+
+#endif

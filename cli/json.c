@@ -1,0 +1,124 @@
+/* Rows as JSON. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/out.h"
+#include "jobs/utf8.h"
+
+static json_t *
+base64(const char *data, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc((size + 2) / 3 * 4 + 1);
+    json_t *value;
+    size_t at = 0;
+
+    if (text == NULL)
+        return NULL;
+    for (size_t i = 0; i < size; i += 3) {
+        uint32_t three = 0;
+
+        for (size_t j = 0; j < 3; j++)
+            three =
+                three << 8 | (i + j < size ? (unsigned char)data[i + j] : 0u);
+        text[at++] = digits[three >> 18];
+        text[at++] = digits[three >> 12 & 63];
+        text[at++] = i + 1 < size ? digits[three >> 6 & 63] : '=';
+        text[at++] = i + 2 < size ? digits[three & 63] : '=';
+    }
+    value = json_stringn(text, at);
+    free(text);
+    return value;
+}
+
+static bool
+is_bytes(const struct rota_value *value)
+{
+    return value->type == ROTA_BLOB ||
+           (value->type == ROTA_TEXT &&
+            !utf8_is_text(value->data, value->size));
+}
+
+static json_t *
+json_of(const struct rota_value *value)
+{
+    switch (value->type) {
+    case ROTA_NULL:
+        return json_null();
+    case ROTA_INTEGER:
+        return json_integer(value->integer);
+    case ROTA_REAL: /* JSON has no infinities */
+        if (isfinite(value->real))
+            return json_real(value->real);
+        return json_string(value->real > 0 ? "Infinity" : "-Infinity");
+    case ROTA_TEXT:
+    case ROTA_BLOB:
+        break;
+    }
+    return is_bytes(value) ? base64(value->data, value->size)
+                           : json_stringn(value->data, value->size);
+}
+
+/* A name that the object does not have yet: SQL may give two columns one
+ * name, and neither may be lost. */
+static void
+unused_name(const json_t *object, const char *name, bool has_bytes, char *text,
+            size_t size)
+{
+    const char *end = has_bytes ? "_b64" : "";
+
+    (void)snprintf(text, size, "%s%s", name, end);
+    for (int i = 2; json_object_get(object, text) != NULL; i++)
+        (void)snprintf(text, size, "%.200s_%d%s", name, i, end);
+}
+
+json_t *
+out_object(int n, const char *const *names, const struct rota_value *values)
+{
+    json_t *object = json_object();
+
+    for (int i = 0; object != NULL && i < n; i++) {
+        char name[256];
+
+        unused_name(object, names[i], is_bytes(&values[i]), name, sizeof(name));
+        if (json_object_set_new(object, name, json_of(&values[i])) != 0) {
+            json_decref(object);
+            object = NULL;
+        }
+    }
+    return object;
+}
+
+/* 15 digits read well, 0.1 and not 0.10000000000000001; 17 are needed where
+ * 15 do not give the same number back. */
+static bool
+needs_17_digits(const json_t *value)
+{
+    const char *name;
+    json_t *member;
+    char text[40];
+
+    if (json_is_real(value)) {
+        (void)snprintf(text, sizeof(text), "%.15g", json_real_value(value));
+        return strtod(text, NULL) < json_real_value(value) ||
+               strtod(text, NULL) > json_real_value(value);
+    }
+    json_object_foreach((json_t *)(uintptr_t)value, name, member)
+    {
+        if (needs_17_digits(member))
+            return true;
+    }
+    return false;
+}
+
+void
+out_json(const json_t *object)
+{
+    size_t digits = needs_17_digits(object) ? 17 : 15;
+
+    (void)json_dumpf(object, stdout,
+                     JSON_COMPACT | JSON_REAL_PRECISION(digits));
+    (void)fputc('\n', stdout);
+}

@@ -1,0 +1,120 @@
+#define _GNU_SOURCE
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "cli/cli.h"
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "unreleased"
+#endif
+
+const struct cli_command cli_commands[] = {
+    {"run", CLI_RUN, "KIND key=value...", 1, -1,
+     "submit a job, run it here and wait for it", cli_run},
+    {"add", CLI_ADD, "KIND key=value...", 1, -1,
+     "submit a job and print its id", cli_add},
+    {"work", CLI_WORK, "", 0, 0, "run jobs until told to stop", cli_work},
+    {"resume", CLI_RESUME, "", 0, 0, "run what is left, and end", cli_resume},
+    {"ls", CLI_LS, "", 0, 0, "list jobs, newest first", cli_ls},
+    {"show", CLI_SHOW, "ID", 1, 1, "everything about a job", cli_show},
+    {"cancel", CLI_CANCEL, "ID [REASON]", 1, 2, "cancel a job", cli_cancel},
+    {"sql", CLI_SQL, "QUERY", 1, 1, "read the queue with one SQL statement",
+     cli_sql},
+    {"help", CLI_HELP, "[COMMAND|KIND]", 0, 1, "explain", cli_help},
+    {NULL, 0, NULL, 0, 0, NULL, NULL}};
+
+static const char *
+command_name(int i)
+{
+    return cli_commands[i].name;
+}
+
+static int
+find_command(struct cli *cli)
+{
+    const char *word = cli->n_words > 0 ? cli->words[0] : NULL;
+    const struct cli_command *command = cli_commands;
+    const char *nearest;
+
+    if (word == NULL)
+        return cli_usage("which command? `rota help` lists them");
+    while (command->name != NULL && strcmp(command->name, word) != 0)
+        command++;
+    if (command->name == NULL) {
+        nearest = cli_nearest(word, command_name);
+        if (nearest != NULL)
+            return cli_usage("no command %s: did you mean %s?", word, nearest);
+        return cli_usage("no command %s: `rota help` lists them", word);
+    }
+    cli->command = command;
+    cli->words++;
+    cli->n_words--;
+    return CLI_OK;
+}
+
+static int
+check_words(const struct cli *cli)
+{
+    const struct cli_command *command = cli->command;
+
+    if (cli->n_words < command->min_words)
+        return cli_usage("usage: rota %s %s", command->name, command->synopsis);
+    if (command->max_words >= 0 && cli->n_words > command->max_words)
+        return cli_usage("%s: one word too many: %s (usage: rota %s%s%s)",
+                         command->name, cli->words[command->max_words],
+                         command->name, command->synopsis[0] ? " " : "",
+                         command->synopsis);
+    return CLI_OK;
+}
+
+static int
+dispatch(struct cli *cli, int argc, char **argv)
+{
+    int code = cli_parse(cli, argc, argv);
+
+    if (code != CLI_OK)
+        return code;
+    if (cli->is_version) {
+        (void)printf("rota %s\n", PACKAGE_VERSION);
+        return CLI_OK;
+    }
+    if (cli->is_help)
+        return cli_help(cli);
+    code = find_command(cli);
+    if (code == CLI_OK)
+        code = cli_check(cli);
+    if (code == CLI_OK)
+        code = check_words(cli);
+    return code == CLI_OK ? cli->command->fn(cli) : code;
+}
+
+/* What was printed must have arrived: a full disk is a failure, a reader that
+ * left (head) is one without words, as SIGPIPE would be. */
+static int
+close_stdout(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout) && fclose(stdout) == 0)
+        return code;
+    if (errno == EPIPE)
+        return 128 + SIGPIPE;
+    cli_say("cannot write the output: %s", strerror(errno));
+    return CLI_BROKEN;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct cli cli;
+
+    (void)setlocale(LC_CTYPE, "");
+    (void)signal(SIGPIPE, SIG_IGN);
+    memset(&cli, 0, sizeof(cli));
+    return close_stdout(dispatch(&cli, argc, argv));
+}

@@ -1,0 +1,249 @@
+#define _GNU_SOURCE /* getopt_long */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/value.h"
+
+enum { SUBMITS = CLI_RUN | CLI_ADD, WORKS = CLI_WORK | CLI_RESUME, ANY = ~0 };
+
+/* In the order of enum option_id. */
+const struct cli_option cli_options[] = {
+    {"db", 0, "FILE", (unsigned)ANY, "the queue's file (or set ROTA_DB)"},
+    {"json", 0, NULL, SUBMITS | CLI_LS | CLI_SHOW | CLI_CANCEL | CLI_SQL,
+     "print JSON, one object a line"},
+    {"queue", 'q', "NAME", SUBMITS, "put the job into this queue"},
+    {"batch", 'b', "NAME", SUBMITS | CLI_LS, "count, or list, jobs together"},
+    {"priority", 'p', "N", SUBMITS, "smaller is sooner (default: 0)"},
+    {"timeout", 't', "TIME", SUBMITS, "end a run that takes longer"},
+    {"deadline", 0, "TIME", SUBMITS, "end the job if it is not done by then"},
+    {"attempts", 0, "N", SUBMITS, "runs that may fail (default: the kind's)"},
+    {"at", 0, "WHEN", CLI_ADD, "not before: 2026-01-31T14:00, 14:00, @UNIX"},
+    {"in", 0, "TIME", CLI_ADD, "not before this time has passed"},
+    {"jobs", 'j', "N", WORKS, "run N at once (default: one for each CPU)"},
+    {"grace", 0, "TIME", CLI_WORK,
+     "let running jobs end for so long when stopping (default: 5s)"},
+    {"limit", 'n', "N", CLI_LS, "list N jobs (default: 20)"},
+    {"state", 's', "STATE", CLI_LS, "list jobs in this state"},
+    {"all", 'a', NULL, CLI_LS, "list all jobs"},
+    {"help", 'h', NULL, (unsigned)ANY, "explain"},
+    {"version", 'V', NULL, (unsigned)ANY, "print the version"},
+    {NULL, 0, NULL, 0, NULL}};
+
+enum option_id {
+    OPTION_DB,
+    OPTION_JSON,
+    OPTION_QUEUE,
+    OPTION_BATCH,
+    OPTION_PRIORITY,
+    OPTION_TIMEOUT,
+    OPTION_DEADLINE,
+    OPTION_ATTEMPTS,
+    OPTION_AT,
+    OPTION_IN,
+    OPTION_JOBS,
+    OPTION_GRACE,
+    OPTION_LIMIT,
+    OPTION_STATE,
+    OPTION_ALL,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_END
+};
+
+_Static_assert(sizeof(cli_options) / sizeof(cli_options[0]) == OPTION_END + 1,
+               "a row for every option");
+
+/* -- Values -------------------------------------------------------------- */
+
+static int
+read_delay(const char *option, const char *text, int64_t *ret_unix_ms)
+{
+    int64_t duration;
+    int code = value_duration(option, text, &duration);
+
+    if (code == CLI_OK)
+        *ret_unix_ms = cli_unix_ms() + duration / ROTA_MS(1);
+    return code;
+}
+
+static int
+read_state(const char *text, const char **ret_state)
+{
+    for (int i = ROTA_BLOCKED; i <= ROTA_CANCELLED; i++) {
+        *ret_state = rota_state_name((enum rota_state)i);
+        if (strcmp(*ret_state, text) == 0)
+            return CLI_OK;
+    }
+    return cli_usage("--state %s: blocked, scheduled, ready, running, "
+                     "succeeded, failed or cancelled is needed",
+                     text);
+}
+
+static int
+set(struct cli *cli, int id, const char *value)
+{
+    switch ((enum option_id)id) {
+    case OPTION_DB:
+        cli->db = value;
+        return CLI_OK;
+    case OPTION_JSON:
+        cli->is_json = true;
+        return CLI_OK;
+    case OPTION_QUEUE:
+        cli->queue = value;
+        return CLI_OK;
+    case OPTION_BATCH:
+        cli->batch = value;
+        return CLI_OK;
+    case OPTION_PRIORITY:
+        return value_number("priority", value, -1000000, 1000000,
+                            &cli->priority);
+    case OPTION_TIMEOUT:
+        return value_duration("timeout", value, &cli->timeout);
+    case OPTION_DEADLINE:
+        return read_delay("deadline", value, &cli->deadline);
+    case OPTION_ATTEMPTS:
+        return value_number("attempts", value, 1, 1000000, &cli->attempts);
+    case OPTION_AT:
+        return value_time(value, &cli->run_at);
+    case OPTION_IN:
+        return read_delay("in", value, &cli->run_at);
+    case OPTION_JOBS:
+        return value_number("jobs", value, 1, 1024, &cli->workers);
+    case OPTION_GRACE:
+        return value_duration("grace", value, &cli->grace);
+    case OPTION_LIMIT:
+        return value_number("limit", value, 1, INT64_MAX, &cli->limit);
+    case OPTION_STATE:
+        return read_state(value, &cli->state);
+    case OPTION_ALL:
+        cli->is_all = true;
+        return CLI_OK;
+    case OPTION_HELP:
+        cli->is_help = true;
+        return CLI_OK;
+    case OPTION_VERSION:
+        cli->is_version = true;
+        return CLI_OK;
+    case OPTION_END:
+        break;
+    }
+    return CLI_USAGE;
+}
+
+/* -- The command line ---------------------------------------------------- */
+
+/* getopt's own tables, made from ours. */
+static void
+make_tables(struct option *longs, char *shorts)
+{
+    *shorts++ = ':'; /* a missing argument is told from an unknown option */
+    for (int i = 0; i < OPTION_END; i++) {
+        const struct cli_option *option = &cli_options[i];
+
+        longs[i].name = option->name;
+        longs[i].has_arg =
+            option->argument != NULL ? required_argument : no_argument;
+        longs[i].flag = NULL;
+        longs[i].val = option->letter != 0 ? option->letter : UCHAR_MAX + i;
+        if (option->letter == 0)
+            continue;
+        *shorts++ = option->letter;
+        if (option->argument != NULL)
+            *shorts++ = ':';
+    }
+    *shorts = '\0';
+    memset(&longs[OPTION_END], 0, sizeof(longs[OPTION_END]));
+}
+
+static int
+complain(int c, char **argv)
+{
+    if (c == ':')
+        return cli_usage("%s needs a value", argv[optind - 1]);
+    if (optopt != 0 && optopt <= UCHAR_MAX)
+        return cli_usage("no option -%c: `rota help` lists them", optopt);
+    return cli_usage("no option %s: `rota help` lists them", argv[optind - 1]);
+}
+
+/* The word of the command line that getopt has just read. */
+static const char *
+last_word(char **argv)
+{
+    return argv[optind - 1] == optarg ? argv[optind - 2] : argv[optind - 1];
+}
+
+/* getopt takes the first letters of an option for the whole, which breaks when
+ * another option begins so: scripts must not come to rely on it. */
+static bool
+is_whole(const struct option *option, char **argv)
+{
+    return strcspn(last_word(argv) + 2, "=") == strlen(option->name);
+}
+
+int
+cli_parse(struct cli *cli, int argc, char **argv)
+{
+    struct option longs[OPTION_END + 1];
+    char shorts[2 * OPTION_END + 2];
+    int c, index = -1, code = CLI_OK;
+
+    make_tables(longs, shorts);
+    cli->grace = ROTA_SEC(5);
+    cli->db = getenv("ROTA_DB");
+    opterr = 0;
+    while (code == CLI_OK &&
+           (c = getopt_long(argc, argv, shorts, longs, &index)) != -1) {
+        int id = 0;
+
+        if (c == '?' || c == ':')
+            return complain(c, argv);
+        if (index >= 0 && !is_whole(&longs[index], argv))
+            return cli_usage("no option %s: did you mean --%s?",
+                             last_word(argv), longs[index].name);
+        index = -1;
+        while (longs[id].val != c)
+            id++;
+        cli->given |= 1u << id;
+        code = set(cli, id, optarg);
+    }
+    cli->words = argv + optind;
+    cli->n_words = argc - optind;
+    return code;
+}
+
+int
+cli_check(const struct cli *cli)
+{
+    const unsigned bit = cli->command->bit;
+
+    for (int i = 0; i < OPTION_END; i++)
+        if ((cli->given & 1u << i) != 0 && (cli_options[i].commands & bit) == 0)
+            return cli_usage("%s takes no --%s: see `rota help %s`",
+                             cli->command->name, cli_options[i].name,
+                             cli->command->name);
+    if ((cli->given & 1u << OPTION_AT) != 0 &&
+        (cli->given & 1u << OPTION_IN) != 0)
+        return cli_usage("--at and --in: one of them, please");
+    if (bit != CLI_HELP && (cli->db == NULL || cli->db[0] == '\0'))
+        return cli_usage("which file? Say --db FILE, or set ROTA_DB");
+    return CLI_OK;
+}
+
+int
+cli_parse_id(const char *word, int64_t *ret_id)
+{
+    char *end;
+    long long id;
+
+    errno = 0;
+    id = strtoll(word, &end, 10);
+    if (*word < '0' || *word > '9' || *end != '\0' || errno != 0 || id < 1)
+        return cli_usage("%s is not a job's id: they are numbers from 1", word);
+    *ret_id = id;
+    return CLI_OK;
+}

@@ -1,0 +1,47 @@
+/*
+ * Rows on stdout: a table on a terminal, cut to its width; lines of fields
+ * with tabs between them elsewhere, whole and without a header; or JSON, an
+ * object a line.
+ */
+#ifndef OUT_H
+#define OUT_H
+
+#include <jansson.h>
+
+#include "cli/cli.h"
+
+enum out_format { OUT_TABLE, OUT_PLAIN, OUT_JSON };
+
+struct out {
+    enum out_format format;
+    bool has_colour;
+    bool drops_empty;  /* a table leaves out columns without a value */
+    bool is_streaming; /* the widths are settled */
+    int columns;       /* of the terminal */
+    int n;             /* of a row */
+    char **names;
+    char **cells;  /* n for each row that was kept */
+    bool *is_text; /* a column that is not numbers only */
+    int *widths;
+    size_t n_cells, cap;
+    int64_t rows;
+};
+
+void out_init(struct out *out, const struct cli *cli);
+
+/* A rota_row_fn. false once stdout takes no more. */
+bool out_row(void *out, int n, const char *const *names,
+             const struct rota_value *values);
+
+/* Print what was kept, and free everything. */
+void out_end(struct out *out);
+
+/* One row as an object. A value that is no text is in base64, under a name
+ * that ends in _b64. NULL without memory. */
+json_t *out_object(int n, const char *const *names,
+                   const struct rota_value *values);
+
+/* Print an object on one line. */
+void out_json(const json_t *object);
+
+#endif

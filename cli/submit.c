@@ -1,0 +1,243 @@
+#define _GNU_SOURCE
+#include "cli/submit.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "jobs/utf8.h"
+
+static const char *
+kind_name(int i)
+{
+    return job_kinds[i] != NULL ? job_kinds[i]->name : NULL;
+}
+
+const struct job_kind *
+submit_find_kind(const char *name)
+{
+    for (int i = 0; job_kinds[i] != NULL; i++)
+        if (strcmp(job_kinds[i]->name, name) == 0)
+            return job_kinds[i];
+    return NULL;
+}
+
+int
+submit_handle_kinds(struct rota *rota)
+{
+    for (int i = 0; job_kinds[i] != NULL; i++) {
+        enum rota_error error =
+            rota_handle(rota, job_kinds[i]->name, job_kinds[i]->fn, NULL,
+                        &job_kinds[i]->defaults);
+
+        if (error != ROTA_OK)
+            return cli_fail(rota, error);
+    }
+    return CLI_OK;
+}
+
+/* -- Arguments ----------------------------------------------------------- */
+
+static const struct job_key *
+find_key(const struct job_kind *kind, const char *name, size_t size)
+{
+    const struct job_key *key = kind->keys;
+
+    for (; key->name != NULL; key++)
+        if (strlen(key->name) == size && memcmp(key->name, name, size) == 0)
+            return key;
+    return NULL;
+}
+
+/* "file=, into= (required), table=, ..." */
+static void
+list_keys(const struct job_kind *kind, char *text, size_t size)
+{
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (const struct job_key *key = kind->keys; key->name != NULL; key++) {
+        int n = snprintf(text + at, size - at, "%s%s=", at > 0 ? " " : "",
+                         key->name);
+
+        if (n < 0 || (size_t)n >= size - at)
+            return;
+        at += (size_t)n;
+    }
+}
+
+/* The value as the job will see it: jobs run in another folder than this. */
+static char *
+absolute(const struct job_key *key, const char *value)
+{
+    char *folder, *path = NULL;
+
+    if ((key->flags & JOB_KEY_PATH) == 0 || value[0] == '/')
+        return strdup(value);
+    folder = getcwd(NULL, 0);
+    if (folder != NULL && asprintf(&path, "%s/%s", folder, value) < 0)
+        path = NULL;
+    free(folder);
+    return path;
+}
+
+/* A job that opened the queue's file as if it were its own would break the
+ * locks of the process that runs it. */
+static bool
+is_queue(const struct cli *cli, const char *path)
+{
+    struct stat queue, file;
+
+    return stat(cli->db, &queue) == 0 && stat(path, &file) == 0 &&
+           queue.st_dev == file.st_dev && queue.st_ino == file.st_ino;
+}
+
+static int
+add_argument(const struct cli *cli, const struct job_kind *kind,
+             const char *word, json_t *args)
+{
+    const char *equals = strchr(word, '=');
+    const struct job_key *key;
+    char known[256];
+    char *value;
+    int code = CLI_OK;
+
+    list_keys(kind, known, sizeof(known));
+    key = equals == NULL ? NULL : find_key(kind, word, (size_t)(equals - word));
+    if (equals == NULL)
+        return cli_usage("%s: %s is not key=value; %s takes %s", kind->name,
+                         word, kind->name, known);
+    if (key == NULL)
+        return cli_usage("%s takes no %.*s=; it takes %s", kind->name,
+                         (int)(equals - word), word, known);
+    if (json_object_get(args, key->name) != NULL)
+        return cli_usage("%s: %s= is given twice", kind->name, key->name);
+    if (equals[1] == '\0')
+        return cli_usage("%s: %s= has no value", kind->name, key->name);
+    value = absolute(key, equals + 1);
+    if (value == NULL)
+        return cli_fail(NULL, ROTA_NOMEM);
+    if (!utf8_is_text(value, strlen(value)))
+        code = cli_usage("%s: the value of %s= is not UTF-8", kind->name,
+                         key->name);
+    else if ((key->flags & JOB_KEY_PATH) != 0 && is_queue(cli, value))
+        code = cli_usage("%s: %s=%s is the queue's own file", kind->name,
+                         key->name, value);
+    else if (json_object_set_new(args, key->name, json_string(value)) != 0)
+        code = cli_fail(NULL, ROTA_NOMEM);
+    free(value);
+    return code;
+}
+
+/* The words after KIND as a JSON object. */
+static int
+read_arguments(const struct cli *cli, const struct job_kind *kind,
+               char **ret_args)
+{
+    json_t *args = json_object();
+    int code = CLI_OK;
+
+    for (int i = 1; i < cli->n_words && code == CLI_OK; i++)
+        code = add_argument(cli, kind, cli->words[i], args);
+    for (const struct job_key *key = kind->keys;
+         key->name != NULL && code == CLI_OK; key++)
+        if ((key->flags & JOB_KEY_REQUIRED) != 0 &&
+            json_object_get(args, key->name) == NULL)
+            code = cli_usage("%s: %s= is missing: %s", kind->name, key->name,
+                             key->help);
+    if (code == CLI_OK) {
+        *ret_args = json_dumps(args, JSON_COMPACT);
+        if (*ret_args == NULL)
+            code = cli_fail(NULL, ROTA_NOMEM);
+    }
+    json_decref(args);
+    return code;
+}
+
+/* The kind that the command line names. NULL after saying that none is. */
+static const struct job_kind *
+find_kind(const struct cli *cli)
+{
+    const struct job_kind *kind = submit_find_kind(cli->words[0]);
+    const char *nearest;
+
+    if (kind != NULL)
+        return kind;
+    nearest = cli_nearest(cli->words[0], kind_name);
+    if (nearest != NULL)
+        cli_say("no kind %s: did you mean %s?", cli->words[0], nearest);
+    else
+        cli_say("no kind %s: `rota help` lists them", cli->words[0]);
+    return NULL;
+}
+
+int
+submit_check(const struct cli *cli)
+{
+    const struct job_kind *kind = find_kind(cli);
+    char *args = NULL;
+    int code = CLI_USAGE;
+
+    if (kind != NULL)
+        code = read_arguments(cli, kind, &args);
+    free(args);
+    return code;
+}
+
+/* -- Submitting ---------------------------------------------------------- */
+
+int
+submit(const struct cli *cli, struct rota *rota, int64_t *ret_id)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT(NULL);
+    const struct job_kind *kind = find_kind(cli);
+    enum rota_error error;
+    char *args = NULL;
+    int code;
+
+    if (kind == NULL)
+        return CLI_USAGE;
+    code = read_arguments(cli, kind, &args);
+    if (code != CLI_OK)
+        return code;
+    submission.kind = kind->name;
+    submission.args = args;
+    submission.args_size = strlen(args);
+    submission.queue = cli->queue;
+    submission.batch = cli->batch;
+    submission.priority = cli->priority;
+    submission.run_at = cli->run_at;
+    submission.deadline = cli->deadline;
+    submission.timeout =
+        cli->timeout != 0 ? cli->timeout : kind->defaults.timeout;
+    submission.max_attempts =
+        cli->attempts != 0 ? (int)cli->attempts : kind->defaults.max_attempts;
+    error = rota_submit(rota, &submission, ret_id);
+    free(args);
+    return error == ROTA_OK ? CLI_OK : cli_fail(rota, error);
+}
+
+int
+cli_add(struct cli *cli)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    struct rota *rota = NULL;
+    int64_t id = 0;
+    int code = submit_check(cli);
+
+    if (code == CLI_OK)
+        code = cli_open(cli, &options, false, &rota);
+    if (code != CLI_OK)
+        return code;
+    code = submit(cli, rota, &id);
+    if (code == CLI_OK && cli->is_json)
+        (void)printf("{\"schema\":1,\"id\":%" PRId64 "}\n", id);
+    else if (code == CLI_OK)
+        (void)printf("%" PRId64 "\n", id);
+    (void)rota_close(rota);
+    return code;
+}

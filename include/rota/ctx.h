@@ -1,0 +1,236 @@
+/*
+ * Contexts carry "I changed my mind" from whoever asked to whatever is running.
+ * They are Go's context.Context brought to C: a tree of contexts, each ended
+ * once, by a call, by its deadline or by its parent's end.
+ *
+ *   CTX_AUTO struct ctx *ctx = ctx_with_timeout(parent, ROTA_SEC(2));
+ *   for (i = 0; i < n; i++) {
+ *       if (ctx_done(ctx))
+ *           return ctx_err(ctx);     // ROTA_CANCELED or ROTA_DEADLINE
+ *       work(i);
+ *   }
+ *
+ * Rules that hold for every call below
+ *   - Any thread may call anything, unless it says otherwise.
+ *   - A constructor never returns NULL. Without memory, or when the service
+ *     thread that deadlines and signals need cannot be started, it returns one
+ *     static context that is done with ROTA_NOMEM: no values, no deadline, and
+ *     ending it is a no-op. ctx_without_cancel() returns background instead.
+ *   - NULL as a parent means ctx_background(). Nowhere else is NULL a context,
+ *     except that ctx_unref() and ctx_end() ignore it.
+ *   - Whoever constructs a context ends it with ctx_end() (or CTX_AUTO), on
+ *     every path. A context that was lent, as a job's is, is never ended.
+ *   - Cancelling, ending or unreferencing a root is a no-op.
+ *   - Durations and deadlines are int64_t nanoseconds; deadlines are absolute
+ *     on the monotonic clock ctx_now(). Sums saturate; "none" is ROTA_FOREVER.
+ *     The monotonic clock stands still while the machine is suspended.
+ *   - In a forked child only ctx_done() may be called.
+ */
+#ifndef ROTA_CTX_H
+#define ROTA_CTX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/select.h> /* sigset_t, also without feature macros */
+
+#include <rota/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ROTA_FOREVER INT64_MAX
+#define ROTA_US(n) ((int64_t)(n) * 1000)
+#define ROTA_MS(n) ((int64_t)(n) * 1000000)
+#define ROTA_SEC(n) ((int64_t)(n) * 1000000000)
+
+/* One word is public, for ctx_done(); the rest of a context is private. */
+struct ctx {
+    uint32_t state_;
+};
+
+/* -- Life ---------------------------------------------------------------- */
+
+ROTA_API void ctx_unref(struct ctx *ctx);
+ROTA_API void ctx_end(struct ctx *ctx);
+
+/* gcc's analyzer then reports a context that is never ended: what `go vet`
+ * calls lostcancel. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+#define CTX_MADE_                                                              \
+    __attribute__((malloc(ctx_end, 1), malloc(ctx_unref, 1),                   \
+                   returns_nonnull, warn_unused_result))
+#elif defined(__GNUC__)
+#define CTX_MADE_ __attribute__((returns_nonnull, warn_unused_result))
+#else
+#define CTX_MADE_
+#endif
+
+/* The root of most trees: never done, no deadline, no values. Static. */
+ROTA_API struct ctx *ctx_background(void);
+
+/* The same, for code that does not know its context yet. Static. */
+ROTA_API struct ctx *ctx_todo(void);
+
+/* Derive a context that ends when ctx_cancel() or ctx_end() is called on it or
+ * when parent ends. A child of a done parent is born done, with the parent's
+ * error and cause. */
+ROTA_API struct ctx *ctx_with_cancel(struct ctx *parent) CTX_MADE_;
+
+/* Derive a context that also ends by itself, with ROTA_DEADLINE, at deadline.
+ * A deadline that is not earlier than the parent's arms no timer; one that has
+ * passed gives a context that is born done. */
+ROTA_API struct ctx *ctx_with_deadline(struct ctx *parent,
+                                       int64_t deadline) CTX_MADE_;
+
+/* ctx_with_deadline(parent, ctx_now() + timeout). */
+ROTA_API struct ctx *ctx_with_timeout(struct ctx *parent,
+                                      int64_t timeout) CTX_MADE_;
+
+/* The same two, with the text that ctx_cause() gives if the deadline is what
+ * ends the context. cause is copied; NULL means the usual words. */
+ROTA_API struct ctx *ctx_with_deadline_cause(struct ctx *parent,
+                                             int64_t deadline,
+                                             const char *cause) CTX_MADE_;
+ROTA_API struct ctx *ctx_with_timeout_cause(struct ctx *parent,
+                                            int64_t timeout,
+                                            const char *cause) CTX_MADE_;
+
+/* Derive a context in which ctx_value(key) is value. Keys are compared as
+ * addresses: use the address of a static variable of yours. destroy, unless
+ * NULL, is called with value when the context is freed, on whichever thread
+ * drops it last; if the context could not be made, it is called at once. */
+ROTA_API struct ctx *ctx_with_value(struct ctx *parent, const void *key,
+                                    void *value,
+                                    void (*destroy)(void *value)) CTX_MADE_;
+
+/* Derive a context that keeps parent's values and none of its ends: no
+ * deadline, not done when parent is. For cleaning up after a cancel. */
+ROTA_API struct ctx *ctx_without_cancel(struct ctx *parent) CTX_MADE_;
+
+/*
+ * Derive a context that ends when one of signals arrives, with the signal's
+ * name as its cause ("SIGINT"). From then on, and after the context is freed,
+ * each of these signals acts as if it were unhandled: a second Ctrl-C ends the
+ * program at once. A signal that is ignored when this is called (as nohup
+ * does) stays ignored. From Go's signal.NotifyContext.
+ */
+ROTA_API struct ctx *ctx_with_signals(struct ctx *parent,
+                                      const sigset_t *signals) CTX_MADE_;
+
+/* Take another reference; drop it with ctx_unref(). Returns ctx. */
+ROTA_API struct ctx *ctx_ref(struct ctx *ctx) ROTA_MUST_USE;
+
+/* ctx_unref: drop a reference. Dropping the last one frees the context and
+ * cancels nobody: living children keep the chain above them alive.
+ * ctx_end:   cancel, then drop a reference: Go's `defer cancel()`. */
+
+static inline void
+ctx_auto_end_(struct ctx **ctx)
+{
+    ctx_end(*ctx);
+}
+
+#if defined(__GNUC__)
+/* Ends the context on every way out of the scope:
+ *   CTX_AUTO struct ctx *ctx = ctx_with_cancel(parent); */
+#define CTX_AUTO __attribute__((cleanup(ctx_auto_end_)))
+#endif
+
+/* -- Asking -------------------------------------------------------------- */
+
+/* True once ctx has ended. One acquire load, for the inside of loops: no lock,
+ * no call, no clock. What the ender did before is visible to who sees true. */
+static inline bool
+ctx_done(const struct ctx *ctx)
+{
+    return __atomic_load_n(&ctx->state_, __ATOMIC_ACQUIRE) != 0;
+}
+
+/* ROTA_OK while live; then ROTA_CANCELED, ROTA_DEADLINE or ROTA_NOMEM, for
+ * ever. */
+ROTA_API enum rota_error ctx_err(const struct ctx *ctx);
+
+/* NULL while live; then why, in words. Valid as long as ctx is. */
+ROTA_API const char *ctx_cause(const struct ctx *ctx);
+
+/* The error behind the end: what ctx_cancel_error() was given, otherwise
+ * ctx_err()'s answer. */
+ROTA_API enum rota_error ctx_cause_code(const struct ctx *ctx);
+
+/* When ctx will end by itself: the earliest deadline from here to the root.
+ * ROTA_FOREVER if there is none. */
+ROTA_API int64_t ctx_deadline(const struct ctx *ctx);
+
+/* ctx_deadline() - ctx_now(), not below 0; ROTA_FOREVER if there is none. */
+ROTA_API int64_t ctx_remaining(const struct ctx *ctx);
+
+/* The value of the nearest context from here to the root that was given one
+ * for key; NULL if none was. The value is the context's: valid as long as it. */
+ROTA_API void *ctx_value(const struct ctx *ctx, const void *key);
+
+/* Nanoseconds on CLOCK_MONOTONIC. */
+ROTA_API int64_t ctx_now(void);
+
+/* -- Ending -------------------------------------------------------------- */
+
+/*
+ * End ctx and everything derived from it. True for the one call that ended it.
+ * When it returns, true or false, the whole subtree is done. The first end
+ * wins for both error and cause and is final. Callbacks registered with
+ * ctx_after() run before the winning call returns, after the whole subtree is
+ * done, on this thread. May be called from inside a callback. Never fails: a
+ * cause that cannot be copied for want of memory becomes the usual words.
+ */
+ROTA_API bool ctx_cancel(struct ctx *ctx);
+ROTA_API bool ctx_cancel_cause(struct ctx *ctx, const char *format, ...)
+    ROTA_PRINTF(2, 3);
+/* code is what ctx_cause_code() answers; ctx_err() is ROTA_CANCELED. */
+ROTA_API bool ctx_cancel_error(struct ctx *ctx, enum rota_error code,
+                               const char *format, ...) ROTA_PRINTF(3, 4);
+
+/* -- Callbacks ----------------------------------------------------------- */
+
+/*
+ * Called once when a context has ended, on the thread that ended it (for a
+ * deadline or a signal: a service thread of ours, one callback at a time; if
+ * the context is done already: inside ctx_after()). The whole subtree is done
+ * and none of our locks is held. Keep it short; it must not call rota_*.
+ */
+typedef void ctx_hook_fn(void *arg);
+
+/* Storage for one registration, the caller's. Needs no initialisation. */
+struct ctx_hook {
+    void *opaque_[8];
+};
+
+/* Have fn(arg) called when ctx ends. Cannot fail. hook must stay in place
+ * until it was stopped, or until fn has returned; it holds a reference on ctx
+ * until then. Registering a hook that is registered is a bug. */
+ROTA_API void ctx_after(struct ctx *ctx, struct ctx_hook *hook,
+                        ctx_hook_fn *fn, void *arg);
+
+/* True, for one call, if fn will now never run. False if it has run, is
+ * running, or was stopped before. Never waits: after false the callback may
+ * still be running, so hook and what it touches must stay. */
+ROTA_API bool ctx_hook_stop(struct ctx_hook *hook);
+
+/* Stop, and wait for a callback that is running: on return fn is not running
+ * and never will, and hook may be reused. Called from inside that very
+ * callback it returns at once, and the callback may then free the hook. Do not
+ * hold a lock that the callback takes. From C++20's ~stop_callback. */
+ROTA_API void ctx_hook_stop_wait(struct ctx_hook *hook);
+
+/* -- Waiting ------------------------------------------------------------- */
+
+/* Sleep for duration. ROTA_OK if it was slept through, else ctx_err(ctx). */
+ROTA_API enum rota_error ctx_sleep(struct ctx *ctx, int64_t duration);
+
+/* Wait until ctx ends, and give ctx_err(ctx); ROTA_TIMEOUT if it is still live
+ * at deadline. Waiting past the context's own deadline ends the context. */
+ROTA_API enum rota_error ctx_wait(struct ctx *ctx, int64_t deadline);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,236 @@
+/*
+ * A scheduler runs jobs from one SQLite file on a fixed number of threads.
+ *
+ *   1. rota_open()    the file, made if it is not there
+ *   2. rota_handle()  a function for each kind of job this process can run
+ *   3. rota_start()   workers, until their context ends
+ *   4. rota_submit()  jobs, from any thread or process; or INSERT INTO submit
+ *   5. rota_wait()    for an outcome, or rota_drain() for all
+ *   6. rota_stop()    asks what is running to stop, and gives it back
+ *   7. rota_close()
+ *
+ * A process that only submits, asks and cancels leaves out 2, 3 and 6: it
+ * starts no worker. Several processes may have the file open; their jobs are
+ * shared, and the jobs of one that dies are ready again for the others within
+ * a second. All calls may be made from any thread, except where one says
+ * otherwise, and never from a ctx callback. After a fork the child must not
+ * use a scheduler of the parent's.
+ */
+#ifndef ROTA_SCHEDULER_H
+#define ROTA_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rota/ctx.h>
+#include <rota/error.h>
+#include <rota/job.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rota;
+
+/* -- Opening ------------------------------------------------------------- */
+
+enum rota_open_flags {
+    /* Acknowledged writes survive the death of the process, but those of the
+     * last moments may be lost with the machine's power. Faster. */
+    ROTA_NORMAL = 1 << 0,
+    /* Only look: rota_query() and rota_wait(). The file must be there. */
+    ROTA_READONLY = 1 << 1
+};
+
+/* Called with one line without a newline. job is 0 if it is about none. Any
+ * thread, no lock held. */
+typedef void rota_log_fn(void *arg, int64_t job, const char *line);
+
+/* Zero for defaults: struct rota_options options = ROTA_OPTIONS_INIT; */
+struct rota_options {
+    size_t size;       /* set by ROTA_OPTIONS_INIT */
+    unsigned flags;    /* enum rota_open_flags */
+    int workers;       /* threads; 0: one for each CPU */
+    rota_log_fn *log;  /* NULL: silence. The library never prints */
+    void *log_arg;
+};
+#define ROTA_OPTIONS_INIT { sizeof(struct rota_options), 0, 0, NULL, NULL }
+
+/* Open the queue in the file path. options may be NULL; it is copied. On
+ * failure *ret_rota is untouched and rota_errmsg(NULL) says why. Errors:
+ * ROTA_NOTFOUND (read-only, and no such file), ROTA_CORRUPT (not a rota file,
+ * or damaged), ROTA_VERSION, ROTA_INVALID, ROTA_STORE, ROTA_SYSTEM,
+ * ROTA_NOMEM. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_open(const char *path, const struct rota_options *options,
+          struct rota **ret_rota);
+
+/* Close. Workers that run are stopped first as by rota_stop(rota, 0). NULL is
+ * a no-op. ROTA_BUSY, and still open, while a job that ignores its context
+ * holds a thread; ROTA_INVALID from inside a job of its own. */
+ROTA_API enum rota_error rota_close(struct rota *rota);
+
+/* What went wrong in the last call on this thread that failed, in words.
+ * Valid until this thread's next rota call. Never NULL. rota may be NULL. */
+ROTA_API const char *rota_errmsg(const struct rota *rota);
+
+/* -- Kinds and workers --------------------------------------------------- */
+
+/* How jobs of a kind are run unless their submission says otherwise. */
+struct rota_defaults {
+    size_t size;      /* set by ROTA_DEFAULTS_INIT */
+    int max_attempts; /* 0: 1, that is, a failure is final */
+    int64_t timeout;  /* of one run, in nanoseconds; 0: none */
+};
+#define ROTA_DEFAULTS_INIT { sizeof(struct rota_defaults), 0, 0 }
+
+/* Have jobs of kind run by fn; rota_job_arg() gives them arg. Before
+ * rota_start(). kind is copied; defaults may be NULL. Errors: ROTA_EXISTS,
+ * ROTA_INVALID, ROTA_BUSY (started), ROTA_NOMEM. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_handle(struct rota *rota, const char *kind, rota_job_fn *fn, void *arg,
+            const struct rota_defaults *defaults);
+
+/* Start the workers. They claim jobs of the kinds handled here until ctx ends:
+ * then no more are claimed, and running jobs' contexts, which derive from ctx,
+ * are done. A job stopped so goes back into the queue with its cursor.
+ * Errors: ROTA_BUSY (started before), ROTA_INVALID, ROTA_SYSTEM, ROTA_NOMEM,
+ * ROTA_STORE. */
+ROTA_API ROTA_MUST_USE enum rota_error rota_start(struct ctx *ctx,
+                                                  struct rota *rota);
+
+/* The same, for workers that claim the job id and no other. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id);
+
+/* Stop claiming; after grace nanoseconds end the contexts of what still runs,
+ * and wait until every job has returned and is recorded. ROTA_OK, or
+ * ROTA_BUSY with the number of jobs in rota_errmsg() if some ignore their
+ * context for 10 seconds. No-op if not started. */
+ROTA_API enum rota_error rota_stop(struct rota *rota, int64_t grace);
+
+/* Wait until no job of the kinds handled here is ready or running in this
+ * process. Errors: ctx_err(ctx), ROTA_INVALID (not started), ROTA_STORE. */
+ROTA_API ROTA_MUST_USE enum rota_error rota_drain(struct ctx *ctx,
+                                                  struct rota *rota);
+
+/* -- Jobs ---------------------------------------------------------------- */
+
+/* Zero for defaults: struct rota_submission s = ROTA_SUBMISSION_INIT(kind); */
+struct rota_submission {
+    size_t size;       /* set by ROTA_SUBMISSION_INIT */
+    const char *kind;
+    const void *args;  /* UTF-8 text, JSON by custom, or any bytes; copied */
+    size_t args_size;
+    bool args_blob;    /* store as BLOB; what is not UTF-8 always is */
+    const char *queue; /* NULL: "default" */
+    const char *batch; /* NULL: none. Jobs that are counted together */
+    int64_t priority;  /* smaller is sooner; one level is a minute's wait */
+    int64_t run_at;    /* not before, Unix milliseconds; 0: now */
+    int64_t deadline;  /* Unix milliseconds; 0: none */
+    int64_t timeout;   /* of one run, in nanoseconds; 0: the kind's */
+    int max_attempts;  /* 0: the kind's */
+};
+#define ROTA_SUBMISSION_INIT(kind)                                             \
+    { sizeof(struct rota_submission), kind, NULL, 0, false, NULL, NULL,        \
+      0, 0, 0, 0, 0 }
+
+/* Put a job into the queue. On ROTA_OK it is durable and *ret_id, unless NULL,
+ * is its id; on any error no job was made. Errors: ROTA_INVALID, ROTA_FULL
+ * (disk), ROTA_BUSY (locked by a foreign client), ROTA_STORE, ROTA_NOMEM. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_submit(struct rota *rota, const struct rota_submission *submission,
+            int64_t *ret_id);
+
+/* Put n jobs into the queue, all or none; ret_ids, unless NULL, gets n ids. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
+                 size_t n, int64_t *ret_ids);
+
+enum rota_state {
+    ROTA_BLOCKED,
+    ROTA_SCHEDULED,
+    ROTA_READY,
+    ROTA_RUNNING,
+    ROTA_SUCCEEDED,
+    ROTA_JOB_FAILED,
+    ROTA_CANCELLED
+};
+
+/* The word that the file and the views use for state. Static. */
+ROTA_API const char *rota_state_name(enum rota_state state);
+
+struct rota_outcome {
+    size_t size;            /* set by ROTA_OUTCOME_INIT */
+    enum rota_state state;
+    enum rota_error error;  /* what the job returned; ROTA_OK if it succeeded */
+    int64_t attempts;       /* charged runs */
+    int64_t cursor;
+    char message[512];      /* why it failed or was cancelled; "" otherwise */
+};
+#define ROTA_OUTCOME_INIT                                                      \
+    { sizeof(struct rota_outcome), ROTA_BLOCKED, ROTA_OK, 0, 0, { 0 } }
+
+/* Wait until the job has ended, in whatever process it runs. *ret_outcome,
+ * unless NULL, is what became of it, and is durable. Errors: ROTA_NOTFOUND,
+ * ctx_err(ctx), ROTA_STORE. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_wait(struct ctx *ctx, struct rota *rota, int64_t id,
+          struct rota_outcome *ret_outcome);
+
+/* Submit and wait. The job inherits ctx's deadline, and if ctx ends first the
+ * job is cancelled, and its end awaited. ROTA_OK: *ret_outcome says what
+ * became of it. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_run(struct ctx *ctx, struct rota *rota,
+         const struct rota_submission *submission,
+         struct rota_outcome *ret_outcome);
+
+/* What a cancel came to. */
+enum rota_cancel_answer {
+    ROTA_CANCEL_DONE,      /* it was not running, and never will */
+    ROTA_CANCEL_REQUESTED, /* it is running, and is being told */
+    ROTA_CANCEL_AGAIN,     /* it is running, and was told before */
+    ROTA_CANCEL_TOO_LATE   /* it had ended */
+};
+
+/* Cancel a job: at once if it waits; if it runs, in whatever process, its
+ * context ends. reason may be NULL; it is what ctx_cause() and the file say.
+ * *ret_answer, unless NULL, says what it came to. Cancelling a job that has
+ * ended is no error. Errors: ROTA_NOTFOUND, ROTA_FULL, ROTA_BUSY, ROTA_STORE:
+ * the request is not recorded, but a job of this process has been told. */
+ROTA_API enum rota_error rota_cancel(struct rota *rota, int64_t id,
+                                     const char *reason,
+                                     enum rota_cancel_answer *ret_answer);
+
+/* -- Looking in ---------------------------------------------------------- */
+
+enum rota_type { ROTA_NULL, ROTA_INTEGER, ROTA_REAL, ROTA_TEXT, ROTA_BLOB };
+
+struct rota_value {
+    enum rota_type type;
+    int64_t integer;  /* ROTA_INTEGER */
+    double real;      /* ROTA_REAL */
+    const char *data; /* ROTA_TEXT, ROTA_BLOB: size bytes; text ends in NUL */
+    size_t size;
+};
+
+/* One row. names and values are valid during the call. false: no more. Called
+ * once with values NULL before the first row. */
+typedef bool rota_row_fn(void *arg, int n, const char *const *names,
+                         const struct rota_value *values);
+
+/* Read the file with one SQL statement, on a connection that can only read;
+ * params, if not NULL, are bound to ?1 ... ?n. The public views are described
+ * in rota(1). fn must not call rota_query() on the same rota. Errors:
+ * ROTA_INVALID (the statement; the message is SQLite's), ctx_err(ctx),
+ * ROTA_STORE. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
+           const struct rota_value *params, int n, rota_row_fn *fn, void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

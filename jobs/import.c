@@ -1,0 +1,300 @@
+/*
+ * The kind "import": the rows of a CSV or TSV file into a table of another
+ * SQLite file, each exactly once, whatever stops the job and how often.
+ *
+ * An item is a row after the first, good or bad; the cursor is how many are
+ * done. A run reads the file twice: once to count the rows and to find where
+ * the cursor's row begins, and from there again to insert them, a group in
+ * each step. Rows that were collected but not stepped when the context ends
+ * are dropped: the next run reads them again.
+ */
+#define _GNU_SOURCE /* strdup */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "jobs/args.h"
+#include "jobs/source.h"
+#include "jobs/table.h"
+
+enum { GROUP_ROWS = 500, GROUP_BYTES = 1 << 20 };
+
+static const struct job_key keys[] = {
+    {"file", JOB_KEY_REQUIRED | JOB_KEY_PATH, "the CSV or TSV file to read"},
+    {"into", JOB_KEY_REQUIRED | JOB_KEY_PATH,
+     "the SQLite file to write, made if it is not there"},
+    {"table", 0, "the table, made if it is not there (default: file's name)"},
+    {"format", 0, "csv or tsv (default: by file's name)"},
+    {"columns", 0,
+     "a,b or \"a TEXT,b INTEGER\": then the first row is data, not names"},
+    {"group", 0, "rows in a transaction (default: 500)"},
+    {"max_bad", 0, "fail when more rows than this are bad (default: no limit)"},
+    {NULL, 0, NULL}};
+
+struct import {
+    struct rota_job *job;
+    struct args *args;
+    const char *into;
+    char *name; /* the table's */
+    int64_t group_rows;
+    int64_t max_bad; /* -1: no limit */
+    sqlite3 *db;
+    int64_t cursor;
+    struct source source;
+    struct table table;
+};
+
+/* -- Arguments ----------------------------------------------------------- */
+
+static bool
+ends_in(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcasecmp(text + n - m, end) == 0;
+}
+
+static enum rota_error
+read_format(struct import *im)
+{
+    const char *format = args_text(im->args, "format");
+    bool is_tsv;
+
+    if (format == NULL)
+        is_tsv = ends_in(im->source.path, ".tsv") ||
+                 ends_in(im->source.path, ".tab");
+    else if (strcmp(format, "csv") == 0 || strcmp(format, "tsv") == 0)
+        is_tsv = format[0] == 't';
+    else
+        return rota_job_fail(im->job, ROTA_FATAL,
+                             "format=%s: must be csv or tsv", format);
+    im->source.delimiter = is_tsv ? '\t' : ',';
+    return ROTA_OK;
+}
+
+/* The table's name, or the file's without folder and extension. */
+static enum rota_error
+read_table(struct import *im)
+{
+    const char *table = args_text(im->args, "table");
+    const char *slash = strrchr(im->source.path, '/');
+    char *dot;
+
+    im->name = strdup(table != NULL   ? table
+                      : slash != NULL ? slash + 1
+                                      : im->source.path);
+    if (im->name == NULL)
+        return ROTA_NOMEM;
+    dot = table == NULL ? strrchr(im->name, '.') : NULL;
+    if (dot != NULL && dot > im->name)
+        *dot = '\0';
+    if (im->name[0] == '\0' || strncasecmp(im->name, "_rota_", 6) == 0 ||
+        strncasecmp(im->name, "sqlite_", 7) == 0)
+        return rota_job_fail(im->job, ROTA_FATAL,
+                             "table=%s: not a name to import into", im->name);
+    im->table.name = im->name;
+    return ROTA_OK;
+}
+
+static enum rota_error
+read_args(struct import *im)
+{
+    enum rota_error error;
+
+    error = args_open(im->job, keys, &im->args);
+    if (error != ROTA_OK)
+        return error;
+    im->source.path = args_text(im->args, "file");
+    im->into = args_text(im->args, "into");
+    im->source.into = im->into;
+    im->source.columns = args_text(im->args, "columns");
+    error = read_format(im);
+    if (error == ROTA_OK)
+        error = read_table(im);
+    if (error == ROTA_OK)
+        error = args_number(im->args, "group", 1, 1000000, GROUP_ROWS,
+                            &im->group_rows);
+    if (error == ROTA_OK)
+        error =
+            args_number(im->args, "max_bad", 0, INT64_MAX, -1, &im->max_bad);
+    return error;
+}
+
+/* -- The target ---------------------------------------------------------- */
+
+/* The job's answer to an error at the target. The library's messages name the
+ * file. */
+static enum rota_error
+fail_target(struct import *im, enum rota_error error, const char *message)
+{
+    switch ((int)error) {
+    case ROTA_INVALID: /* rota_job_db() and rota_job_resume() */
+        return rota_job_fail(im->job, ROTA_FATAL,
+                             "into=%s is the queue's own file", im->into);
+    case ROTA_FATAL:
+    case ROTA_CORRUPT:
+        return rota_job_fail(im->job, ROTA_FATAL, "%s", message);
+    case ROTA_STORE:
+    case ROTA_FULL:
+    case ROTA_BUSY:
+        return rota_job_fail(im->job, ROTA_FAILED, "%s", message);
+    default: /* ROTA_LOST, and the context's */
+        return error;
+    }
+}
+
+/* A step of the library's, with fn of the table's. */
+static enum rota_error
+step(struct import *im, int64_t cursor, rota_step_fn *fn)
+{
+    const char *message = im->table.message;
+    enum rota_error error;
+
+    im->table.message[0] = '\0';
+    error = rota_job_step(im->job, im->db, cursor, fn, &im->table);
+    if (error == ROTA_OK)
+        return ROTA_OK;
+    if (message[0] == '\0')
+        message = rota_errmsg(rota_job_rota(im->job));
+    return fail_target(im, error, message);
+}
+
+static enum rota_error
+open_target(struct import *im)
+{
+    struct rota *rota = rota_job_rota(im->job);
+    enum rota_error error;
+
+    error = rota_job_db(im->job, im->into, &im->db);
+    if (error == ROTA_STORE)
+        return rota_job_fail(im->job, ROTA_FAILED, "cannot open %s: %s",
+                             im->into, rota_errmsg(rota));
+    if (error == ROTA_OK)
+        error = rota_job_resume(im->job, im->db, &im->cursor);
+    if (error != ROTA_OK)
+        return fail_target(im, error, rota_errmsg(rota));
+    return ROTA_OK;
+}
+
+static enum rota_error
+check_bad(const struct import *im)
+{
+    if (im->max_bad < 0 || im->table.bad <= im->max_bad)
+        return ROTA_OK;
+    return rota_job_fail(im->job, ROTA_FATAL,
+                         "%" PRId64 " bad rows, more than max_bad=%" PRId64
+                         ": see _rota_import_bad in %s",
+                         im->table.bad, im->max_bad, im->into);
+}
+
+static enum rota_error
+make_table(struct import *im)
+{
+    enum rota_error error;
+
+    error = table_watch(&im->table, im->db);
+    if (error != ROTA_OK)
+        return fail_target(im, error, im->table.message);
+    error = step(im, im->cursor, table_make);
+    if (error != ROTA_OK)
+        return error;
+    error = table_take_up(&im->table, im->db);
+    if (error != ROTA_OK)
+        return fail_target(im, error, im->table.message);
+    return check_bad(im);
+}
+
+static enum rota_error
+insert_group(struct import *im)
+{
+    int64_t n = (int64_t)im->source.group.n;
+    enum rota_error error;
+
+    if (n == 0)
+        return ROTA_OK;
+    error = step(im, im->cursor + n, table_insert);
+    if (error != ROTA_OK)
+        return error;
+    im->cursor += n;
+    im->table.bad += im->table.step_bad;
+    rowset_clear(&im->source.group);
+    return check_bad(im);
+}
+
+/* -- The job ------------------------------------------------------------- */
+
+static enum rota_error
+insert_all(struct import *im)
+{
+    const struct rowset *group = &im->source.group;
+    bool is_end = false;
+    enum rota_error error = ROTA_OK;
+
+    while (error == ROTA_OK && !is_end) {
+        error = source_next(&im->source, &is_end);
+        if (error == ROTA_OK &&
+            (is_end || (int64_t)group->n == im->group_rows ||
+             group->size >= GROUP_BYTES))
+            error = insert_group(im);
+    }
+    return error;
+}
+
+static enum rota_error
+say_result(struct import *im)
+{
+    enum rota_error error = ROTA_NOMEM;
+    json_t *result;
+    char *text = NULL;
+
+    result = json_pack(
+        "{sI sI ss ss}", "rows", (json_int_t)(im->cursor - im->table.bad),
+        "bad", (json_int_t)im->table.bad, "table", im->name, "into", im->into);
+    if (result != NULL)
+        text = json_dumps(result, JSON_COMPACT);
+    if (text != NULL)
+        error = rota_job_result(im->job, text, strlen(text));
+    free(text);
+    json_decref(result);
+    return error;
+}
+
+static enum rota_error
+import_run(struct ctx *ctx, struct rota_job *job)
+{
+    struct import im = {.job = job};
+    enum rota_error error;
+
+    im.source.ctx = im.table.ctx = ctx;
+    im.source.job = job;
+    im.table.job = rota_job_id(job);
+    im.table.group = &im.source.group;
+    error = read_args(&im);
+    if (error == ROTA_OK)
+        error = source_open(&im.source);
+    if (error == ROTA_OK)
+        error = open_target(&im);
+    if (error == ROTA_OK)
+        error = source_survey(&im.source, &im.table, im.cursor);
+    if (error == ROTA_OK)
+        error = make_table(&im);
+    if (error == ROTA_OK)
+        error = insert_all(&im);
+    if (error == ROTA_OK)
+        error = say_result(&im);
+    source_close(&im.source);
+    table_fini(&im.table);
+    free(im.name);
+    args_close(im.args);
+    return error;
+}
+
+const struct job_kind job_import = {
+    .name = "import",
+    .fn = import_run,
+    .defaults = ROTA_DEFAULTS_INIT,
+    .summary = "read a CSV or TSV file into a table of a SQLite file",
+    .keys = keys,
+};

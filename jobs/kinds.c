@@ -1,0 +1,3 @@
+#include "jobs/jobs.h"
+
+const struct job_kind *const job_kinds[] = {&job_import, NULL};

@@ -1,0 +1,40 @@
+/* Rows that are kept together: three growing arrays, emptied at once, so that
+ * a field costs no allocation. */
+#ifndef ROWSET_H
+#define ROWSET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct row_field {
+    size_t at, size; /* in rowset.text */
+};
+
+struct row {
+    size_t first, n;      /* in rowset.fields */
+    size_t raw, raw_size; /* in rowset.text */
+    int64_t line;
+    const char *bad; /* why it is no row; static. NULL: it is one */
+};
+
+struct rowset {
+    char *text;
+    size_t size, cap;
+    struct row_field *fields;
+    size_t n_fields, fields_cap;
+    struct row *rows;
+    size_t n, rows_cap;
+};
+
+void rowset_init(struct rowset *set);
+void rowset_clear(struct rowset *set);
+void rowset_fini(struct rowset *set);
+
+/* Append bytes, a field with these bytes, a row. false without memory: the set
+ * is as it was, but for bytes that nothing points to. */
+bool rowset_add_text(struct rowset *set, const void *data, size_t size);
+bool rowset_add_field(struct rowset *set, const void *data, size_t size);
+bool rowset_add_row(struct rowset *set, const struct row *row);
+
+#endif

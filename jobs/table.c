@@ -1,0 +1,317 @@
+#define _GNU_SOURCE /* strdup */
+#include "jobs/table.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/utf8.h"
+
+void
+table_fini(struct table *table)
+{
+    for (size_t i = 0; i < table->n; i++) {
+        free(table->columns[i].name);
+        free(table->columns[i].type);
+    }
+    free(table->columns);
+    free(table->queue);
+}
+
+enum rota_error
+table_fail(struct table *table, enum rota_error code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(table->message, sizeof(table->message), format, args);
+    va_end(args);
+    return code;
+}
+
+/* What SQLite's last answer means for the job: its context may have
+ * interrupted the statement. */
+static enum rota_error
+db_fail(struct table *table, sqlite3 *db)
+{
+    (void)table_fail(table, ROTA_STORE, "%s: %s",
+                     sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+    return ctx_done(table->ctx) ? ctx_err(table->ctx) : ROTA_STORE;
+}
+
+static enum rota_error
+run(struct table *table, sqlite3 *db, const char *sql)
+{
+    if (sql == NULL)
+        return table_fail(table, ROTA_NOMEM, "out of memory");
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        return db_fail(table, db);
+    return ROTA_OK;
+}
+
+/* -- Who we are ---------------------------------------------------------- */
+
+enum rota_error
+table_watch(struct table *table, sqlite3 *db)
+{
+    return run(table, db,
+               "CREATE TEMP TABLE _rota_import_queue(name);"
+               "CREATE TEMP TRIGGER _rota_import_watch"
+               " AFTER UPDATE ON main._rota_cursor BEGIN"
+               "  INSERT INTO _rota_import_queue VALUES(NEW.queue);"
+               " END");
+}
+
+enum rota_error
+table_take_up(struct table *table, sqlite3 *db)
+{
+    sqlite3_stmt *statement;
+    enum rota_error error = ROTA_OK;
+    const unsigned char *queue;
+
+    if (sqlite3_prepare_v2(
+            db,
+            "SELECT q.name, (SELECT count(*) FROM main._rota_import_bad b"
+            "  WHERE b.queue = q.name AND b.job = ?1)"
+            " FROM temp._rota_import_queue q",
+            -1, &statement, NULL) != SQLITE_OK)
+        return db_fail(table, db);
+    (void)sqlite3_bind_int64(statement, 1, table->job);
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        queue = sqlite3_column_text(statement, 0);
+        table->queue = queue == NULL ? NULL : strdup((const char *)queue);
+        table->bad = sqlite3_column_int64(statement, 1);
+        if (table->queue == NULL)
+            error = table_fail(table, ROTA_NOMEM, "out of memory");
+    } else {
+        error = db_fail(table, db);
+    }
+    (void)sqlite3_finalize(statement);
+    if (error == ROTA_OK)
+        error = run(table, db, "DROP TRIGGER temp._rota_import_watch");
+    return error;
+}
+
+/* -- Making -------------------------------------------------------------- */
+
+static bool
+has_column(const struct table *table, const char *name)
+{
+    for (size_t i = 0; i < table->n; i++)
+        if (sqlite3_stricmp(table->columns[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static enum rota_error
+create(struct table *table, sqlite3 *db)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    enum rota_error error;
+    char *text;
+
+    sqlite3_str_appendf(sql, "CREATE TABLE main.\"%w\"(", table->name);
+    for (size_t i = 0; i < table->n; i++)
+        sqlite3_str_appendf(
+            sql, "%s\"%w\" %s", i > 0 ? ", " : "", table->columns[i].name,
+            table->columns[i].type[0] != '\0' ? table->columns[i].type
+                                              : "TEXT");
+    sqlite3_str_appendall(sql, ")");
+    text = sqlite3_str_finish(sql);
+    error = run(table, db, text);
+    sqlite3_free(text);
+    return error;
+}
+
+/* The table's columns that can be written: how many there are, how many of
+ * them are ours, and their names in a row. */
+static enum rota_error
+look(struct table *table, sqlite3 *db, size_t *ret_n, size_t *ret_ours,
+     char names[256])
+{
+    sqlite3_stmt *statement;
+    size_t used = 0;
+    int rc;
+
+    *ret_n = *ret_ours = 0;
+    names[0] = '\0';
+    if (sqlite3_prepare_v2(db,
+                           "SELECT name FROM pragma_table_xinfo(?1, 'main')"
+                           " WHERE hidden = 0",
+                           -1, &statement, NULL) != SQLITE_OK)
+        return db_fail(table, db);
+    (void)sqlite3_bind_text(statement, 1, table->name, -1, SQLITE_STATIC);
+    while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(statement, 0);
+        int n;
+
+        if (name == NULL)
+            continue;
+        n = snprintf(names + used, 256 - used, "%s%s", *ret_n > 0 ? ", " : "",
+                     name);
+        used = n > 0 && used + (size_t)n < 256 ? used + (size_t)n : 255;
+        *ret_ours += has_column(table, name);
+        ++*ret_n;
+    }
+    (void)sqlite3_finalize(statement);
+    return rc == SQLITE_DONE ? ROTA_OK : db_fail(table, db);
+}
+
+/* Name one of our columns that the table does not have. */
+static const char *
+unknown_column(const struct table *table, sqlite3 *db)
+{
+    for (size_t i = 0; i < table->n; i++)
+        if (sqlite3_table_column_metadata(db, "main", table->name,
+                                          table->columns[i].name, NULL, NULL,
+                                          NULL, NULL, NULL) != SQLITE_OK)
+            return table->columns[i].name;
+    return "(generated)";
+}
+
+enum rota_error
+table_make(sqlite3 *db, void *arg)
+{
+    struct table *table = arg;
+    enum rota_error error;
+    size_t n, ours;
+    char names[256];
+
+    error = look(table, db, &n, &ours, names);
+    if (error == ROTA_OK && n == 0)
+        error = create(table, db);
+    else if (error == ROTA_OK && ours < table->n)
+        error = table_fail(table, ROTA_FATAL,
+                           "table %s has no column %s: it has %s", table->name,
+                           unknown_column(table, db), names);
+    if (error != ROTA_OK)
+        return error;
+    return run(table, db,
+               "CREATE TABLE IF NOT EXISTS main._rota_import_bad("
+               "queue TEXT NOT NULL, job INTEGER NOT NULL,"
+               " line INTEGER NOT NULL, reason TEXT NOT NULL, row)");
+}
+
+/* -- Inserting ----------------------------------------------------------- */
+
+static sqlite3_stmt *
+prepare_insert(struct table *table, sqlite3 *db)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    sqlite3_stmt *statement = NULL;
+    char *text;
+
+    sqlite3_str_appendf(sql, "INSERT INTO main.\"%w\"(", table->name);
+    for (size_t i = 0; i < table->n; i++)
+        sqlite3_str_appendf(sql, "%s\"%w\"", i > 0 ? "," : "",
+                            table->columns[i].name);
+    sqlite3_str_appendall(sql, ") VALUES(");
+    for (size_t i = 0; i < table->n; i++)
+        sqlite3_str_appendf(sql, "%s?%d", i > 0 ? "," : "", (int)i + 1);
+    sqlite3_str_appendall(sql, ")");
+    text = sqlite3_str_finish(sql);
+    if (text != NULL)
+        (void)sqlite3_prepare_v2(db, text, -1, &statement, NULL);
+    sqlite3_free(text);
+    return statement;
+}
+
+static int
+bind(sqlite3_stmt *statement, int i, const char *data, size_t size)
+{
+    if (utf8_is_text(data, size))
+        return sqlite3_bind_text(statement, i, data, (int)size, SQLITE_STATIC);
+    return sqlite3_bind_blob(statement, i, data, (int)size, SQLITE_STATIC);
+}
+
+static enum rota_error
+insert_bad(struct table *table, sqlite3 *db, const struct row *row,
+           const char *reason)
+{
+    sqlite3_stmt *statement;
+    int rc;
+
+    if (sqlite3_prepare_v2(db,
+                           "INSERT INTO main._rota_import_bad"
+                           " VALUES(?1, ?2, ?3, ?4, ?5)",
+                           -1, &statement, NULL) != SQLITE_OK)
+        return db_fail(table, db);
+    (void)sqlite3_bind_text(statement, 1, table->queue, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(statement, 2, table->job);
+    (void)sqlite3_bind_int64(statement, 3, row->line);
+    (void)sqlite3_bind_text(statement, 4, reason, -1, SQLITE_TRANSIENT);
+    (void)bind(statement, 5, table->group->text + row->raw, row->raw_size);
+    rc = sqlite3_step(statement);
+    (void)sqlite3_finalize(statement);
+    if (rc != SQLITE_DONE)
+        return db_fail(table, db);
+    table->step_bad++;
+    return ROTA_OK;
+}
+
+/* SQLite undoes a refused row and nothing else, unless the table's own rule
+ * (ON CONFLICT ROLLBACK) takes the whole transaction with it. */
+static enum rota_error
+refused(struct table *table, sqlite3 *db, const struct row *row)
+{
+    char reason[512];
+
+    (void)snprintf(reason, sizeof(reason), "%s", sqlite3_errmsg(db));
+    if (sqlite3_get_autocommit(db))
+        return table_fail(table, ROTA_FATAL,
+                          "line %" PRId64 ": a rule of table %s rolled the "
+                          "transaction back: %s",
+                          row->line, table->name, reason);
+    return insert_bad(table, db, row, reason);
+}
+
+static enum rota_error
+insert_row(struct table *table, sqlite3 *db, sqlite3_stmt *statement,
+           const struct row *row)
+{
+    const struct rowset *group = table->group;
+    char reason[80];
+    int rc;
+
+    if (row->bad != NULL)
+        return insert_bad(table, db, row, row->bad);
+    if (row->n != table->n) {
+        (void)snprintf(reason, sizeof(reason), "%zu field%s instead of %zu",
+                       row->n, row->n == 1 ? "" : "s", table->n);
+        return insert_bad(table, db, row, reason);
+    }
+    for (size_t i = 0; i < row->n; i++) {
+        const struct row_field *field = &group->fields[row->first + i];
+
+        if (bind(statement, (int)i + 1, group->text + field->at, field->size) !=
+            SQLITE_OK)
+            return db_fail(table, db);
+    }
+    rc = sqlite3_step(statement);
+    if (rc == SQLITE_DONE) {
+        (void)sqlite3_reset(statement);
+        return ROTA_OK;
+    }
+    (void)sqlite3_reset(statement); /* it answers rc again */
+    rc &= 0xff;
+    if (rc == SQLITE_CONSTRAINT || rc == SQLITE_MISMATCH)
+        return refused(table, db, row);
+    return db_fail(table, db);
+}
+
+enum rota_error
+table_insert(sqlite3 *db, void *arg)
+{
+    struct table *table = arg;
+    sqlite3_stmt *statement = prepare_insert(table, db);
+    enum rota_error error = ROTA_OK;
+
+    table->step_bad = 0;
+    if (statement == NULL)
+        return db_fail(table, db);
+    for (size_t i = 0; i < table->group->n && error == ROTA_OK; i++)
+        error = insert_row(table, db, statement, &table->group->rows[i]);
+    (void)sqlite3_finalize(statement);
+    return error;
+}

@@ -1,0 +1,61 @@
+/*
+ * The table that an import fills, and beside it _rota_import_bad, which keeps
+ * the rows that were no rows: queue and job say whose they are, line where the
+ * row begins in the file, reason why, and row is its text, cut to 1000 bytes.
+ *
+ * All functions here run inside a step's transaction, or before the first.
+ */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include <sqlite3.h>
+
+#include "jobs/jobs.h"
+#include "jobs/rows.h"
+
+struct column {
+    char *name;
+    char *type; /* as it was declared; "" if it was not */
+};
+
+struct table {
+    struct ctx *ctx;
+    int64_t job;
+    const char *name;       /* the table's */
+    struct column *columns; /* one for each field of a row */
+    size_t n;
+    char *queue;          /* how _rota_cursor calls the queue */
+    int64_t bad;          /* bad rows of this job in the table */
+    int64_t step_bad;     /* those of the step that is running */
+    struct rowset *group; /* the rows that the step inserts */
+    char message[512];    /* after an error, what it was */
+};
+
+void table_fini(struct table *table);
+
+/* Keep a message and give code. */
+enum rota_error table_fail(struct table *table, enum rota_error code,
+                           const char *format, ...) ROTA_PRINTF(3, 4);
+
+/* Take the columns from a list, "path TEXT, bytes INTEGER", or from the fields
+ * of a row. Errors: ROTA_FATAL, ROTA_NOMEM. */
+enum rota_error table_columns_from_list(struct table *table, const char *list);
+enum rota_error table_columns_from_row(struct table *table,
+                                       const struct rowset *group,
+                                       const struct row *row);
+
+/* Have the next step tell how _rota_cursor calls the queue: the name is the
+ * library's secret, and job ids repeat from queue to queue. Outside a
+ * transaction. */
+enum rota_error table_watch(struct table *table, sqlite3 *db);
+
+/* Read what it told, and count the bad rows there are. */
+enum rota_error table_take_up(struct table *table, sqlite3 *db);
+
+/* A rota_step_fn: make the tables, or check that what is there fits. */
+enum rota_error table_make(sqlite3 *db, void *table);
+
+/* A rota_step_fn: insert table->group's rows. */
+enum rota_error table_insert(sqlite3 *db, void *table);
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * What every layer stands on: impossible failures abort, intrusive lists,
+ * locks, and threads that leave the program's signals alone. Includes nothing
+ * of ours.
+ */
+#ifndef BASE_H
+#define BASE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A call that can only fail through a bug of ours. Bugs abort; the world's
+ * failures are returned. */
+#define MUST(call)                                                             \
+    do {                                                                       \
+        if ((call) != 0)                                                       \
+            bug(#call, __FILE__, __LINE__);                                    \
+    } while (0)
+#define MUST_BE(condition)                                                     \
+    do {                                                                       \
+        if (!(condition))                                                      \
+            bug(#condition, __FILE__, __LINE__);                               \
+    } while (0)
+__attribute__((noreturn)) void bug(const char *what, const char *file,
+                                   int line);
+
+/* An intrusive ring: a list is a link of its own, its items hang in it. Joining
+ * and leaving cannot fail. */
+struct link {
+    struct link *prev, *next;
+};
+#define OWNER_OF(link, type, field)                                            \
+    ((type *)(void *)((char *)(link)-offsetof(type, field)))
+
+static inline void
+list_init(struct link *list)
+{
+    list->prev = list->next = list;
+}
+
+static inline bool
+list_is_empty(const struct link *list)
+{
+    return list->next == list;
+}
+
+static inline void
+list_append(struct link *list, struct link *item)
+{
+    item->prev = list->prev;
+    item->next = list;
+    list->prev->next = item;
+    list->prev = item;
+}
+
+/* Take item out of whatever list it is in; it is then a ring of its own, so
+ * that taking it out again does nothing. */
+static inline void
+list_remove(struct link *item)
+{
+    item->prev->next = item->next;
+    item->next->prev = item->prev;
+    list_init(item);
+}
+
+/* The first item, taken out; NULL if there is none. */
+static inline struct link *
+list_take(struct link *list)
+{
+    struct link *item = list->next;
+
+    if (item == list)
+        return NULL;
+    list_remove(item);
+    return item;
+}
+
+/* Move all of from to the end of list. */
+static inline void
+list_splice(struct link *list, struct link *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->prev = list->prev;
+    list->prev->next = from->next;
+    from->prev->next = list;
+    list->prev = from->prev;
+    list_init(from);
+}
+
+static inline void
+lock_take(pthread_mutex_t *lock)
+{
+    MUST(pthread_mutex_lock(lock));
+}
+
+static inline void
+lock_drop(pthread_mutex_t *lock)
+{
+    MUST(pthread_mutex_unlock(lock));
+}
+
+/* Start a joinable thread, named as ps and gdb show it (15 bytes), with every
+ * signal blocked: the program's signals are for the program's threads. Returns
+ * 0 or an errno number. */
+int thread_start(pthread_t *ret_thread, const char *name,
+                 void *(*body)(void *arg), void *arg);
+
+/* What went wrong in the last call that failed on this thread, in words, for
+ * rota_errmsg(). Cut to 511 bytes. message_get() is valid until this thread's
+ * next message_set(). */
+void message_set(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+const char *message_get(void);
+
+/* a + b, held at the ends of the range. */
+static inline int64_t
+saturating_add(int64_t a, int64_t b)
+{
+    int64_t sum;
+
+    if (__builtin_add_overflow(a, b, &sum))
+        return a < 0 ? INT64_MIN : INT64_MAX;
+    return sum;
+}
+
+#endif

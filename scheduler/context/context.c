@@ -1,0 +1,300 @@
+/*
+ * The tree of contexts: making, counting and asking.
+ *
+ * Locking: tree->lock is taken to join the parent's list of children and to
+ * leave it. A new node looks at its parent's state in the same hold that links
+ * it: a sweep finds it in the list, or it finds the sweep's result. What asking
+ * reads is read-only, or published by pub.state_.
+ */
+#include "context/context.h"
+
+#include <stdlib.h>
+
+#if UINTPTR_MAX == UINT64_MAX
+_Static_assert(sizeof(struct node) <= 120, "128 with malloc's share");
+#endif
+
+struct value_node {
+    struct node node;
+    const void *key;
+    void *value;
+    void (*destroy)(void *value);
+};
+
+/* The three that are static. Nobody counts them, nobody locks them, and the
+ * first two never change; todo differs from background in its address only. */
+static struct node background = {.deadline = ROTA_FOREVER};
+static struct node todo = {.deadline = ROTA_FOREVER};
+static struct cause no_memory = {.code = ROTA_NOMEM, .text = "out of memory"};
+struct node node_nomem = {
+    .pub = {ROTA_NOMEM}, .cause = &no_memory, .deadline = ROTA_FOREVER};
+
+/* -- Life ---------------------------------------------------------------- */
+
+struct ctx *
+ctx_background(void)
+{
+    return &background.pub;
+}
+
+struct ctx *
+ctx_todo(void)
+{
+    return &todo.pub;
+}
+
+/* All but the tree. Not calloc(): every field has its value here. */
+static void
+node_init(struct node *node, struct node *parent, enum node_kind kind)
+{
+    node->pub.state_ = 0;
+    atomic_init(&node->refs, 1);
+    node->parent = node_ref(parent);
+    node->cause = NULL;
+    list_init(&node->on_parent);
+    list_init(&node->children);
+    list_init(&node->hooks);
+    list_init(&node->waiters);
+    node->kind = kind;
+    node->deadline = kind == NODE_DETACHED ? ROTA_FOREVER : parent->deadline;
+}
+
+/* A top carries its tree behind itself, in the same piece of memory: one
+ * allocation whatever the kind, and a plain child pays for no lock. */
+struct node *
+node_new(struct ctx *parent_ctx, enum node_kind kind, size_t size)
+{
+    struct node *parent = parent_ctx ? node_of(parent_ctx) : &background;
+    bool is_top = node_is_static(parent) || kind == NODE_DETACHED;
+    struct node *node = malloc(size + (is_top ? sizeof(struct tree) : 0));
+
+    if (node == NULL)
+        return NULL;
+    node_init(node, parent, kind);
+    if (is_top) {
+        node->tree = (struct tree *)(void *)((char *)node + size);
+        MUST(pthread_mutex_init(&node->tree->lock, NULL));
+    } else {
+        node->tree = parent->tree;
+    }
+    return node;
+}
+
+/* Make node, which nobody else can see or which is under tree->lock, as done
+ * as its parent is. */
+static void
+node_inherit_end(struct node *node)
+{
+    const struct node *parent = node->parent;
+
+    if (!ctx_done(&parent->pub))
+        return;
+    node->cause = cause_ref(parent->cause, 1);
+    __atomic_store_n(&node->pub.state_, parent->pub.state_, __ATOMIC_RELEASE);
+}
+
+void
+node_join(struct node *node)
+{
+    if (node_is_linked(node)) {
+        lock_take(&node->tree->lock);
+        node_inherit_end(node);
+        list_append(&node->parent->children, &node->on_parent);
+        lock_drop(&node->tree->lock);
+    } else if (node->kind != NODE_DETACHED) {
+        /* a top: of the roots only node_nomem has an end to inherit, and no
+         * lock is needed, for it has always been done */
+        node_inherit_end(node);
+    }
+}
+
+struct ctx *
+ctx_with_cancel(struct ctx *parent)
+{
+    struct node *node = node_new(parent, NODE_PLAIN, sizeof(*node));
+
+    if (node == NULL)
+        return &node_nomem.pub;
+    node_join(node);
+    return &node->pub;
+}
+
+struct ctx *
+ctx_with_value(struct ctx *parent, const void *key, void *value,
+               void (*destroy)(void *value))
+{
+    struct node *node = node_new(parent, NODE_VALUE, sizeof(struct value_node));
+    struct value_node *with;
+
+    if (node == NULL) {
+        /* taken over in any case, so the caller has nothing to undo */
+        if (destroy != NULL)
+            destroy(value);
+        return &node_nomem.pub;
+    }
+    with = OWNER_OF(node, struct value_node, node);
+    with->key = key;
+    with->value = value;
+    with->destroy = destroy;
+    node_join(node);
+    return &node->pub;
+}
+
+struct ctx *
+ctx_without_cancel(struct ctx *parent)
+{
+    struct node *node = node_new(parent, NODE_DETACHED, sizeof(*node));
+
+    if (node == NULL)
+        return &background.pub;
+    node_join(node);
+    return &node->pub;
+}
+
+/* Relaxed: who has a reference to copy is ordered with the rest already. */
+struct node *
+node_ref(struct node *node)
+{
+    if (!node_is_static(node))
+        atomic_fetch_add_explicit(&node->refs, 1, memory_order_relaxed);
+    return node;
+}
+
+bool
+node_ref_unless_freed(struct node *node)
+{
+    uint32_t refs = atomic_load_explicit(&node->refs, memory_order_relaxed);
+
+    while (refs != 0) {
+        if (atomic_compare_exchange_weak_explicit(&node->refs, &refs, refs + 1,
+                                                  memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+/* Free a node whose count is 0. Until the lock below was held the services and
+ * a sweep may still find it, and leave it in place. */
+static void
+node_free(struct node *node)
+{
+    if (node->kind == NODE_TIMED)
+        timed_node_fini(node);
+    else if (node->kind == NODE_SIGNALS)
+        signals_node_fini(node);
+    if (node_is_linked(node)) {
+        /* a sweep may be flipping it right now; after this none can */
+        lock_take(&node->tree->lock);
+        list_remove(&node->on_parent);
+        lock_drop(&node->tree->lock);
+    } else {
+        /* a top whose count is 0: nobody is below it, or in its lock */
+        MUST(pthread_mutex_destroy(&node->tree->lock));
+    }
+    if (node->kind == NODE_VALUE) {
+        struct value_node *with = OWNER_OF(node, struct value_node, node);
+
+        if (with->destroy != NULL)
+            with->destroy(with->value);
+    }
+    cause_unref(node->cause);
+    free(node);
+}
+
+void
+node_unref(struct node *node)
+{
+    /* upwards in a loop: a chain may be a million long. acq_rel: what other
+     * holders did to the node comes before its end */
+    while (!node_is_static(node) &&
+           atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) ==
+               1) {
+        struct node *parent = node->parent;
+
+        node_free(node);
+        node = parent;
+    }
+}
+
+struct ctx *
+ctx_ref(struct ctx *ctx)
+{
+    node_ref(node_of(ctx));
+    return ctx;
+}
+
+void
+ctx_unref(struct ctx *ctx)
+{
+    if (ctx != NULL)
+        node_unref(node_of(ctx));
+}
+
+void
+ctx_end(struct ctx *ctx)
+{
+    if (ctx == NULL)
+        return;
+    ctx_cancel(ctx);
+    ctx_unref(ctx);
+}
+
+/* -- Asking -------------------------------------------------------------- */
+
+enum rota_error
+ctx_err(const struct ctx *ctx)
+{
+    return (enum rota_error)__atomic_load_n(&ctx->state_, __ATOMIC_ACQUIRE);
+}
+
+/* What is behind node->cause was written before the state that these two have
+ * just seen, and is as immutable as it. */
+const char *
+ctx_cause(const struct ctx *ctx)
+{
+    return ctx_done(ctx) ? node_of(ctx)->cause->text : NULL;
+}
+
+enum rota_error
+ctx_cause_code(const struct ctx *ctx)
+{
+    return ctx_done(ctx) ? node_of(ctx)->cause->code : ROTA_OK;
+}
+
+int64_t
+ctx_deadline(const struct ctx *ctx)
+{
+    return node_of(ctx)->deadline;
+}
+
+int64_t
+ctx_remaining(const struct ctx *ctx)
+{
+    /* a deadline may be INT64_MIN, so the difference must saturate */
+    int64_t deadline = ctx_deadline(ctx), left;
+
+    if (deadline == ROTA_FOREVER)
+        return ROTA_FOREVER;
+    left = saturating_add(deadline, -ctx_now());
+    return left < 0 ? 0 : left;
+}
+
+/* Parents are read-only and held, so the way up needs no lock; it leads
+ * through NODE_DETACHED too. */
+void *
+ctx_value(const struct ctx *ctx, const void *key)
+{
+    const struct node *node;
+
+    for (node = node_of(ctx); node != NULL; node = node->parent) {
+        const struct value_node *with;
+
+        if (node->kind != NODE_VALUE)
+            continue;
+        with = OWNER_OF(node, struct value_node, node);
+        if (with->key == key)
+            return with->value;
+    }
+    return NULL;
+}

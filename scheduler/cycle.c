@@ -1,0 +1,785 @@
+/*
+ * The writer's role: whoever has it owns the store, the one connection that
+ * writes, and carries out one cycle at a time. A cycle is one transaction:
+ * record what ended, do what callers ask, write progress down, claim for the
+ * slots that are free. What arrives during a commit forms the next cycle.
+ *
+ * The role is the flag rota.writing, under rota.lock. A caller takes it if it
+ * is free and so commits on its own thread; otherwise it sleeps until another
+ * has answered it, or handed it the role. The writer thread takes it for work
+ * that no caller waits for. rota.lock is not held during a cycle but for
+ * gathering work and publishing answers. Contexts' callbacks do not run under
+ * the role, except for jobs that were lost.
+ */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine.h"
+
+/* After the store failed, what waits in memory is tried again so often. */
+#define RETRY_EVERY ROTA_MS(200)
+
+/* The work of one cycle. */
+struct batch {
+    struct link requests;
+    struct rota_job *ended; /* oldest first, by next_ended */
+    struct progress *dirty; /* progress that the file lacks */
+    size_t n_dirty;
+    struct rota_job **claimed;
+    size_t n_claimed, claim_limit;
+    size_t n_ended;
+    bool durable;
+    bool may_return; /* a job that ended is ready again */
+};
+
+/* -- Gathering ------------------------------------------------------------ */
+
+/* The jobs that have ended since the last cycle, behind those that an earlier
+ * one could not record. */
+static void
+gather_ended(struct rota *rota, struct batch *batch)
+{
+    struct rota_job *job, *next, *in_order = NULL, **end = &batch->ended;
+
+    job = atomic_exchange_explicit(&rota->ended, NULL, memory_order_acquire);
+    for (; job != NULL; job = next) {
+        next = job->next_ended;
+        job->next_ended = in_order;
+        in_order = job;
+    }
+    batch->ended = rota->unrecorded;
+    rota->unrecorded = NULL;
+    while (*end != NULL)
+        end = &(*end)->next_ended;
+    *end = in_order;
+    for (job = batch->ended; job != NULL; job = job->next_ended)
+        batch->n_ended++;
+}
+
+static bool
+job_is_dirty(const struct rota_job *job, int64_t cursor, int64_t total)
+{
+    return job->place == JOB_RUNNING &&
+           (cursor != job->flushed_cursor || total != job->flushed_total ||
+            !job->flushed_start);
+}
+
+/* Note the progress of every running job that has made some. */
+static void
+gather_progress(struct rota *rota, struct batch *batch)
+{
+    size_t room = (size_t)rota->active;
+
+    batch->dirty = room == 0 ? NULL : calloc(room, sizeof(*batch->dirty));
+    if (batch->dirty == NULL)
+        return; /* later, then */
+    for (int b = 0; b < JOB_BUCKETS; b++)
+        for (struct link *l = rota->jobs[b].next; l != &rota->jobs[b];
+             l = l->next) {
+            struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
+            int64_t cursor = atomic_load_explicit(&job->cursor,
+                                                  memory_order_relaxed);
+            int64_t total = atomic_load_explicit(&job->total,
+                                                 memory_order_relaxed);
+
+            if (!job_is_dirty(job, cursor, total) || batch->n_dirty == room)
+                continue;
+            batch->dirty[batch->n_dirty++] = (struct progress){
+                .id = job->claim.id,
+                .lease = job->claim.lease,
+                .started_at = atomic_load_explicit(&job->started_at,
+                                                   memory_order_relaxed),
+                .cursor = cursor,
+                .total = total,
+                .base = atomic_load_explicit(&job->base, memory_order_relaxed),
+                .base_at = atomic_load_explicit(&job->base_at,
+                                                memory_order_relaxed)};
+        }
+}
+
+/* Claims that no worker has come to while others were idle elsewhere: mark
+ * them to be given back. */
+static void
+gather_released(struct rota *rota, struct batch *batch)
+{
+    bool stuck = rota->unstarted > 0 && rota->starts == rota->starts_seen;
+
+    rota->starts_seen = rota->starts;
+    if (!stuck)
+        return;
+    for (int b = 0; b < JOB_BUCKETS; b++)
+        for (struct link *l = rota->jobs[b].next; l != &rota->jobs[b];
+             l = l->next) {
+            struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
+
+            if (job->place != JOB_CLAIMED)
+                continue;
+            job->place = JOB_RELEASED;
+            job->never_started = true;
+            job->error = ROTA_CANCELED;
+            job->stop = ROTA_STOP_SHUTDOWN;
+            job->next_ended = batch->ended;
+            batch->ended = job;
+            rota->unstarted--;
+        }
+    rota->prefetch = 0;
+}
+
+static bool
+is_claiming(const struct rota *rota)
+{
+    return rota->started && !rota->stopping && !rota->closing &&
+           !ctx_done(rota->run_ctx);
+}
+
+static int64_t
+room_for_claims(const struct rota *rota)
+{
+    return pool_workers(rota->pool) + rota->prefetch - rota->active;
+}
+
+/* How many jobs to claim: one for each worker, and as many ahead as end while
+ * a cycle lasts. Jobs that take long are not claimed ahead, so that they stay
+ * free for other processes. */
+static size_t
+claim_limit(struct rota *rota, const struct batch *batch)
+{
+    int64_t now = ctx_now(), ended = (int64_t)batch->n_ended, limit;
+
+    if (ended > 0) {
+        rota->prefetch = (now - rota->last_cycle) / ended < ROTA_MS(5)
+                             ? 2 * ended
+                             : 0;
+        if (rota->prefetch > PREFETCH_MAX)
+            rota->prefetch = PREFETCH_MAX;
+        rota->last_cycle = now;
+    }
+    if (!is_claiming(rota) ||
+        (!rota->maybe_ready && list_is_empty(&batch->requests)))
+        return 0;
+    limit = room_for_claims(rota) + ended;
+    return limit > 0 ? (size_t)limit : 0;
+}
+
+static bool
+somebody_waits_for(const struct rota *rota, const struct rota_job *ended)
+{
+    for (; ended != NULL; ended = ended->next_ended)
+        for (const struct link *l = rota->waiters.next; l != &rota->waiters;
+             l = l->next)
+            if (OWNER_OF(l, struct waiter, on_waiters)->id == ended->claim.id)
+                return true;
+    return false;
+}
+
+static void
+gather(struct rota *rota, struct batch *batch)
+{
+    int64_t now = ctx_now();
+
+    *batch = (struct batch){0};
+    list_init(&batch->requests);
+    lock_take(&rota->lock);
+    list_splice(&batch->requests, &rota->requests);
+    if (!list_is_empty(&batch->requests) || now >= rota->retry_at)
+        gather_ended(rota, batch);
+    if (rota->flush_now || now >= rota->next_flush) {
+        if (now >= rota->next_flush)
+            gather_released(rota, batch);
+        gather_progress(rota, batch);
+        rota->flush_now = false;
+        rota->next_flush = now + FLUSH_EVERY;
+    }
+    batch->claim_limit = now >= rota->retry_at ? claim_limit(rota, batch) : 0;
+    if (batch->claim_limit > 0)
+        rota->maybe_ready = false; /* before the claim looks, so that news that
+                                    * comes while it does is not forgotten */
+    batch->durable = (rota->options.flags & ROTA_NORMAL) == 0 &&
+                     (!list_is_empty(&batch->requests) ||
+                      somebody_waits_for(rota, batch->ended));
+    lock_drop(&rota->lock);
+}
+
+static bool
+batch_is_empty(const struct batch *batch)
+{
+    return list_is_empty(&batch->requests) && batch->ended == NULL &&
+           batch->n_dirty == 0 && batch->claim_limit == 0;
+}
+
+/* -- Writing -------------------------------------------------------------- */
+
+static enum rota_error
+begin_process(struct rota *rota, struct request *request)
+{
+    enum rota_error error = ROTA_OK;
+    size_t n = 0;
+
+    for (struct kind *kind = rota->kinds; error == ROTA_OK && kind != NULL;
+         kind = kind->next) {
+        int attempts = kind->defaults.max_attempts;
+
+        error = store_kind(rota->store, kind->name,
+                           attempts > 0 ? attempts : 1,
+                           kind->defaults.timeout / 1000000, &kind->number);
+        rota->kind_numbers[n++] = kind->number;
+    }
+    if (error == ROTA_OK)
+        error = store_process_begin(rota->store, rota->options.workers,
+                                    &request->id);
+    return error;
+}
+
+/* Carry out a request. Answers that leave the transaction whole go to
+ * request->error; what is returned breaks it. */
+static enum rota_error
+request_apply(struct rota *rota, struct request *request)
+{
+    struct store *store = rota->store;
+    enum rota_error error = ROTA_OK;
+    struct progress progress;
+
+    request->error = ROTA_OK;
+    switch (request->kind) {
+    case REQUEST_SUBMIT:
+        for (size_t i = 0; error == ROTA_OK && i < request->n; i++)
+            error = store_submit(store, &request->submissions[i],
+                                 &request->ids[i]);
+        break;
+    case REQUEST_CANCEL:
+        error = store_cancel(store, request->id, request->reason,
+                             &request->answer);
+        break;
+    case REQUEST_COMMIT:
+        progress = (struct progress){
+            .id = request->job->claim.id,
+            .lease = request->job->claim.lease,
+            .started_at = request->job->started_at,
+            .cursor = request->cursor,
+            .total = request->job->total,
+            .base = request->job->base,
+            .base_at = request->job->base_at};
+        error = store_progress(store, &progress);
+        break;
+    case REQUEST_SYNC:
+        error = store_touch(store);
+        break;
+    case REQUEST_PROMOTE:
+        error = store_promote(store, &request->count, &request->next);
+        break;
+    case REQUEST_RESCUE:
+        error = store_rescue(store, request->id, &request->count);
+        break;
+    case REQUEST_BEGIN_PROCESS:
+        error = begin_process(rota, request);
+        break;
+    case REQUEST_END_PROCESS:
+        error = store_process_end(store, request->id);
+        break;
+    }
+    if (error != ROTA_NOTFOUND && error != ROTA_LOST)
+        return error;
+    request->error = error;
+    (void)snprintf(request->message, sizeof(request->message), "%s",
+                   message_get());
+    return ROTA_OK;
+}
+
+static enum rota_error
+ended_apply(struct rota *rota, struct batch *batch, struct rota_job *job)
+{
+    struct progress progress = {
+        .id = job->claim.id,
+        .lease = job->claim.lease,
+        .started_at = job->started_at,
+        .cursor = job->cursor,
+        .total = job->total,
+        .base = job->base,
+        .base_at = job->base_at};
+    struct ending ending = {
+        .id = job->claim.id,
+        .lease = job->claim.lease,
+        .started_at = job->started_at,
+        .delivered_at = job->delivered_at,
+        .error = job->error,
+        .stop = job->stop,
+        .never_started = job->never_started,
+        .snooze_ms = job->snooze_ms,
+        .progress = job->cursor != job->flushed_cursor ||
+                            job->total != job->flushed_total
+                        ? &progress
+                        : NULL,
+        .reason = job->cancel_reason,
+        .message = job->message,
+        .result = job->result,
+        .result_size = job->result_size};
+    enum rota_state state;
+    enum rota_error error = store_end(rota->store, &ending, &state);
+
+    if (error == ROTA_LOST) {
+        rota_say(rota, job->claim.id,
+                 "run %" PRId64 " was overtaken: its outcome is not recorded",
+                 job->claim.lease);
+        return ROTA_OK;
+    }
+    if (error == ROTA_OK && state == ROTA_READY)
+        batch->may_return = true;
+    return error;
+}
+
+static enum rota_error
+dirty_apply(struct rota *rota, struct batch *batch)
+{
+    enum rota_error error = ROTA_OK;
+
+    for (size_t i = 0; error == ROTA_OK && i < batch->n_dirty; i++) {
+        error = store_progress(rota->store, &batch->dirty[i]);
+        if (error == ROTA_LOST) {
+            batch->dirty[i].lease = 0; /* told after the commit */
+            error = ROTA_OK;
+        }
+    }
+    return error;
+}
+
+struct claiming {
+    struct rota *rota;
+    struct batch *batch;
+};
+
+static bool
+claim_taken(void *arg, const struct claim *claim)
+{
+    struct claiming *claiming = arg;
+    struct batch *batch = claiming->batch;
+    struct rota_job *job = job_new(claiming->rota, claim);
+
+    if (job == NULL)
+        return false;
+    batch->claimed[batch->n_claimed++] = job;
+    return true;
+}
+
+static enum rota_error
+claims_apply(struct rota *rota, struct batch *batch)
+{
+    struct claiming claiming = {rota, batch};
+
+    if (batch->claim_limit == 0)
+        return ROTA_OK;
+    batch->claimed = calloc(batch->claim_limit, sizeof(struct rota_job *));
+    if (batch->claimed == NULL)
+        return ROTA_NOMEM;
+    return store_claim(rota->store, rota->process, rota->kind_numbers,
+                       rota->n_kinds, rota->only, batch->claim_limit,
+                       claim_taken, &claiming);
+}
+
+/* Undo in memory what a transaction that failed had claimed. */
+static void
+claims_undo(struct rota *rota, struct batch *batch)
+{
+    for (size_t i = 0; i < batch->n_claimed; i++)
+        job_free(batch->claimed[i]);
+    lock_take(&rota->lock);
+    rota->active -= (int64_t)batch->n_claimed;
+    if (batch->claim_limit > 0)
+        rota->maybe_ready = true;
+    lock_drop(&rota->lock);
+    batch->n_claimed = 0;
+    free(batch->claimed);
+    batch->claimed = NULL;
+    batch->claim_limit = 0;
+}
+
+/* The whole batch in one transaction. *ret_began: it got past the lock. */
+static enum rota_error
+write_batch(struct rota *rota, struct batch *batch, bool *ret_began)
+{
+    enum rota_error error = store_begin(rota->store, batch->durable);
+
+    *ret_began = error == ROTA_OK;
+    if (error != ROTA_OK)
+        return error;
+    for (struct rota_job *job = batch->ended; error == ROTA_OK && job != NULL;
+         job = job->next_ended)
+        error = ended_apply(rota, batch, job);
+    for (struct link *l = batch->requests.next;
+         error == ROTA_OK && l != &batch->requests; l = l->next)
+        error = request_apply(rota, OWNER_OF(l, struct request, on_requests));
+    if (error == ROTA_OK)
+        error = dirty_apply(rota, batch);
+    if (error == ROTA_OK)
+        error = claims_apply(rota, batch);
+    if (error != ROTA_OK)
+        store_rollback(rota->store);
+    else
+        error = store_commit(rota->store);
+    if (error != ROTA_OK)
+        return error;
+    atomic_store_explicit(&rota->unsynced, !batch->durable,
+                          memory_order_relaxed);
+    return ROTA_OK;
+}
+
+/* -- Publishing ----------------------------------------------------------- */
+
+/* Answer every request of the batch, with error unless it is ROTA_OK. */
+static void
+answer(struct rota *rota, struct batch *batch, enum rota_error error)
+{
+    struct request *request;
+    struct link *l;
+
+    lock_take(&rota->lock);
+    while ((l = list_take(&batch->requests)) != NULL) {
+        request = OWNER_OF(l, struct request, on_requests);
+        if (error != ROTA_OK) {
+            request->error = error;
+            (void)snprintf(request->message, sizeof(request->message), "%s",
+                           message_get());
+        }
+        request->answered = true;
+        wake_up(&request->wake, WAKE_SET);
+    }
+    lock_drop(&rota->lock);
+}
+
+/* Under rota.lock: tell those who wait for this job, or for any news. */
+static void
+waiters_tell(struct rota *rota, int64_t id, bool durable)
+{
+    for (struct link *l = rota->waiters.next; l != &rota->waiters;
+         l = l->next) {
+        struct waiter *waiter = OWNER_OF(l, struct waiter, on_waiters);
+
+        if (waiter->id != id && waiter->id != 0)
+            continue;
+        if (durable)
+            atomic_store_explicit(&waiter->durable, true,
+                                  memory_order_relaxed);
+        wake_up(&waiter->wake, WAKE_SET);
+    }
+}
+
+/* The ended jobs are in the file: forget them. */
+static void
+ended_publish(struct rota *rota, struct batch *batch)
+{
+    struct rota_job *job, *next, *done = NULL;
+
+    if (batch->ended == NULL)
+        return;
+    lock_take(&rota->lock);
+    for (job = batch->ended; job != NULL; job = next) {
+        next = job->next_ended;
+        list_remove(&job->on_bucket);
+        rota->active--;
+        job->recorded = true;
+        waiters_tell(rota, job->claim.id, batch->durable);
+        if (job->in_pool)
+            continue; /* its worker frees it */
+        job->next_ended = done;
+        done = job;
+    }
+    if (batch->may_return)
+        rota->maybe_ready = true;
+    lock_drop(&rota->lock);
+    for (job = done; job != NULL; job = next) {
+        next = job->next_ended;
+        job_free(job);
+    }
+    batch->ended = NULL;
+}
+
+/* Under rota.lock, the job whose progress this was; NULL if it has ended. */
+static struct rota_job *
+dirty_job(struct rota *rota, const struct progress *progress)
+{
+    struct rota_job *job = job_find(rota, progress->id);
+
+    return job != NULL && (progress->lease == 0 ||
+                           job->claim.lease == progress->lease)
+               ? job
+               : NULL;
+}
+
+static void
+dirty_publish(struct rota *rota, struct batch *batch)
+{
+    for (size_t i = 0; i < batch->n_dirty; i++) {
+        const struct progress *progress = &batch->dirty[i];
+        struct ctx *ctx = NULL;
+        struct rota_job *job;
+
+        lock_take(&rota->lock);
+        job = dirty_job(rota, progress);
+        if (job != NULL && progress->lease == 0) {
+            atomic_store_explicit(&job->lost, true, memory_order_relaxed);
+            if (job->ctx != NULL)
+                ctx = ctx_ref(job->ctx);
+        } else if (job != NULL) {
+            job->flushed_cursor = progress->cursor;
+            job->flushed_total = progress->total;
+            job->flushed_start = true;
+        }
+        lock_drop(&rota->lock);
+        if (ctx != NULL)
+            (void)ctx_cancel_error(ctx, ROTA_LOST, "%s",
+                                   rota_strerror(ROTA_LOST));
+        ctx_unref(ctx);
+    }
+}
+
+/* The claims are committed: now the jobs may run. */
+static void
+claimed_publish(struct rota *rota, struct batch *batch)
+{
+    size_t n = batch->n_claimed;
+
+    lock_take(&rota->lock);
+    if (n == batch->claim_limit &&
+        (n > 0 || !list_is_empty(&batch->requests)))
+        rota->maybe_ready = true; /* there may be more than there was room */
+    for (size_t i = 0; i < n; i++) {
+        struct rota_job *job = batch->claimed[i];
+
+        job->in_pool = true;
+        list_append(&rota->jobs[job->claim.id % JOB_BUCKETS], &job->on_bucket);
+    }
+    rota->unstarted += (int64_t)n;
+    lock_drop(&rota->lock);
+    /* room was reserved by rota_start(), and the pool closes after the last
+     * job */
+    if (n > 0)
+        MUST(pool_submit_many(rota->pool, job_run, (void **)batch->claimed, n));
+    free(batch->claimed);
+    batch->claimed = NULL;
+}
+
+static void
+publish(struct rota *rota, struct batch *batch)
+{
+    dirty_publish(rota, batch);
+    ended_publish(rota, batch);
+    claimed_publish(rota, batch);
+    answer(rota, batch, ROTA_OK);
+    lock_take(&rota->lock);
+    waiters_tell(rota, 0, false);
+    lock_drop(&rota->lock);
+}
+
+/* -- Failing -------------------------------------------------------------- */
+
+/* Keep what ended in memory until the store works again. */
+static void
+keep_ended(struct rota *rota, struct rota_job *ended)
+{
+    struct rota_job **end = &rota->unrecorded;
+
+    if (ended == NULL)
+        return;
+    while (*end != NULL)
+        end = &(*end)->next_ended;
+    *end = ended;
+    lock_take(&rota->lock);
+    rota->retry_at = ctx_now() + RETRY_EVERY;
+    lock_drop(&rota->lock);
+}
+
+/* One item of a batch that failed as a whole, by itself: everybody gets the
+ * answer that is theirs. */
+static void
+write_single(struct rota *rota, struct batch *single)
+{
+    struct rota_job *job = single->ended;
+    bool began;
+    enum rota_error error = write_batch(rota, single, &began);
+
+    if (error == ROTA_OK) {
+        ended_publish(rota, single);
+    } else if (job != NULL) {
+        rota_say(rota, job->claim.id, "its end cannot be recorded yet: %s",
+                 message_get());
+        keep_ended(rota, job);
+    }
+    answer(rota, single, error);
+}
+
+static void
+write_singly(struct rota *rota, struct batch *batch)
+{
+    struct batch single = {.durable = batch->durable};
+    struct rota_job *job, *next;
+    struct link *l;
+
+    list_init(&single.requests);
+    for (job = batch->ended; job != NULL; job = next) {
+        next = job->next_ended;
+        job->next_ended = NULL;
+        single.ended = job;
+        write_single(rota, &single);
+    }
+    batch->ended = NULL;
+    single.ended = NULL;
+    while ((l = list_take(&batch->requests)) != NULL) {
+        list_append(&single.requests, l);
+        write_single(rota, &single);
+    }
+}
+
+/* -- The role ------------------------------------------------------------- */
+
+/* One cycle. The role held, rota.lock not. */
+static void
+cycle(struct rota *rota)
+{
+    struct batch batch;
+    enum rota_error error;
+    bool began;
+
+    gather(rota, &batch);
+    if (batch_is_empty(&batch)) {
+        free(batch.dirty);
+        return;
+    }
+    error = write_batch(rota, &batch, &began);
+    if (error == ROTA_OK) {
+        publish(rota, &batch);
+    } else {
+        claims_undo(rota, &batch);
+        lock_take(&rota->lock);
+        rota->retry_at = ctx_now() + RETRY_EVERY;
+        lock_drop(&rota->lock);
+        if (began) {
+            write_singly(rota, &batch);
+        } else {
+            keep_ended(rota, batch.ended);
+            answer(rota, &batch, error);
+        }
+    }
+    free(batch.dirty);
+}
+
+/* Under rota.lock, by the role's holder: hand it to the next caller, or drop
+ * it. */
+static void
+role_leave(struct rota *rota)
+{
+    struct request *next;
+
+    if (!list_is_empty(&rota->requests)) {
+        next = OWNER_OF(rota->requests.next, struct request, on_requests);
+        next->lead = true;
+        wake_up(&next->wake, WAKE_SET);
+        return;
+    }
+    rota->writing = false;
+    if (rota->has_writer)
+        MUST(pthread_cond_signal(&rota->work));
+}
+
+enum rota_error
+request_run(struct rota *rota, struct request *request)
+{
+    lock_take(&rota->lock);
+    list_append(&rota->requests, &request->on_requests);
+    if (rota->writing) {
+        lock_drop(&rota->lock);
+        (void)wake_wait(&request->wake, ROTA_FOREVER);
+        lock_take(&rota->lock); /* answered, or handed the role */
+    } else {
+        rota->writing = true;
+        request->lead = true;
+    }
+    if (request->lead) {
+        while (!request->answered) {
+            lock_drop(&rota->lock);
+            cycle(rota);
+            lock_take(&rota->lock);
+        }
+        role_leave(rota);
+    }
+    lock_drop(&rota->lock);
+    if (request->error != ROTA_OK)
+        message_set("%s", request->message);
+    return request->error;
+}
+
+void
+writer_poke(struct rota *rota)
+{
+    lock_take(&rota->lock);
+    if (!rota->poked) {
+        rota->poked = true;
+        MUST(pthread_cond_signal(&rota->work));
+    }
+    lock_drop(&rota->lock);
+}
+
+/* When the writer thread must look even if nobody pokes it. */
+static int64_t
+writer_deadline(const struct rota *rota)
+{
+    int64_t deadline = rota->active > 0 ? rota->next_flush : ROTA_FOREVER;
+
+    if (ctx_now() < rota->retry_at && rota->retry_at < deadline)
+        deadline = rota->retry_at;
+    return deadline;
+}
+
+static bool
+writer_has_work(const struct rota *rota)
+{
+    int64_t now = ctx_now();
+
+    if (rota->writing)
+        return false;
+    if (rota->poked || rota->flush_now ||
+        (rota->active > 0 && now >= rota->next_flush))
+        return true;
+    return now >= rota->retry_at &&
+           (rota->unrecorded != NULL ||
+            atomic_load_explicit(&rota->ended, memory_order_relaxed) != NULL ||
+            (rota->maybe_ready && is_claiming(rota) &&
+             room_for_claims(rota) > 0));
+}
+
+static void
+writer_sleep(struct rota *rota)
+{
+    int64_t deadline = writer_deadline(rota);
+    struct timespec until = {.tv_sec = deadline / 1000000000,
+                             .tv_nsec = deadline % 1000000000};
+
+    if (rota->writing || deadline == ROTA_FOREVER)
+        MUST(pthread_cond_wait(&rota->work, &rota->lock));
+    else
+        (void)pthread_cond_timedwait(&rota->work, &rota->lock, &until);
+}
+
+void *
+writer_thread(void *arg)
+{
+    struct rota *rota = arg;
+
+    lock_take(&rota->lock);
+    while (!rota->closing) {
+        if (!writer_has_work(rota)) {
+            writer_sleep(rota);
+            continue;
+        }
+        rota->writing = true;
+        rota->poked = false;
+        lock_drop(&rota->lock);
+        cycle(rota);
+        lock_take(&rota->lock);
+        role_leave(rota);
+    }
+    lock_drop(&rota->lock);
+    return NULL;
+}

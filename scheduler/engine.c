@@ -1,0 +1,381 @@
+/*
+ * A scheduler's life: open, handle, start, stop, close. Locking as engine.h
+ * says; these calls are few, and rota.lock is dropped before any that waits.
+ */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+const char *
+rota_errmsg(const struct rota *rota)
+{
+    (void)rota; /* messages are the thread's */
+    return message_get();
+}
+
+const char *
+rota_state_name(enum rota_state state)
+{
+    static const char *const names[] = {
+        [ROTA_BLOCKED] = "blocked",     [ROTA_SCHEDULED] = "scheduled",
+        [ROTA_READY] = "ready",         [ROTA_RUNNING] = "running",
+        [ROTA_SUCCEEDED] = "succeeded", [ROTA_JOB_FAILED] = "failed",
+        [ROTA_CANCELLED] = "cancelled"};
+
+    return names[state];
+}
+
+void
+rota_say(struct rota *rota, int64_t job, const char *format, ...)
+{
+    char line[1280];
+    va_list args;
+
+    if (rota->options.log == NULL)
+        return;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    rota->options.log(rota->options.log_arg, job, line);
+}
+
+/* -- Open ----------------------------------------------------------------- */
+
+static void
+locks_init(struct rota *rota)
+{
+    pthread_condattr_t attr;
+
+    MUST(pthread_mutex_init(&rota->lock, NULL));
+    MUST(pthread_mutex_init(&rota->reader_lock, NULL));
+    MUST(pthread_condattr_init(&attr));
+    MUST(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST(pthread_cond_init(&rota->work, &attr));
+    MUST(pthread_condattr_destroy(&attr));
+    list_init(&rota->requests);
+    list_init(&rota->waiters);
+    for (int i = 0; i < JOB_BUCKETS; i++)
+        list_init(&rota->jobs[i]);
+}
+
+static void
+rota_free(struct rota *rota)
+{
+    struct kind *kind;
+
+    if (rota == NULL)
+        return;
+    reader_close(rota->reader);
+    store_close(rota->store);
+    while ((kind = rota->kinds) != NULL) {
+        rota->kinds = kind->next;
+        free(kind->name);
+        free(kind);
+    }
+    free(rota->kind_numbers);
+    free(rota->path);
+    MUST(pthread_cond_destroy(&rota->work));
+    MUST(pthread_mutex_destroy(&rota->lock));
+    MUST(pthread_mutex_destroy(&rota->reader_lock));
+    free(rota);
+}
+
+static enum rota_error
+options_take(struct rota *rota, const struct rota_options *options)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (options != NULL) {
+        if (options->size != sizeof(*options) || options->workers < 0 ||
+            (options->flags & ~(unsigned)(ROTA_NORMAL | ROTA_READONLY)) != 0) {
+            message_set("options start as ROTA_OPTIONS_INIT; workers must not "
+                        "be negative");
+            return ROTA_INVALID;
+        }
+        rota->options = *options;
+    }
+    rota->readonly = (rota->options.flags & ROTA_READONLY) != 0;
+    if (rota->options.workers == 0)
+        rota->options.workers = cpus > 0 ? (int)cpus : 1;
+    return ROTA_OK;
+}
+
+enum rota_error
+rota_open(const char *path, const struct rota_options *options,
+          struct rota **ret_rota)
+{
+    struct rota *rota = calloc(1, sizeof(*rota));
+    enum rota_error error;
+
+    if (rota == NULL)
+        return ROTA_NOMEM;
+    locks_init(rota);
+    error = options_take(rota, options);
+    if (error == ROTA_OK)
+        error = store_open(path, rota->readonly, &rota->store);
+    if (error == ROTA_OK) {
+        rota->path = strdup(store_path(rota->store));
+        if (rota->path == NULL)
+            error = ROTA_NOMEM;
+    }
+    if (error != ROTA_OK) {
+        rota_free(rota);
+        return error;
+    }
+    *ret_rota = rota;
+    return ROTA_OK;
+}
+
+/* -- Handle --------------------------------------------------------------- */
+
+static enum rota_error
+kind_check(struct rota *rota, const char *name, rota_job_fn *fn,
+           const struct rota_defaults *defaults)
+{
+    size_t length = name == NULL ? 0 : strlen(name);
+
+    if (length < 1 || length > 255 || !text_is_utf8(name, length) ||
+        fn == NULL) {
+        message_set("a kind needs a name (UTF-8) of 1 to 255 bytes and a "
+                    "function");
+        return ROTA_INVALID;
+    }
+    if (defaults != NULL &&
+        (defaults->size != sizeof(*defaults) || defaults->max_attempts < 0 ||
+         defaults->timeout < 0)) {
+        message_set("defaults start as ROTA_DEFAULTS_INIT and must not be "
+                    "negative");
+        return ROTA_INVALID;
+    }
+    if (rota->started) {
+        message_set("rota_handle() comes before rota_start()");
+        return ROTA_BUSY;
+    }
+    for (struct kind *kind = rota->kinds; kind != NULL; kind = kind->next)
+        if (strcmp(kind->name, name) == 0) {
+            message_set("kind %s has a function already", name);
+            return ROTA_EXISTS;
+        }
+    return ROTA_OK;
+}
+
+enum rota_error
+rota_handle(struct rota *rota, const char *name, rota_job_fn *fn, void *arg,
+            const struct rota_defaults *defaults)
+{
+    enum rota_error error = kind_check(rota, name, fn, defaults);
+    struct kind *kind;
+
+    if (error != ROTA_OK)
+        return error;
+    kind = calloc(1, sizeof(*kind));
+    if (kind == NULL)
+        return ROTA_NOMEM;
+    kind->name = strdup(name);
+    if (kind->name == NULL) {
+        free(kind);
+        return ROTA_NOMEM;
+    }
+    kind->fn = fn;
+    kind->arg = arg;
+    if (defaults != NULL)
+        kind->defaults = *defaults;
+    kind->next = rota->kinds;
+    rota->kinds = kind;
+    rota->n_kinds++;
+    return ROTA_OK;
+}
+
+/* -- Start ---------------------------------------------------------------- */
+
+static enum rota_error
+start_check(struct rota *rota)
+{
+    if (rota->readonly || rota->n_kinds == 0) {
+        message_set(rota->readonly ? "it was opened to look only"
+                                   : "no kind is handled here: "
+                                     "rota_handle() comes first");
+        return ROTA_INVALID;
+    }
+    if (rota->started) {
+        message_set("it was started before");
+        return ROTA_BUSY;
+    }
+    return ROTA_OK;
+}
+
+static enum rota_error
+start_writer(struct rota *rota)
+{
+    int failed =
+        thread_start(&rota->writer, "rota-writer", writer_thread, rota);
+
+    if (failed != 0) {
+        message_set("cannot start a thread: %s", strerror(failed));
+        return ROTA_SYSTEM;
+    }
+    rota->has_writer = true;
+    return ROTA_OK;
+}
+
+static enum rota_error
+start_workers(struct rota *rota)
+{
+    int workers = rota->options.workers;
+    enum rota_error error;
+
+    rota->kind_numbers = calloc(rota->n_kinds, sizeof(*rota->kind_numbers));
+    if (rota->kind_numbers == NULL)
+        return ROTA_NOMEM;
+    error = pool_open(workers, "rota", &rota->pool);
+    if (error == ROTA_SYSTEM)
+        message_set("cannot start %d threads", workers);
+    /* the jobs that are claimed, and those given back but still queued */
+    if (error == ROTA_OK)
+        error = pool_reserve(rota->pool,
+                             2 * ((size_t)workers + PREFETCH_MAX));
+    return error;
+}
+
+/* Undo a start that failed half-way, so that another may be tried. */
+static void
+start_undo(struct rota *rota)
+{
+    (void)pool_close(rota->pool);
+    rota->pool = NULL;
+    free(rota->kind_numbers);
+    rota->kind_numbers = NULL;
+    ctx_end(rota->run_ctx);
+    rota->run_ctx = NULL;
+}
+
+enum rota_error
+rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
+{
+    struct request request = {.kind = REQUEST_BEGIN_PROCESS};
+    enum rota_error error = start_check(rota);
+
+    if (error != ROTA_OK)
+        return error;
+    error = start_workers(rota);
+    if (error == ROTA_OK)
+        error = request_run(rota, &request);
+    if (error == ROTA_OK)
+        rota->process = request.id;
+    if (error == ROTA_OK)
+        error = outside_rescue(rota);
+    if (error == ROTA_OK && !rota->has_writer)
+        error = start_writer(rota);
+    if (error == ROTA_OK)
+        error = outside_start(rota);
+    if (error != ROTA_OK) {
+        start_undo(rota);
+        return error;
+    }
+    lock_take(&rota->lock);
+    rota->run_ctx = ctx_with_cancel(ctx);
+    rota->only = id;
+    rota->started = true;
+    rota->maybe_ready = true;
+    lock_drop(&rota->lock);
+    writer_poke(rota);
+    return ROTA_OK;
+}
+
+enum rota_error
+rota_start(struct ctx *ctx, struct rota *rota)
+{
+    return rota_start_job(ctx, rota, 0);
+}
+
+/* -- Stop ----------------------------------------------------------------- */
+
+/* Wait until no job is claimed or running here; false if some still are at
+ * deadline. */
+static bool
+await_quiet(struct rota *rota, int64_t deadline)
+{
+    struct waiter waiter = {.id = 0};
+    bool quiet;
+
+    for (;;) {
+        lock_take(&rota->lock);
+        quiet = rota->active == 0;
+        if (!quiet)
+            list_append(&rota->waiters, &waiter.on_waiters);
+        lock_drop(&rota->lock);
+        if (quiet || ctx_now() >= deadline) {
+            lock_take(&rota->lock);
+            if (!quiet)
+                list_remove(&waiter.on_waiters);
+            lock_drop(&rota->lock);
+            return quiet;
+        }
+        (void)wake_wait(&waiter.wake, deadline);
+        lock_take(&rota->lock);
+        list_remove(&waiter.on_waiters);
+        lock_drop(&rota->lock);
+        atomic_store_explicit(&waiter.wake.word, 0, memory_order_relaxed);
+    }
+}
+
+enum rota_error
+rota_stop(struct rota *rota, int64_t grace)
+{
+    struct request request = {.kind = REQUEST_END_PROCESS};
+    int64_t deadline, active;
+
+    if (!rota->started)
+        return ROTA_OK;
+    lock_take(&rota->lock);
+    rota->stopping = true;
+    request.id = rota->process;
+    lock_drop(&rota->lock);
+    writer_poke(rota);
+    deadline = saturating_add(ctx_now(), grace);
+    if (ctx_done(rota->run_ctx) || !await_quiet(rota, deadline))
+        (void)ctx_cancel_cause(rota->run_ctx, "shutdown");
+    if (!await_quiet(rota, saturating_add(ctx_now(), STUCK_AFTER))) {
+        lock_take(&rota->lock);
+        active = rota->active;
+        lock_drop(&rota->lock);
+        message_set("%jd jobs ignore that they should stop", (intmax_t)active);
+        return ROTA_BUSY;
+    }
+    return request_run(rota, &request);
+}
+
+/* -- Close ---------------------------------------------------------------- */
+
+enum rota_error
+rota_close(struct rota *rota)
+{
+    enum rota_error error;
+
+    if (rota == NULL)
+        return ROTA_OK;
+    if (rota->pool != NULL && pool_is_worker(rota->pool)) {
+        message_set("a job cannot close the scheduler it runs on");
+        return ROTA_INVALID;
+    }
+    error = rota_stop(rota, 0);
+    if (error == ROTA_BUSY && !await_quiet(rota, 0))
+        return error;
+    lock_take(&rota->lock);
+    rota->closing = true;
+    MUST(pthread_cond_signal(&rota->work));
+    lock_drop(&rota->lock);
+    outside_stop(rota);
+    if (rota->has_writer)
+        MUST(pthread_join(rota->writer, NULL));
+    (void)pool_close(rota->pool);
+    ctx_end(rota->run_ctx);
+    rota_free(rota);
+    return ROTA_OK;
+}

@@ -1,0 +1,218 @@
+/*
+ * The engine: what ties the store, the pool and contexts together.
+ *
+ *   engine.c    open, handle, start, stop, drain, close
+ *   cycle.c     the writer's role and its one-transaction cycle
+ *   run.c       a claimed job, from its worker's hands back to the writer's
+ *   job.c       what a job can say and ask (rota/job.h)
+ *   client.c    submit, cancel, wait, run, query
+ *   outside.c   the listener: what other processes did, and who died
+ *
+ * Locking. rota.lock guards the fields that say so; it is never held across
+ * the store, a job or a callback. The store belongs to whoever holds the
+ * writer's role (rota.writing, cycle.c). reader_lock guards the reader that
+ * callers share, and is taken with no other lock held. A job's own fields are
+ * its worker's while it runs, except those marked. Order: reader_lock, then
+ * rota.lock, then the pool's and contexts' own.
+ */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include <stdatomic.h>
+
+#include <rota/job.h>
+#include <rota/scheduler.h>
+
+#include "base.h"
+#include "context/wake.h"
+#include "pool/pool.h"
+#include "store/store.h"
+
+/* How long the file may lag behind a job's progress. */
+#define FLUSH_EVERY ROTA_MS(500)
+/* Unstarted claims kept ahead of the workers, at most. */
+#define PREFETCH_MAX 1024
+/* How long a job that was told to stop may ignore it, when stopping. */
+#define STUCK_AFTER ROTA_SEC(10)
+
+struct kind {
+    struct kind *next;
+    char *name;
+    rota_job_fn *fn;
+    void *arg;
+    struct rota_defaults defaults;
+    int64_t number; /* in the file; set by rota_start() */
+};
+
+enum job_place {
+    JOB_CLAIMED,  /* in the pool's queue */
+    JOB_RUNNING,  /* in its function */
+    JOB_RELEASED, /* to be given back; its worker must not start it */
+    JOB_ENDED     /* on its way to the file */
+};
+
+struct rota_job {
+    struct rota *rota;
+    const struct kind *kind;
+    struct claim claim;
+    struct link on_bucket;    /* rota.jobs, under rota.lock */
+    enum job_place place;     /* under rota.lock */
+    bool in_pool, recorded;   /* under rota.lock; freed when neither needs it */
+    struct ctx *ctx;          /* while running; set under rota.lock */
+    char *cancel_reason;      /* under rota.lock until it ended */
+    int64_t delivered_at;     /* the same; when the cancel reached us, or 0 */
+    atomic_bool cancelled;    /* set before ctx is, relaxed: ctx publishes */
+    atomic_bool lost;         /* the same */
+    int64_t deadline;         /* of ctx by itself, monotonic */
+    _Atomic int64_t cursor;   /* relaxed: by the job, read by the writer */
+    _Atomic int64_t total;    /* the same; -1: unknown */
+    _Atomic int64_t base;     /* the same; where this run took up */
+    _Atomic int64_t base_at;
+    _Atomic int64_t started_at; /* Unix milliseconds; 0: not started */
+    int64_t flushed_cursor;   /* what the file has: the writer's */
+    int64_t flushed_total;
+    bool flushed_start;
+    bool poked;               /* the first advance was announced */
+    /* what the run came to; the writer's once it ended */
+    enum rota_error error;
+    enum rota_stop_reason stop;
+    bool never_started;
+    int64_t snooze_ms;
+    char *message;
+    void *result;
+    size_t result_size;
+    struct rota_job *next_ended; /* rota.ended, or the writer's list */
+    /* the job's databases */
+    struct sqlite3 **dbs, **resumed;
+    size_t n_dbs, n_resumed;
+};
+
+#define JOB_BUCKETS 256
+
+/* A caller's wish, on its stack, carried out by whoever has the role. */
+enum request_kind {
+    REQUEST_SUBMIT,
+    REQUEST_CANCEL,
+    REQUEST_COMMIT,
+    REQUEST_SYNC,
+    REQUEST_PROMOTE,
+    REQUEST_RESCUE,
+    REQUEST_BEGIN_PROCESS,
+    REQUEST_END_PROCESS
+};
+
+struct request {
+    struct link on_requests; /* under rota.lock */
+    enum request_kind kind;
+    bool answered;           /* under rota.lock */
+    bool lead;               /* under rota.lock: its caller takes the role */
+    struct wake wake;
+    enum rota_error error;   /* the answer, and its words */
+    char message[256];
+    /* what is asked */
+    const struct rota_submission *submissions;
+    size_t n;
+    int64_t *ids;
+    int64_t id, cursor;
+    struct rota_job *job;
+    const char *reason;
+    enum rota_cancel_answer answer;
+    int64_t count, next;
+};
+
+/* Somebody who waits for a job's end, or (id 0) for any news. */
+struct waiter {
+    struct link on_waiters; /* under rota.lock */
+    int64_t id;
+    struct wake wake;
+    atomic_bool durable; /* relaxed, wake publishes: the end is on the disk */
+};
+
+struct rota {
+    struct rota_options options;
+    struct store *store;   /* the writer's */
+    char *path;
+    bool readonly;
+    struct kind *kinds;    /* read-only once started */
+    int64_t *kind_numbers; /* the same */
+    size_t n_kinds;
+    struct ctx *run_ctx;   /* of all jobs; set by rota_start() */
+    struct pool *pool;
+    _Atomic int64_t process; /* our id in the file; 0: none. Set once */
+    int64_t only;          /* the one job to run; 0: any */
+    pthread_t writer, listener;
+
+    pthread_mutex_t lock;  /* guards all down to reader_lock */
+    pthread_cond_t work;   /* for the writer thread */
+    bool started, stopping, closing;
+    bool has_writer, has_listener;
+    bool writing;          /* somebody has the writer's role */
+    bool poked;            /* the writer thread has something to look at */
+    bool maybe_ready;      /* a claim may find something */
+    bool flush_now;        /* a job has got going */
+    int64_t next_flush;
+    int64_t retry_at;      /* not before: the store failed; 0: at once */
+    int64_t active;        /* jobs claimed and not yet recorded as ended */
+    int64_t unstarted;     /* of these, in the pool's queue */
+    int64_t starts, starts_seen; /* to notice claims that get nowhere */
+    int64_t prefetch;
+    int64_t last_cycle;
+    struct link requests, waiters;
+    struct link jobs[JOB_BUCKETS]; /* by id */
+
+    _Atomic(struct rota_job *) ended; /* a stack; release push, acquire take */
+    struct rota_job *unrecorded;      /* the writer's: ended, not in the file */
+    atomic_bool unsynced;             /* commits that power loss may undo */
+
+    pthread_mutex_t reader_lock;
+    struct reader *reader; /* callers'; opened when first needed */
+
+    struct outside *outside; /* outside.c's */
+};
+
+/* cycle.c */
+
+/* Have request carried out, by this thread if nobody else is writing. Returns
+ * its error; the words are in message_get(). No lock held. */
+enum rota_error request_run(struct rota *rota, struct request *request);
+
+/* Let the writer thread look for work. No lock held. */
+void writer_poke(struct rota *rota);
+void *writer_thread(void *rota);
+
+/* run.c */
+
+/* A claimed job as the store gives it; counted as active. NULL: no memory. */
+struct rota_job *job_new(struct rota *rota, const struct claim *claim);
+void job_free(struct rota_job *job);
+void job_run(void *job); /* a pool_fn */
+
+/* Tell a running job of this process to stop. lease 0: whatever run. True if
+ * it is here. No lock held: the job's ctx callbacks run on this thread. */
+bool job_cancel(struct rota *rota, int64_t id, int64_t lease,
+                const char *reason);
+
+struct rota_job *job_find(struct rota *rota, int64_t id); /* under rota.lock */
+enum rota_stop_reason job_stop_reason(const struct rota_job *job);
+
+/* client.c */
+
+/* The callers' reader, locked; NULL and *error otherwise. Give it back with
+ * reader_release(). */
+struct reader *reader_acquire(struct rota *rota, enum rota_error *error);
+void reader_release(struct rota *rota);
+
+/* outside.c */
+
+/* Start the listener thread unless it runs. */
+ROTA_MUST_USE enum rota_error outside_start(struct rota *rota);
+void outside_stop(struct rota *rota);
+
+/* Rescue the jobs of every process that has died. */
+ROTA_MUST_USE enum rota_error outside_rescue(struct rota *rota);
+
+/* engine.c */
+void rota_say(struct rota *rota, int64_t job, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * The moves towards running:
+ *
+ *   promote  scheduled -> ready     when it is due
+ *   claim    ready     -> running   the lease rises
+ *            ready     -> failed    its deadline passed
+ *
+ * Jobs are claimed lane by lane (a queue's jobs of one kind), so that jobs
+ * which this process cannot run are never stepped over.
+ * One thread at a time, inside a transaction.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+#include "store/private.h"
+
+/* -- Promote -------------------------------------------------------------- */
+
+static enum rota_error
+next_due(struct store *store, int64_t *ret_next)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *statement = store_statement(store, NEXT_DUE, &error);
+    bool row = false;
+
+    if (statement == NULL)
+        return error;
+    *ret_next = INT64_MAX;
+    error = connection_row(&store->connection, statement, &row);
+    if (row && sqlite3_column_type(statement, 0) != SQLITE_NULL)
+        *ret_next = sqlite3_column_int64(statement, 0);
+    (void)sqlite3_reset(statement);
+    return error;
+}
+
+enum rota_error
+store_promote(struct store *store, int64_t *ret_moved, int64_t *ret_next)
+{
+    struct {
+        int64_t run_at, id;
+    } due[1000];
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *statement = store_statement(store, DUE_JOBS, &error);
+    int64_t changed = 0;
+    int n = 0;
+    bool row;
+
+    if (statement == NULL)
+        return error;
+    (void)sqlite3_bind_int64(statement, 1, store->now);
+    while ((error = connection_row(&store->connection, statement, &row)) ==
+               ROTA_OK &&
+           row) {
+        due[n].run_at = sqlite3_column_int64(statement, 0);
+        due[n++].id = sqlite3_column_int64(statement, 1);
+    }
+    *ret_moved = 0;
+    for (int i = 0; error == ROTA_OK && i < n; i++) {
+        error = RUN(store, DELETE_SCHEDULED, &changed, due[i].run_at,
+                    due[i].id);
+        if (error == ROTA_OK && changed == 1)
+            error = RUN(store, READY_AGAIN, NULL, due[i].id);
+        if (error == ROTA_OK)
+            (*ret_moved)++;
+    }
+    return error == ROTA_OK ? next_due(store, ret_next) : error;
+}
+
+/* -- Claim ---------------------------------------------------------------- */
+
+/* A job that may be claimed, and its key in _ready. */
+struct candidate {
+    struct claim claim;
+    int64_t queue, sort_key;
+};
+
+struct candidates {
+    struct candidate *all;
+    size_t n, room;
+};
+
+static enum rota_error
+candidate_read(struct candidates *candidates, sqlite3_stmt *row)
+{
+    struct candidate *all = candidates->all, *candidate;
+    size_t room = candidates->room * 2 + 16, size;
+    const void *args;
+
+    if (candidates->n == candidates->room) {
+        all = realloc(all, room * sizeof(*all));
+        if (all == NULL)
+            return ROTA_NOMEM;
+        candidates->all = all;
+        candidates->room = room;
+    }
+    candidate = &candidates->all[candidates->n];
+    *candidate = (struct candidate){
+        .queue = sqlite3_column_int64(row, 0),
+        .sort_key = sqlite3_column_int64(row, 1),
+        .claim = {.id = sqlite3_column_int64(row, 2),
+                  .lease = sqlite3_column_int64(row, 3) + 1,
+                  .kind = sqlite3_column_int64(row, 4),
+                  .run_at = sqlite3_column_int64(row, 5),
+                  .created_at = sqlite3_column_int64(row, 6),
+                  .deadline_at = sqlite3_column_int64(row, 7),
+                  .timeout_ms = sqlite3_column_int64(row, 8),
+                  .failures = sqlite3_column_int64(row, 9),
+                  .max_attempts = sqlite3_column_int(row, 10),
+                  .cursor = sqlite3_column_int64(row, 11),
+                  .total = sqlite3_column_type(row, 12) == SQLITE_NULL
+                               ? -1
+                               : sqlite3_column_int64(row, 12)}};
+    args = sqlite3_column_blob(row, 13);
+    size = (size_t)sqlite3_column_bytes(row, 13);
+    candidate->claim.args = malloc(size + 1);
+    if (candidate->claim.args == NULL)
+        return ROTA_NOMEM;
+    if (size > 0)
+        memcpy(candidate->claim.args, args, size);
+    ((char *)candidate->claim.args)[size] = '\0';
+    candidate->claim.args_size = size;
+    candidates->n++;
+    return ROTA_OK;
+}
+
+static enum rota_error
+candidates_read(struct store *store, struct candidates *candidates,
+                sqlite3_stmt *statement)
+{
+    enum rota_error error;
+    bool row;
+
+    while ((error = connection_row(&store->connection, statement, &row)) ==
+               ROTA_OK &&
+           row) {
+        error = candidate_read(candidates, statement);
+        if (error != ROTA_OK)
+            break;
+    }
+    (void)sqlite3_reset(statement);
+    return error;
+}
+
+static bool
+kind_is_among(int64_t kind, const int64_t *kinds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (kinds[i] == kind)
+            return true;
+    return false;
+}
+
+/* The soonest limit jobs of each lane (a queue's jobs of one kind) that may be
+ * run here. Jumps from lane to lane; what we cannot run is not stepped over. */
+static enum rota_error
+lanes_read(struct store *store, struct candidates *candidates,
+           const int64_t *kinds, size_t n_kinds, size_t limit)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *lane = store_statement(store, NEXT_LANE, &error);
+    sqlite3_stmt *jobs = store_statement(store, LANE_JOBS, &error);
+    int64_t queue = INT64_MIN, kind = INT64_MIN;
+    bool row;
+
+    if (lane == NULL || jobs == NULL)
+        return error;
+    for (;;) {
+        (void)sqlite3_bind_int64(lane, 1, queue);
+        (void)sqlite3_bind_int64(lane, 2, kind);
+        error = connection_row(&store->connection, lane, &row);
+        if (error != ROTA_OK || !row)
+            return error;
+        queue = sqlite3_column_int64(lane, 0);
+        kind = sqlite3_column_int64(lane, 1);
+        (void)sqlite3_reset(lane);
+        if (!kind_is_among(kind, kinds, n_kinds))
+            continue;
+        (void)sqlite3_bind_int64(jobs, 1, queue);
+        (void)sqlite3_bind_int64(jobs, 2, kind);
+        (void)sqlite3_bind_int64(jobs, 3, (int64_t)limit);
+        error = candidates_read(store, candidates, jobs);
+        if (error != ROTA_OK)
+            return error;
+    }
+}
+
+static int
+candidate_order(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->sort_key != y->sort_key)
+        return x->sort_key < y->sort_key ? -1 : 1;
+    return x->claim.id < y->claim.id ? -1 : x->claim.id > y->claim.id;
+}
+
+/* ready -> running, or failed if its deadline has passed. */
+static enum rota_error
+candidate_claim(struct store *store, int64_t process,
+                struct candidate *candidate, claim_fn *fn, void *arg)
+{
+    struct claim *claim = &candidate->claim;
+    int64_t changed = 0;
+    enum rota_error error;
+
+    error = RUN(store, DELETE_READY, &changed, candidate->queue, claim->kind,
+                candidate->sort_key, claim->id);
+    if (error != ROTA_OK || changed == 0)
+        return error;
+    if (claim->deadline_at != 0 && claim->deadline_at <= store->now)
+        return RUN(store, EXPIRE_READY, NULL, claim->id, store->now);
+    error = RUN(store, INSERT_RUNNING, NULL, claim->id, claim->lease, process,
+                store->now);
+    if (error != ROTA_OK)
+        return error;
+    if (!fn(arg, claim))
+        return ROTA_NOMEM;
+    claim->args = NULL; /* the taker's now */
+    return ROTA_OK;
+}
+
+enum rota_error
+store_claim(struct store *store, int64_t process, const int64_t *kinds,
+            size_t n_kinds, int64_t only, size_t limit, claim_fn *fn,
+            void *arg)
+{
+    struct candidates candidates = {0};
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *one;
+
+    if (only != 0) {
+        one = store_statement(store, ONE_JOB, &error);
+        if (one == NULL)
+            return error;
+        (void)sqlite3_bind_int64(one, 1, only);
+        error = candidates_read(store, &candidates, one);
+        if (error == ROTA_OK && candidates.n == 1 &&
+            !kind_is_among(candidates.all[0].claim.kind, kinds, n_kinds))
+            limit = 0;
+    } else {
+        error = lanes_read(store, &candidates, kinds, n_kinds, limit);
+    }
+    if (candidates.n > 1)
+        qsort(candidates.all, candidates.n, sizeof(*candidates.all),
+              candidate_order);
+    for (size_t i = 0; error == ROTA_OK && i < candidates.n && i < limit; i++)
+        error = candidate_claim(store, process, &candidates.all[i], fn, arg);
+    for (size_t i = 0; i < candidates.n; i++)
+        free(candidates.all[i].claim.args);
+    free(candidates.all);
+    return error;
+}

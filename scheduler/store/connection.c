@@ -1,0 +1,153 @@
+/*
+ * Opening a SQLite connection the same careful way everywhere, and the few
+ * shapes in which the store runs statements. One thread at a time.
+ */
+#define _GNU_SOURCE
+#include "store/connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+
+/* How long a statement waits for a foreign client's lock. */
+#define BUSY_MS 5000
+
+static enum rota_error
+error_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return ROTA_OK;
+    case SQLITE_NOMEM:
+        return ROTA_NOMEM;
+    case SQLITE_FULL:
+        return ROTA_FULL;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return ROTA_BUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ROTA_CORRUPT;
+    default:
+        return ROTA_STORE;
+    }
+}
+
+enum rota_error
+connection_error(struct connection *connection)
+{
+    int code = sqlite3_extended_errcode(connection->db);
+    enum rota_error error = error_of(code);
+
+    message_set("%s: %s (SQLite %d)", connection->path,
+                sqlite3_errmsg(connection->db), code);
+    return error == ROTA_OK ? ROTA_STORE : error;
+}
+
+static enum rota_error
+connection_limits(struct connection *connection, bool writes)
+{
+    sqlite3 *db = connection->db;
+
+    (void)sqlite3_extended_result_codes(db, 1);
+    (void)sqlite3_busy_timeout(db, BUSY_MS);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    (void)sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+    return connection_script(connection,
+                             writes ? "PRAGMA mmap_size=0;"
+                                      "PRAGMA temp_store=MEMORY;"
+                                      "PRAGMA cache_size=-16384"
+                                    : "PRAGMA mmap_size=0;"
+                                      "PRAGMA query_only=1");
+}
+
+enum rota_error
+connection_open(struct connection *connection, const char *path, bool writes,
+                const char *const *sql)
+{
+    int flags = SQLITE_OPEN_NOMUTEX |
+                (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
+    enum rota_error error;
+
+    *connection = (struct connection){.sql = sql};
+    connection->path = strdup(path);
+    if (connection->path == NULL)
+        return ROTA_NOMEM;
+    if (sqlite3_open_v2(path, &connection->db, flags, NULL) != SQLITE_OK) {
+        error = connection->db == NULL ? ROTA_NOMEM
+                                       : connection_error(connection);
+        goto out;
+    }
+    error = connection_limits(connection, writes);
+out:
+    if (error != ROTA_OK)
+        connection_close(connection);
+    return error;
+}
+
+void
+connection_close(struct connection *connection)
+{
+    for (int i = 0; i < STATEMENTS_MAX; i++)
+        (void)sqlite3_finalize(connection->statements[i]);
+    MUST(sqlite3_close(connection->db));
+    free(connection->path);
+    *connection = (struct connection){0};
+}
+
+sqlite3_stmt *
+connection_statement(struct connection *connection, int n)
+{
+    sqlite3_stmt **statement = &connection->statements[n];
+
+    if (*statement == NULL &&
+        sqlite3_prepare_v3(connection->db, connection->sql[n], -1,
+                           SQLITE_PREPARE_PERSISTENT, statement,
+                           NULL) != SQLITE_OK)
+        return NULL;
+    return *statement;
+}
+
+enum rota_error
+connection_run(struct connection *connection, sqlite3_stmt *statement,
+               int64_t *ret_changed)
+{
+    int code = sqlite3_step(statement);
+    enum rota_error error = ROTA_OK;
+
+    if (code != SQLITE_DONE)
+        error = code == SQLITE_ROW ? ROTA_STORE : connection_error(connection);
+    else if (ret_changed != NULL)
+        *ret_changed = sqlite3_changes(connection->db);
+    (void)sqlite3_reset(statement);
+    return error;
+}
+
+enum rota_error
+connection_row(struct connection *connection, sqlite3_stmt *statement,
+               bool *ret_row)
+{
+    int code = sqlite3_step(statement);
+    enum rota_error error = ROTA_OK;
+
+    *ret_row = code == SQLITE_ROW;
+    if (*ret_row)
+        return ROTA_OK;
+    if (code != SQLITE_DONE)
+        error = connection_error(connection);
+    (void)sqlite3_reset(statement);
+    return error;
+}
+
+enum rota_error
+connection_script(struct connection *connection, const char *sql)
+{
+    if (sqlite3_exec(connection->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        return connection_error(connection);
+    return ROTA_OK;
+}

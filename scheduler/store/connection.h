@@ -1,0 +1,55 @@
+/*
+ * A SQLite connection as the store opens it, with its prepared statements.
+ * Private to scheduler/store/. One thread at a time.
+ */
+#ifndef CONNECTION_H
+#define CONNECTION_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rota/error.h>
+
+#define STATEMENTS_MAX 48
+
+struct connection {
+    sqlite3 *db;
+    char *path;
+    const char *const *sql;                    /* the owner's statements */
+    sqlite3_stmt *statements[STATEMENTS_MAX];  /* prepared when first used */
+};
+
+/* Open an existing file. writes: for reading and writing. sql: the texts that
+ * connection_statement() prepares; at most STATEMENTS_MAX. On failure nothing
+ * is left open. */
+ROTA_MUST_USE enum rota_error connection_open(struct connection *connection,
+                                              const char *path, bool writes,
+                                              const char *const *sql);
+void connection_close(struct connection *connection);
+
+/* Statement number n, reset, its bindings those of the last use. NULL when it
+ * cannot be prepared: connection_error() says why. */
+sqlite3_stmt *connection_statement(struct connection *connection, int n);
+
+/* Step a statement that returns no rows, and reset it. *ret_changed, unless
+ * NULL, is the number of rows it changed: the truth of a guarded move. */
+ROTA_MUST_USE enum rota_error connection_run(struct connection *connection,
+                                             sqlite3_stmt *statement,
+                                             int64_t *ret_changed);
+
+/* Step to the next row: ROTA_OK and *ret_row false at the end, when the
+ * statement has been reset. */
+ROTA_MUST_USE enum rota_error connection_row(struct connection *connection,
+                                             sqlite3_stmt *statement,
+                                             bool *ret_row);
+
+/* Run a script. */
+ROTA_MUST_USE enum rota_error connection_script(struct connection *connection,
+                                                const char *sql);
+
+/* The rota error for what SQLite said last here, its words in message_get(). */
+enum rota_error connection_error(struct connection *connection);
+
+#endif

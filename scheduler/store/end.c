@@ -1,0 +1,363 @@
+/*
+ * The moves out of running:
+ *
+ *   end      running -> succeeded | failed | cancelled
+ *            running -> scheduled    failed with attempts left, or snoozed
+ *            running -> ready        shut down, or never started
+ *   rescue   running -> ready | failed | cancelled    its process died
+ *
+ * and a run's progress. All are guarded by (id, lease): a worker that lost its
+ * job changes no row, learns so from the count, and writes nothing.
+ * One thread at a time, inside a transaction.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+#include "store/private.h"
+
+/* A job that killed its process so often, without getting further, is not
+ * run again. */
+#define CRASHES_MAX 3
+
+/* -- End ------------------------------------------------------------------ */
+
+/* What _running and _job say of a run that ends. */
+struct standing {
+    bool cancel_asked;
+    char *cancel_reason; /* malloc'd or NULL */
+    int64_t process, failures, max_attempts, crashes, deadline_at, started_at;
+};
+
+static enum rota_error
+standing_read(struct store *store, int64_t id, int64_t lease,
+              struct standing *ret_standing)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, FIND_RUNNING, &error);
+    const unsigned char *reason;
+    bool row = false;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, id);
+    (void)sqlite3_bind_int64(s, 2, lease);
+    error = connection_row(&store->connection, s, &row);
+    if (error != ROTA_OK || !row)
+        return error == ROTA_OK ? ROTA_LOST : error;
+    reason = sqlite3_column_text(s, 1);
+    *ret_standing = (struct standing){
+        .cancel_asked = sqlite3_column_type(s, 0) != SQLITE_NULL,
+        .cancel_reason = reason == NULL ? NULL : strdup((const char *)reason),
+        .process = sqlite3_column_int64(s, 2),
+        .failures = sqlite3_column_int64(s, 3),
+        .max_attempts = sqlite3_column_int64(s, 4),
+        .crashes = sqlite3_column_int64(s, 5),
+        .deadline_at = sqlite3_column_int64(s, 6),
+        .started_at = sqlite3_column_int64(s, 7)};
+    (void)sqlite3_reset(s);
+    return ROTA_OK;
+}
+
+static const char *
+first_of(const char *a, const char *b, const char *c)
+{
+    return a != NULL ? a : b != NULL ? b : c;
+}
+
+/* running -> a final state. cause may be NULL. */
+static enum rota_error
+run_finish(struct store *store, const struct ending *ending,
+           enum rota_state state, int64_t attempt, enum rota_error code,
+           const char *cause)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, FINISH_RUNNING, &error);
+    int64_t changed = 0;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, ending->id);
+    (void)sqlite3_bind_int64(s, 2, ending->lease);
+    (void)sqlite3_bind_int(s, 3, (int)state);
+    (void)sqlite3_bind_int64(s, 4, attempt);
+    bind_positive(s, 5, ending->started_at);
+    (void)sqlite3_bind_int64(s, 6, store->now);
+    (void)sqlite3_bind_int(s, 7, (int)code);
+    bind_positive(s, 8, ending->delivered_at);
+    (void)sqlite3_bind_text(s, 9, cause, -1, SQLITE_STATIC);
+    bind_data(s, 10, state == ROTA_SUCCEEDED ? ending->result : NULL,
+              ending->result_size, false);
+    error = connection_run(&store->connection, s, &changed);
+    (void)sqlite3_clear_bindings(s);
+    if (error == ROTA_OK && changed == 0)
+        return ROTA_LOST;
+    if (error == ROTA_OK)
+        error = RUN(store, DELETE_RUNNING, &changed, ending->id,
+                    ending->lease);
+    return error == ROTA_OK && changed == 0 ? ROTA_LOST : error;
+}
+
+/* running -> ready, or scheduled if run_at is later than now (0: unchanged).
+ * outcome goes into the history of attempts; NULL leaves none. */
+static enum rota_error
+run_return(struct store *store, const struct ending *ending,
+           const struct standing *standing, const char *outcome,
+           int64_t run_at)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s;
+    int64_t changed = 0;
+
+    error = RUN(store, DELETE_RUNNING, &changed, ending->id, ending->lease);
+    if (error != ROTA_OK || changed == 0)
+        return error == ROTA_OK ? ROTA_LOST : error;
+    s = store_statement(store, GIVE_BACK, &error);
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, ending->id);
+    (void)sqlite3_bind_int64(s, 2, ending->lease);
+    (void)sqlite3_bind_int64(s, 3, standing->failures);
+    (void)sqlite3_bind_int64(s, 4, standing->crashes);
+    bind_positive(s, 5, run_at);
+    error = connection_run(&store->connection, s, NULL);
+    if (error == ROTA_OK)
+        error = RUN(store,
+                    run_at > store->now ? SCHEDULED_AGAIN : READY_AGAIN, NULL,
+                    ending->id);
+    if (error != ROTA_OK || outcome == NULL)
+        return error;
+    s = store_statement(store, RECORD_ATTEMPT, &error);
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, ending->id);
+    (void)sqlite3_bind_int64(s, 2, ending->lease);
+    (void)sqlite3_bind_int64(s, 3, standing->process);
+    bind_positive(s, 4, ending->started_at);
+    (void)sqlite3_bind_int64(s, 5, store->now);
+    (void)sqlite3_bind_text(s, 6, outcome, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int(s, 7, (int)ending->error);
+    (void)sqlite3_bind_text(s, 8, ending->message, -1, SQLITE_STATIC);
+    return connection_run(&store->connection, s, NULL);
+}
+
+/* When a job that failed so often runs again: 1 s, 2 s, 4 s ... an hour, give
+ * or take a quarter, so that jobs that failed together do not return so. */
+static int64_t
+retry_at(struct store *store, int64_t failures)
+{
+    int64_t delay = failures > 12 ? 3600000 : INT64_C(1000) << (failures - 1);
+    uint32_t random;
+
+    if (delay > 3600000)
+        delay = 3600000;
+    sqlite3_randomness((int)sizeof(random), &random);
+    return store->now + delay - delay / 4 + random % (delay / 2 + 1);
+}
+
+static bool
+is_ctx_error(enum rota_error error)
+{
+    return error == ROTA_CANCELED || error == ROTA_DEADLINE;
+}
+
+/* The outcome rules, top down: the first that fits. */
+static enum rota_error
+run_decide(struct store *store, const struct ending *ending,
+           struct standing *standing, enum rota_state *ret_state)
+{
+    enum rota_error code = ending->error;
+    int64_t attempt = standing->failures + 1;
+    bool stopped = is_ctx_error(code);
+
+    if (code == ROTA_OK && !ending->never_started) {
+        *ret_state = ROTA_SUCCEEDED;
+        return run_finish(store, ending, ROTA_SUCCEEDED, attempt, ROTA_OK,
+                          standing->cancel_asked
+                              ? first_of(standing->cancel_reason,
+                                         ending->reason, "context canceled")
+                              : NULL);
+    }
+    if (standing->cancel_asked || ending->stop == ROTA_STOP_CANCEL) {
+        *ret_state = ROTA_CANCELLED;
+        return run_finish(store, ending, ROTA_CANCELLED, attempt,
+                          stopped || code == ROTA_OK ? ROTA_CANCELED : code,
+                          first_of(standing->cancel_reason, ending->reason,
+                                   "context canceled"));
+    }
+    *ret_state = ROTA_READY;
+    if (ending->never_started)
+        return run_return(store, ending, standing, NULL, 0);
+    if (stopped && ending->stop == ROTA_STOP_SHUTDOWN)
+        return run_return(store, ending, standing, "interrupted", 0);
+    *ret_state = ROTA_JOB_FAILED;
+    if (stopped && ending->stop == ROTA_STOP_DEADLINE &&
+        standing->deadline_at != 0 && standing->deadline_at <= store->now)
+        return run_finish(store, ending, ROTA_JOB_FAILED, attempt,
+                          ROTA_DEADLINE,
+                          first_of(ending->message, NULL,
+                                   "its deadline passed"));
+    if (code == ROTA_SNOOZE) {
+        *ret_state = ending->snooze_ms > 0 ? ROTA_SCHEDULED : ROTA_READY;
+        return run_return(store, ending, standing, "snoozed",
+                          store->now + ending->snooze_ms);
+    }
+    standing->failures++;
+    if (code != ROTA_FATAL && standing->failures < standing->max_attempts) {
+        *ret_state = ROTA_SCHEDULED;
+        return run_return(store, ending, standing, "failed",
+                          retry_at(store, standing->failures));
+    }
+    if (stopped && ending->stop == ROTA_STOP_DEADLINE)
+        return run_finish(store, ending, ROTA_JOB_FAILED, attempt,
+                          ROTA_TIMEOUT,
+                          first_of(ending->message, NULL, "its time was up"));
+    return run_finish(store, ending, ROTA_JOB_FAILED, attempt, code,
+                      first_of(ending->message, NULL, rota_strerror(code)));
+}
+
+enum rota_error
+store_end(struct store *store, const struct ending *ending,
+          enum rota_state *ret_state)
+{
+    struct standing standing = {0};
+    enum rota_error error;
+
+    error = standing_read(store, ending->id, ending->lease, &standing);
+    if (error == ROTA_OK && ending->progress != NULL)
+        error = store_progress(store, ending->progress);
+    if (error == ROTA_OK)
+        error = run_decide(store, ending, &standing, ret_state);
+    free(standing.cancel_reason);
+    return error;
+}
+
+enum rota_error
+store_progress(struct store *store, const struct progress *progress)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, RECORD_PROGRESS, &error);
+    int64_t changed = 0;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, progress->id);
+    (void)sqlite3_bind_int64(s, 2, progress->lease);
+    (void)sqlite3_bind_int64(s, 3, progress->cursor);
+    if (progress->total >= 0)
+        (void)sqlite3_bind_int64(s, 4, progress->total);
+    else
+        (void)sqlite3_bind_null(s, 4);
+    (void)sqlite3_bind_int64(s, 5, progress->base);
+    (void)sqlite3_bind_int64(s, 6, progress->base_at);
+    (void)sqlite3_bind_int64(s, 7, store->now);
+    error = connection_run(&store->connection, s, &changed);
+    if (error == ROTA_OK && changed == 0)
+        return ROTA_LOST;
+    if (error == ROTA_OK)
+        error = RUN(store, RECORD_START, NULL, progress->id, progress->lease,
+                    progress->started_at);
+    return error;
+}
+
+/* -- Rescue --------------------------------------------------------------- */
+
+struct orphan {
+    struct ending ending;
+    struct standing standing;
+    bool advanced;
+};
+
+static enum rota_error
+orphans_read(struct store *store, int64_t process, struct orphan **ret_orphans,
+             size_t *ret_n)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, JOBS_OF_PROCESS, &error);
+    struct orphan *all = NULL, *grown;
+    size_t n = 0;
+    bool row;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, process);
+    while ((error = connection_row(&store->connection, s, &row)) == ROTA_OK &&
+           row) {
+        grown = realloc(all, (n + 1) * sizeof(*all));
+        if (grown == NULL) {
+            error = ROTA_NOMEM;
+            break;
+        }
+        all = grown;
+        all[n] = (struct orphan){
+            .ending = {.id = sqlite3_column_int64(s, 0),
+                       .lease = sqlite3_column_int64(s, 1),
+                       .started_at = sqlite3_column_int64(s, 2),
+                       .error = ROTA_LOST,
+                       .message = "its process died"},
+            .standing = {.cancel_asked =
+                             sqlite3_column_type(s, 3) != SQLITE_NULL,
+                         .process = process,
+                         .failures = sqlite3_column_int64(s, 5),
+                         .crashes = sqlite3_column_int64(s, 6),
+                         .deadline_at = sqlite3_column_int64(s, 7)},
+            .advanced = sqlite3_column_int(s, 8) != 0};
+        if (sqlite3_column_text(s, 4) != NULL)
+            all[n].standing.cancel_reason =
+                strdup((const char *)sqlite3_column_text(s, 4));
+        n++;
+    }
+    (void)sqlite3_reset(s);
+    *ret_orphans = all;
+    *ret_n = n;
+    return error;
+}
+
+static enum rota_error
+orphan_move(struct store *store, struct orphan *orphan)
+{
+    struct standing *standing = &orphan->standing;
+    const struct ending *ending = &orphan->ending;
+    int64_t attempt = standing->failures + 1;
+
+    if (standing->cancel_asked)
+        return run_finish(store, ending, ROTA_CANCELLED, attempt,
+                          ROTA_CANCELED,
+                          first_of(standing->cancel_reason, NULL,
+                                   "context canceled"));
+    if (standing->deadline_at != 0 && standing->deadline_at <= store->now)
+        return run_finish(store, ending, ROTA_JOB_FAILED, attempt,
+                          ROTA_DEADLINE, "its deadline passed");
+    standing->crashes = orphan->advanced ? 1 : standing->crashes + 1;
+    if (standing->crashes >= CRASHES_MAX)
+        return run_finish(store, ending, ROTA_JOB_FAILED, attempt, ROTA_FATAL,
+                          "poison: its process died three times before the "
+                          "job got any further");
+    return run_return(store, ending, standing, "crashed", 0);
+}
+
+enum rota_error
+store_rescue(struct store *store, int64_t process, int64_t *ret_jobs)
+{
+    struct orphan *orphans = NULL;
+    size_t n = 0;
+    bool open = false;
+    enum rota_error error;
+
+    *ret_jobs = 0;
+    error = process_is_open(store, process, &open);
+    if (error != ROTA_OK || !open || store_lives(store, process))
+        return error;
+    error = orphans_read(store, process, &orphans, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (error == ROTA_OK)
+            error = orphan_move(store, &orphans[i]);
+        free(orphans[i].standing.cancel_reason);
+    }
+    free(orphans);
+    if (error == ROTA_OK)
+        error = process_end(store, process, "died");
+    *ret_jobs = (int64_t)n;
+    return error;
+}

@@ -1,0 +1,214 @@
+/*
+ * Durable state: the queue's file, and every move a job can make in it. The
+ * embedded store, on SQLite. Knows nothing of threads that run jobs.
+ *
+ * A store is the one connection that writes. All its calls are for one thread
+ * at a time: whoever holds the writer's role (cycle.c). Calls that change
+ * something are made between store_begin() and store_commit(); an error from
+ * one of them means that the transaction must be rolled back, with
+ * store_rollback(). A reader is a connection that only reads, likewise for one
+ * thread at a time.
+ *
+ * Errors everywhere: ROTA_STORE, ROTA_FULL (disk), ROTA_BUSY (a foreign client
+ * holds the lock), ROTA_CORRUPT, ROTA_NOMEM; words by message_get().
+ */
+#ifndef STORE_H
+#define STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rota/job.h>
+#include <rota/scheduler.h>
+
+struct store;
+
+/* -- Life ---------------------------------------------------------------- */
+
+/* Open the queue at path, making it if it is not there (never if readonly).
+ * Errors besides: ROTA_NOTFOUND, ROTA_VERSION, ROTA_INVALID, ROTA_SYSTEM. */
+ROTA_MUST_USE enum rota_error store_open(const char *path, bool readonly,
+                                         struct store **ret_store);
+void store_close(struct store *store);
+
+/* The canonical path; <path>-wal and <path>-lock are its companions. */
+const char *store_path(const struct store *store);
+
+/* What tells this queue from any other: a random text. */
+const char *store_instance(const struct store *store);
+
+/* Unix milliseconds, never going back within this process. Any thread. */
+int64_t store_now(void);
+
+/* -- Transactions --------------------------------------------------------- */
+
+/* Pass the gate and begin. durable: the commit will survive power loss, and
+ * with it everything committed before. */
+ROTA_MUST_USE enum rota_error store_begin(struct store *store, bool durable);
+ROTA_MUST_USE enum rota_error store_commit(struct store *store);
+void store_rollback(struct store *store);
+
+/* -- Names ---------------------------------------------------------------- */
+
+/* The number of a kind, made if it is new; its defaults are recorded for
+ * submissions by plain SQL. max_attempts 0: leave the defaults alone. */
+ROTA_MUST_USE enum rota_error store_kind(struct store *store, const char *name,
+                                         int max_attempts, int64_t timeout_ms,
+                                         int64_t *ret_kind);
+
+/* -- Processes ------------------------------------------------------------ */
+
+/* Record this process and hold its byte of the lock file. */
+ROTA_MUST_USE enum rota_error store_process_begin(struct store *store,
+                                                  int threads,
+                                                  int64_t *ret_process);
+
+/* Record that process has left; its jobs must have come back. */
+ROTA_MUST_USE enum rota_error store_process_end(struct store *store,
+                                                int64_t process);
+
+/* Make the jobs of a process that died ready again; count their crashes, fail
+ * those that have crashed three times without getting further, cancel those
+ * whose cancel was asked. Nothing happens if it lives, or was rescued before.
+ * *ret_jobs is how many there were. */
+ROTA_MUST_USE enum rota_error store_rescue(struct store *store,
+                                           int64_t process, int64_t *ret_jobs);
+
+/* Whether somebody else's process lives. Any thread. */
+bool store_lives(struct store *store, int64_t process);
+
+/* -- Moves ---------------------------------------------------------------- */
+
+/* new -> ready or scheduled. The submission has been checked. */
+ROTA_MUST_USE enum rota_error
+store_submit(struct store *store, const struct rota_submission *submission,
+             int64_t *ret_id);
+
+/* scheduled -> ready for what is due, at most 1,000. *ret_next is when the
+ * next one is due, INT64_MAX if there is none. */
+ROTA_MUST_USE enum rota_error store_promote(struct store *store,
+                                            int64_t *ret_moved,
+                                            int64_t *ret_next);
+
+/* A job as it is claimed. */
+struct claim {
+    int64_t id, lease, kind;
+    int64_t run_at, created_at;
+    int64_t deadline_at, timeout_ms; /* 0: none */
+    int64_t failures;
+    int64_t cursor, total;
+    int max_attempts;
+    void *args; /* malloc'd, a NUL after it; the taker's */
+    size_t args_size;
+};
+/* Take *claim; claim->args with it. false: no memory, not taken. */
+typedef bool claim_fn(void *arg, const struct claim *claim);
+
+/* ready -> running for at most limit jobs of the given kinds, soonest sort key
+ * first; those past their deadline fail instead. only: that job, unless 0. */
+ROTA_MUST_USE enum rota_error
+store_claim(struct store *store, int64_t process, const int64_t *kinds,
+            size_t n_kinds, int64_t only, size_t limit, claim_fn *fn,
+            void *arg);
+
+/* How far a run has got, for store_progress(). */
+struct progress {
+    int64_t id, lease;
+    int64_t started_at;
+    int64_t cursor, total; /* total < 0: unknown */
+    int64_t base, base_at; /* where this run took up, and when */
+};
+
+/* How a run ended, for store_end(). */
+struct ending {
+    int64_t id, lease;
+    int64_t started_at, delivered_at; /* 0: it never was */
+    enum rota_error error;            /* what the job returned */
+    enum rota_stop_reason stop;       /* why its context was done */
+    bool never_started;               /* a claim that is given back */
+    int64_t snooze_ms;
+    const struct progress *progress; /* NULL: nothing new */
+    const char *reason;    /* of a cancel that is not in the file yet */
+    const char *message;   /* NULL: none */
+    const void *result;    /* NULL: none */
+    size_t result_size;
+};
+
+/* running -> where the ending leads: the outcome rules of rota/job.h.
+ * *ret_state is where; ROTA_LOST if the lease is not this run's any more, and
+ * then nothing was written. */
+ROTA_MUST_USE enum rota_error store_end(struct store *store,
+                                        const struct ending *ending,
+                                        enum rota_state *ret_state);
+
+/* Write down that a run has started, and how far it has got. ROTA_LOST as
+ * above. */
+ROTA_MUST_USE enum rota_error store_progress(struct store *store,
+                                             const struct progress *progress);
+
+/* The SQL command, INSERT INTO cancel. ROTA_NOTFOUND. */
+ROTA_MUST_USE enum rota_error
+store_cancel(struct store *store, int64_t id, const char *reason,
+             enum rota_cancel_answer *ret_answer);
+
+/* Change something, so that a durable commit syncs all before it. */
+ROTA_MUST_USE enum rota_error store_touch(struct store *store);
+
+/* -- Reading -------------------------------------------------------------- */
+
+struct reader;
+
+ROTA_MUST_USE enum rota_error reader_open(const char *path,
+                                          struct reader **ret_reader);
+void reader_close(struct reader *reader);
+
+/* True if anybody, this process included, has committed since the last call.
+ * True on doubt. */
+bool reader_changed(struct reader *reader);
+
+/* Where a job stands. ROTA_NOTFOUND. ret_outcome->state decides; the rest is
+ * filled for ended jobs. */
+ROTA_MUST_USE enum rota_error reader_outcome(struct reader *reader, int64_t id,
+                                             struct rota_outcome *ret_outcome);
+
+/* Call fn(arg, job, lease, reason) for each running job of process whose
+ * cancel was asked; reason may be NULL. */
+typedef void reader_cancel_fn(void *arg, int64_t id, int64_t lease,
+                              const char *reason);
+ROTA_MUST_USE enum rota_error reader_cancels(struct reader *reader,
+                                             int64_t process,
+                                             reader_cancel_fn *fn, void *arg);
+
+/* Call fn for each process that has not been seen to end. */
+struct peer {
+    int64_t id;
+    int64_t pid, start_ticks;
+    const char *boot; /* valid during the call */
+};
+typedef void reader_peer_fn(void *arg, const struct peer *peer);
+ROTA_MUST_USE enum rota_error reader_peers(struct reader *reader,
+                                           reader_peer_fn *fn, void *arg);
+
+/* Whether a job of one of these kinds is ready, and when the next scheduled
+ * one of any kind is due (INT64_MAX: none). */
+ROTA_MUST_USE enum rota_error reader_waiting(struct reader *reader,
+                                             const int64_t *kinds, size_t n,
+                                             bool *ret_ready,
+                                             int64_t *ret_next);
+
+/* rota_query(). stop(stop_arg) is asked now and then; true ends the statement
+ * with ROTA_CANCELED. */
+ROTA_MUST_USE enum rota_error
+reader_query(struct reader *reader, const char *sql,
+             const struct rota_value *params, int n, int (*stop)(void *),
+             void *stop_arg, rota_row_fn *fn, void *arg);
+
+/* Who this process is, to tell it from a later one with the same number. */
+int64_t process_start_ticks(int64_t pid); /* -1: no such process */
+const char *process_boot(void);           /* this boot of this machine */
+
+/* Whether size bytes are UTF-8 without a NUL, as TEXT must be. */
+bool text_is_utf8(const void *data, size_t size);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * Ordering threads in tests: by gates and by looking, never by the clock.
+ */
+#ifndef SUPPORT_H
+#define SUPPORT_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <rota/ctx.h>
+
+/* Look until condition holds. For what another thread is sure to do. */
+#define AWAIT(condition)     \
+    do {                     \
+        while (!(condition)) \
+            sched_yield();   \
+    } while (0)
+
+/* Sanitizers are slow: do less where the number is not the point. */
+#if !defined(__has_feature)
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define IS_THREAD_SANITIZED 1
+#else
+#define IS_THREAD_SANITIZED 0
+#endif
+#if IS_THREAD_SANITIZED || defined(__SANITIZE_ADDRESS__) ||                    \
+    __has_feature(address_sanitizer)
+#define MANY(n) ((n) / 20)
+#else
+#define MANY(n) (n)
+#endif
+
+/* Threads wait at a gate until it is opened; then it stays open. */
+struct gate {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int arrived;
+    bool is_open;
+};
+#define GATE_INIT                                                     \
+    {                                                                 \
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false \
+    }
+
+void gate_pass(struct gate *gate);
+void gate_open(struct gate *gate);
+
+/* Until n threads have come to the gate. */
+void gate_await(struct gate *gate, int n);
+
+pthread_t thread_new(void *(*body)(void *arg), void *arg);
+void *thread_join(pthread_t thread);
+
+/* How many children, waiters and hooks ctx has at the moment. */
+size_t ctx_children(struct ctx *ctx);
+size_t ctx_waiters(struct ctx *ctx);
+size_t ctx_hooks(struct ctx *ctx);
+
+/* How many threads this process has whose names begin with prefix. */
+int threads_named(const char *prefix);
+
+#endif

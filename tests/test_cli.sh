@@ -1,0 +1,537 @@
+#!/bin/sh
+# The rota command, as its users meet it: what it prints, how it ends, and what
+# is in the file afterwards. Uses $ROTA, or ./rota. Needs sqlite3(1).
+#
+# A test is a function whose name is the sentence it proves. It runs in a
+# folder of its own with ROTA_DB=queue.db, and fails by calling fail.
+
+set -u
+rota=${ROTA:-./rota}
+case $rota in
+/*) ;;
+*) rota=$PWD/$rota ;;
+esac
+unset NO_COLOR
+LC_ALL=C
+export LC_ALL
+passed=0
+failed=0
+
+# -- the harness --------------------------------------------------------------
+
+fail() {
+    echo "    $*" >&2
+    exit 1
+}
+
+run_test() {
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/rota-cli-XXXXXX") || exit 99
+    if (cd "$folder" && ROTA_DB=queue.db && export ROTA_DB && "$1"); then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $1" >&2
+    fi
+    rm -rf "$folder"
+}
+
+# expect CODE COMMAND...: run it; what it prints is in ./out and ./err
+expect() {
+    want=$1
+    shift
+    "$@" >out 2>err </dev/null
+    code=$?
+    [ "$code" -eq "$want" ] ||
+        fail "$*: ended with $code instead of $want: $(cat err)"
+}
+
+# The files say so: a fixed text, or a line that is exactly that
+out_has() { grep -qF -- "$1" out || fail "no \"$1\" in: $(cat out)"; }
+err_has() { grep -qF -- "$1" err || fail "no \"$1\" in: $(cat err)"; }
+out_is() { [ "$(cat out)" = "$1" ] || fail "\"$1\" is not: $(cat out)"; }
+err_is_one_line() {
+    [ "$(wc -l <err)" -eq 1 ] || fail "not one line: $(cat err)"
+}
+out_is_json() {
+    while IFS= read -r line; do
+        printf '%s' "$line" >line
+        [ "$(sqlite3 :memory: "SELECT json_valid(readfile('line'))")" = 1 ] ||
+            fail "not JSON: $line"
+    done <out
+    [ -s out ] || fail "no JSON at all"
+}
+
+# json PATH: that value of the first line of ./out
+json() {
+    head -n 1 out >line
+    sqlite3 :memory: "SELECT json_extract(CAST(readfile('line') AS TEXT), '$1')"
+}
+
+# ask DB SQL: as any client would
+ask() { sqlite3 -cmd '.timeout 10000' "$1" "$2"; }
+
+# within_10_s COMMAND...: until it succeeds
+within_10_s() {
+    tries=0
+    until "$@" 2>/dev/null; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 500 ] || return 1
+        sleep 0.02
+    done
+}
+
+rows() {
+    echo id,text
+    i=0
+    while [ $i -lt "$1" ]; do
+        i=$((i + 1))
+        echo "$i,row $i"
+    done
+}
+
+# many_rows N: quicker
+many_rows() {
+    echo id,text
+    sqlite3 -csv :memory: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL
+        SELECT i + 1 FROM n WHERE i < $1) SELECT i, 'row' FROM n"
+}
+
+state_is() { [ "$(ask queue.db 'SELECT state FROM jobs')" = "$1" ]; }
+
+has_rows() { [ "$(ask b.db 'SELECT count(*) FROM a')" -gt "$1" ]; }
+
+# on_terminal COLUMNS COMMAND: what it shows there is in ./out
+on_terminal() {
+    TERM=xterm script -qec "stty cols $1; $2" /dev/null >out </dev/null
+}
+
+# in_background WORD...: rota in the background, saying things in ./run.err;
+# $pid. A shell starts what it puts there with SIGINT ignored: undo that.
+in_background() {
+    env --default-signal=INT,TERM,HUP "$rota" "$@" >run.out 2>run.err &
+    pid=$!
+}
+
+# An import in the background that takes minutes unless it is stopped; $pid
+start_long_import() {
+    many_rows 300000 >a.csv
+    in_background run import file=a.csv into=b.db group=1
+    within_10_s has_rows 5 || fail "the import never began: $(cat run.err)"
+}
+
+# ended CODE: the background job ends so
+ended() {
+    wait "$pid"
+    code=$?
+    [ "$code" -eq "$1" ] ||
+        fail "ended with $code instead of $1: $(cat run.err)"
+}
+
+# interrupted_by SIGNAL CODE
+interrupted_by() {
+    start_long_import
+    kill "-$1" "$pid"
+    ended "$2"
+    grep -q "go on with: rota resume --db queue.db" run.err ||
+        fail "$(cat run.err)"
+    done=$(ask queue.db "SELECT done FROM jobs WHERE state = 'ready'")
+    [ "$done" = "$(ask b.db 'SELECT count(*) FROM a')" ] ||
+        fail "$done done, $(ask b.db 'SELECT count(*) FROM a') there"
+}
+
+# -- the command line ---------------------------------------------------------
+
+usage_errors_are_one_line_and_code_2() {
+    touch a.csv
+    while IFS='|' read -r words message; do
+        # shellcheck disable=SC2086 # words are words
+        expect 2 "$rota" $words
+        err_is_one_line
+        err_has "$message"
+        out_is ""
+        [ ! -e queue.db ] || fail "$words made a file"
+    done <<'END'
+|which command?
+lst|did you mean ls?
+frobnicate|no command frobnicate
+ls extra|one word too many: extra
+show|usage: rota show ID
+show x|x is not a job's id
+show 0|0 is not a job's id
+cancel 1x|1x is not a job's id
+ls --priority 3|ls takes no --priority
+ls --frob|no option --frob
+ls -z|no option -z
+ls -n|-n needs a value
+ls -n 0|a number from 1
+ls --state done|blocked, scheduled, ready
+add|usage: rota add KIND
+add imprt file=a|did you mean import?
+add nothing|no kind nothing
+add import|file= is missing
+add import file=a.csv|into= is missing
+add import file=a.csv into=b colour=red|import takes no colour=; it takes file= into=
+add import file=a.csv file=b into=c|file= is given twice
+add import file=a.csv into=|into= has no value
+add import a.csv into=b|a.csv is not key=value
+add import file=a into=b --timeout 3x|a time like
+add import file=a into=b --timeout -3s|a time like
+add import file=a into=b --priority high|a number from
+add import file=a into=b --at tomorrow|a time like
+add import file=a into=b --at 12:00 --in 3s|one of them
+run import file=a into=b --at 12:00|run takes no --at
+run import file=a into=b --attempts 0|a number from 1
+help frob|no help for frob
+END
+}
+
+without_a_file_it_says_how_to_name_one() {
+    unset ROTA_DB
+    expect 2 "$rota" ls
+    err_is_one_line
+    err_has "--db FILE, or set ROTA_DB"
+}
+
+db_may_stand_before_or_after_the_command() {
+    unset ROTA_DB
+    expect 0 "$rota" --db one.db add import file=a into=b
+    expect 0 "$rota" add import file=a into=b --db=one.db
+    out_is 2
+}
+
+help_needs_no_file_and_names_commands_kinds_and_codes() {
+    unset ROTA_DB
+    expect 0 "$rota" help
+    out_has "  run "
+    out_has "  import "
+    out_has "124"
+    expect 0 "$rota" --help
+    out_has "exit codes"
+    expect 0 "$rota" ls --help
+    out_has "--state STATE"
+    expect 0 "$rota" help import
+    out_has "max_bad="
+    expect 0 "$rota" --version
+    out_has "rota "
+}
+
+a_full_disk_or_a_closed_pipe_at_the_output_is_no_success() {
+    expect 0 "$rota" add import file=a into=b
+    if [ -c /dev/full ]; then
+        "$rota" ls >/dev/full 2>err
+        [ $? -eq 125 ] || fail "/dev/full was a success"
+        err_has "cannot write the output"
+    fi
+    code=$({ {
+        "$rota" sql "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1
+            FROM n WHERE i < 1000000) SELECT i FROM n"
+        echo $? >&3
+    } | head -n 1 >/dev/null; } 3>&1)
+    [ "$code" = 141 ] || fail "closed pipe: $code"
+}
+
+# -- adding and looking -------------------------------------------------------
+
+add_prints_the_id_and_nothing_else() {
+    expect 0 "$rota" add import file=a.csv into=b.db
+    out_is 1
+    [ ! -s err ] || fail "$(cat err)"
+    expect 0 "$rota" add import file=a.csv into=b.db --json
+    out_is '{"schema":1,"id":2}'
+}
+
+paths_are_made_absolute_when_a_job_is_added() {
+    expect 0 "$rota" add import file=a.csv into=/tmp/b.db table=t
+    expect 0 "$rota" sql "SELECT args FROM jobs"
+    out_is "{\"file\":\"$PWD/a.csv\",\"into\":\"/tmp/b.db\",\"table\":\"t\"}"
+}
+
+the_queue_is_no_argument_for_a_job() {
+    expect 0 "$rota" add import file=a.csv into=b.db
+    expect 2 "$rota" add import file=a.csv into=queue.db
+    err_has "is the queue's own file"
+}
+
+options_of_add_are_in_the_file() {
+    expect 0 "$rota" add import file=a into=b -q q -b night -p -3 \
+        -t 1m30s --attempts 4 --in 2h --deadline 1d
+    expect 0 "$rota" sql "SELECT queue, batch, priority, timeout_ms,
+        max_attempts, state,
+        abs(run_at - created_at - 7200000) < 60000,
+        abs(deadline_at - created_at - 86400000) < 60000 FROM jobs"
+    out_is "q	night	-3	90000	4	scheduled	1	1"
+    expect 0 "$rota" add import file=a into=b --at 2100-01-02T03:04Z
+    expect 0 "$rota" sql "SELECT run_at_iso FROM jobs WHERE id = 2"
+    out_is "2100-01-02T03:04:00.000Z"
+    expect 0 "$rota" add import file=a into=b --at @4102444800
+    expect 0 "$rota" sql "SELECT run_at FROM jobs WHERE id = 3"
+    out_is "4102444800000"
+}
+
+ls_lists_the_newest_first_and_20_at_most() {
+    i=0
+    while [ $i -lt 22 ]; do
+        "$rota" add import file=a into=b -b "b$((i % 2))" >/dev/null ||
+            fail "add"
+        i=$((i + 1))
+    done
+    expect 0 "$rota" ls
+    [ "$(wc -l <out)" -eq 20 ] || fail "$(wc -l <out) lines"
+    [ "$(head -n 1 out | cut -f 1-5)" = "22	import	ready	ready	0" ] ||
+        fail "$(head -n 1 out)"
+    [ "$(head -n 1 out | cut -f 8-9)" = "default	b1" ] || fail "$(cat out)"
+    expect 0 "$rota" ls -n 3
+    [ "$(wc -l <out)" -eq 3 ] || fail "-n 3"
+    expect 0 "$rota" ls --all
+    [ "$(wc -l <out)" -eq 22 ] || fail "--all"
+    expect 0 "$rota" ls --batch b1
+    [ "$(wc -l <out)" -eq 11 ] || fail "--batch"
+    expect 0 "$rota" ls --state failed
+    out_is ""
+    expect 0 "$rota" ls --json -n 2
+    out_is_json
+    [ "$(json '$.schema')$(json '$.state')" = 1ready ] || fail "$(cat out)"
+}
+
+show_says_everything() {
+    rows 3 >a.csv
+    expect 0 "$rota" run import file=a.csv into=b.db
+    expect 0 "$rota" show 1
+    out_has "state	succeeded"
+    out_has "done	3"
+    out_has "attempt	1	1	succeeded"
+    expect 0 "$rota" show 1 --json
+    out_is_json
+    [ "$(json '$.job.state')" = succeeded ] || fail "$(cat out)"
+    [ "$(json '$.attempts[0].outcome')" = succeeded ] || fail "$(cat out)"
+    expect 5 "$rota" show 9
+    err_is_one_line
+    err_has "no job 9"
+}
+
+looking_where_no_queue_is_says_so_and_makes_none() {
+    for words in ls "show 1" "sql SELECT" "cancel 1" resume; do
+        # shellcheck disable=SC2086
+        expect 5 "$rota" $words
+        err_is_one_line
+        err_has "no queue at queue.db"
+    done
+    [ ! -e queue.db ] || fail "it made one"
+}
+
+sql_prints_all_types_and_escapes_what_could_hurt() {
+    expect 0 "$rota" add import file=a into=b
+    expect 0 "$rota" sql "SELECT NULL, 1, 1.5, 0.1, 'a' || char(9, 10, 27, 92),
+        x'00ff', CAST(x'ff' AS TEXT), 'é' || char(0x202e)"
+    out_is "	1	1.5	0.1	a\\t\\n\\x1b\\\\	x'00ff'	\\xff	é\\u202e"
+    expect 0 "$rota" sql --json "SELECT NULL AS n, 9007199254740993 AS i,
+        0.1 AS r, 1.0 / 3 AS third, x'00ff10' AS b, CAST(x'ff' AS TEXT) AS t,
+        'x' AS d, 'y' AS d"
+    out_is_json
+    out_is '{"n":null,"i":9007199254740993,"r":0.10000000000000001,"third":0.33333333333333331,"b_b64":"AP8Q","t_b64":"/w==","d":"x","d_2":"y"}'
+    expect 0 "$rota" sql --json "SELECT 0.1 AS r"
+    out_is '{"r":0.1}'
+}
+
+sql_only_reads() {
+    expect 0 "$rota" add import file=a into=b
+    for query in "INSERT INTO cancel(job) VALUES(1)" "DELETE FROM _job" \
+        "CREATE TABLE x(a)" "UPDATE _ready SET id = 7" "DROP VIEW jobs" \
+        "SELECT 1; SELECT 2" "SELEC" "PRAGMA journal_mode = DELETE"; do
+        expect 2 "$rota" sql "$query"
+        err_is_one_line
+    done
+    expect 0 "$rota" sql "SELECT state FROM jobs"
+    out_is ready
+}
+
+a_file_that_is_no_queue_is_refused_and_left_alone() {
+    head -c 4000 /dev/urandom >queue.db
+    cp queue.db before
+    for words in ls "show 1" "add import file=a into=b" work \
+        "run import file=a into=b" resume "cancel 1"; do
+        # shellcheck disable=SC2086
+        expect 125 "$rota" $words
+        err_has "queue.db"
+        cmp -s queue.db before || fail "$words changed it"
+    done
+    rm queue.db
+    sqlite3 queue.db "CREATE TABLE t(a)"
+    expect 125 "$rota" add import file=a into=b
+    err_is_one_line
+    mkdir folder
+    expect 125 "$rota" --db folder ls
+    err_is_one_line
+}
+
+a_damaged_queue_is_told_not_crashed_on() {
+    i=0
+    while [ $i -lt 30 ]; do
+        "$rota" add import file=a into=b >/dev/null || fail "add"
+        i=$((i + 1))
+    done
+    sqlite3 queue.db "PRAGMA wal_checkpoint(TRUNCATE)" >/dev/null
+    size=$(wc -c <queue.db)
+    # all pages but the first
+    dd if=/dev/urandom of=queue.db bs=4096 seek=1 conv=notrunc \
+        count=$((size / 4096 - 1)) 2>/dev/null
+    expect 125 "$rota" ls --all
+    err_is_one_line
+}
+
+on_a_terminal_ls_is_a_table_cut_to_its_width() {
+    command -v script >/dev/null || return 0
+    expect 1 "$rota" run import into=b.db \
+        file="a-name-that-is-much-too-long-for-the-table-to-show-it-all"
+    on_terminal 60 "$rota ls"
+    out_has "$(printf '\033[31mfailed')"
+    NO_COLOR=1 on_terminal 60 "$rota ls"
+    grep -q "$(printf '\033')" out && fail "colours: $(cat out)"
+    tr -d '\r' <out | awk 'length > 60 { exit 1 }' || fail "wide: $(cat out)"
+    out_has "cannot open"
+    out_has "~"
+}
+
+nothing_from_the_file_controls_the_terminal() {
+    command -v script >/dev/null || return 0
+    expect 0 "$rota" add import file=a into=b
+    on_terminal 80 "$rota sql \"SELECT 'a' || char(27) || '[31m' || char(10)\""
+    grep -q "$(printf '\033')\[31m" out && fail "$(cat out)"
+    out_has 'a\x1b[31m\n'
+}
+
+# -- running ------------------------------------------------------------------
+
+run_prints_the_result_and_ends_with_0() {
+    rows 3 >a.csv
+    expect 0 "$rota" run import file=a.csv into=b.db table=t
+    out_is "{\"rows\":3,\"bad\":0,\"table\":\"t\",\"into\":\"$PWD/b.db\"}"
+    err_has "job 1 succeeded: 3 items in"
+    [ "$(ask b.db 'SELECT count(*) FROM t')" = 3 ] || fail "rows"
+    expect 0 "$rota" run import file=a.csv into=b.db table=t --json
+    out_is_json
+    [ "$(json '$.state')$(json '$.done')" = succeeded3 ] || fail "$(cat out)"
+}
+
+run_ends_with_1_when_the_job_fails() {
+    expect 1 "$rota" run import file=none.csv into=b.db
+    err_is_one_line
+    err_has "job 1 failed: cannot open $PWD/none.csv: No such file"
+    out_is ""
+}
+
+run_ends_with_124_when_its_time_is_up() {
+    many_rows 300000 >a.csv
+    expect 124 "$rota" run import file=a.csv into=b.db group=1 --timeout 200ms
+    expect 124 "$rota" run import file=a.csv into=b.db group=1 --deadline 200ms
+    [ "$(ask queue.db 'SELECT group_concat(state) FROM jobs')" = \
+        failed,failed ] || fail "state"
+}
+
+run_ends_with_4_when_somebody_cancels_it() {
+    start_long_import
+    expect 0 "$rota" cancel 1 "not needed"
+    out_is "job 1 runs, and is told to stop"
+    ended 4
+    grep -q "job 1 was cancelled: not needed" run.err || fail "$(cat run.err)"
+}
+
+sql_from_outside_cancels_a_running_job() {
+    start_long_import
+    ask queue.db "INSERT INTO cancel(job, reason) VALUES(1, 'by hand')"
+    ended 4
+    grep -q "by hand" run.err || fail "$(cat run.err)"
+}
+
+sigint_gives_the_job_back_and_resume_ends_it() {
+    interrupted_by INT 130
+    # the rest in no time: the file is cut behind what was done
+    keep=$((done + 1000))
+    head -n $((keep + 1)) a.csv >short && mv short a.csv
+    expect 0 "$rota" resume
+    err_has "done: 1 succeeded"
+    [ "$(ask b.db 'SELECT count(*), count(DISTINCT id) FROM a')" = \
+        "$keep|$keep" ] || fail "rows"
+    expect 0 "$rota" resume
+    err_has "nothing to do"
+}
+
+sigterm_ends_a_run_with_143() { interrupted_by TERM 143; }
+
+sighup_ends_a_run_with_129() { interrupted_by HUP 129; }
+
+a_run_that_is_killed_is_taken_up_by_resume() {
+    start_long_import
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    done=$(ask b.db 'SELECT count(*) FROM a')
+    keep=$((done + 1000))
+    head -n $((keep + 1)) a.csv >short && mv short a.csv
+    expect 0 "$rota" resume
+    [ "$(ask b.db 'SELECT count(*), count(DISTINCT id) FROM a')" = \
+        "$keep|$keep" ] || fail "rows: $(cat err)"
+}
+
+resume_ends_with_1_when_a_job_failed() {
+    rows 3 >a.csv
+    expect 0 "$rota" add import file=a.csv into=b.db
+    expect 0 "$rota" add import file=none.csv into=b.db
+    expect 1 "$rota" resume -j 1
+    err_has "1 succeeded, 1 failed"
+}
+
+work_runs_what_comes_until_it_is_told_to_stop() {
+    rows 3 >a.csv
+    in_background work -j 2
+    within_10_s grep -q "working on queue.db" run.err || fail "no start"
+    expect 0 "$rota" add import file=a.csv into=b.db
+    within_10_s state_is succeeded || fail "never done"
+    kill -TERM "$pid"
+    ended 0
+    grep -q "stopped: 1 succeeded" run.err || fail "$(cat run.err)"
+}
+
+work_gives_back_what_does_not_end_within_its_grace() {
+    many_rows 300000 >a.csv
+    "$rota" add import file=a.csv into=b.db group=1 >/dev/null || fail "add"
+    in_background work --grace 10ms
+    within_10_s has_rows 5 || fail "never began"
+    kill -INT "$pid"
+    ended 0
+    [ "$(ask queue.db 'SELECT state, attempt FROM jobs')" = "ready|0" ] ||
+        fail "$(ask queue.db 'SELECT * FROM jobs')"
+}
+
+# -- cancelling ---------------------------------------------------------------
+
+cancel_says_what_it_came_to() {
+    rows 3 >a.csv
+    expect 0 "$rota" add import file=a.csv into=b.db
+    expect 0 "$rota" cancel 1 "wrong file"
+    out_is "job 1 is cancelled"
+    expect 0 "$rota" cancel 1
+    out_is "job 1 had ended: too late to cancel"
+    expect 0 "$rota" cancel 1 --json
+    out_is '{"schema":1,"id":1,"answer":"too_late"}'
+    expect 5 "$rota" cancel 7
+    err_is_one_line
+    err_has "no job 7"
+    expect 0 "$rota" sql "SELECT state, cancel_reason FROM jobs"
+    out_is "cancelled	wrong file"
+}
+
+# -----------------------------------------------------------------------------
+
+command -v sqlite3 >/dev/null || {
+    echo "no sqlite3: skipped"
+    exit 77
+}
+if [ $# -eq 0 ]; then
+    # shellcheck disable=SC2046 # names are words
+    set -- $(sed -n '/^# -- the command line/,$s/^\([a-z0-9_]*\)() {.*/\1/p' "$0")
+fi
+for name; do
+    run_test "$name"
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

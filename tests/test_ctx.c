@@ -1,0 +1,908 @@
+/*
+ * What include/rota/ctx.h promises of a context's life, its ends and its
+ * values. See also test_ctx_hook.c, test_ctx_wait.c and test_ctx_signals.c.
+ */
+#define _GNU_SOURCE
+#include <check.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "context/context.h"
+#include "support.h"
+
+static const char one_key, other_key;
+
+static void
+count_up(void *arg)
+{
+    ++*(atomic_int *)arg;
+}
+
+/* -- Roots ----------------------------------------------------------------- */
+
+static struct ctx *(*const roots[])(void) = {ctx_background, ctx_todo};
+
+START_TEST(root_is_never_done_and_has_nothing)
+{
+    struct ctx *root = roots[_i]();
+
+    ck_assert_ptr_nonnull(root);
+    ck_assert_ptr_eq(root, roots[_i]());
+    ck_assert(!ctx_done(root));
+    ck_assert_int_eq(ctx_err(root), ROTA_OK);
+    ck_assert_ptr_null(ctx_cause(root));
+    ck_assert_int_eq(ctx_cause_code(root), ROTA_OK);
+    ck_assert_int_eq(ctx_deadline(root), ROTA_FOREVER);
+    ck_assert_int_eq(ctx_remaining(root), ROTA_FOREVER);
+    ck_assert_ptr_null(ctx_value(root, &one_key));
+}
+END_TEST
+
+START_TEST(ending_a_root_does_nothing)
+{
+    struct ctx *root = roots[_i]();
+
+    ck_assert(!ctx_cancel(root));
+    ck_assert(!ctx_cancel_cause(root, "because"));
+    ck_assert(!ctx_cancel_error(root, ROTA_LOST, "because"));
+    ctx_unref(ctx_ref(root));
+    ctx_unref(roots[_i]());
+    ctx_end(roots[_i]());
+    ck_assert(!ctx_done(roots[_i]()));
+    ck_assert_ptr_null(ctx_cause(roots[_i]()));
+}
+END_TEST
+
+START_TEST(null_is_ignored_by_end_and_unref)
+{
+    ctx_end(NULL);
+    ctx_unref(NULL);
+}
+END_TEST
+
+/* -- Every way to derive ----------------------------------------------------
+ */
+
+static struct ctx *
+derive_cancel(struct ctx *parent)
+{
+    return ctx_with_cancel(parent);
+}
+
+static struct ctx *
+derive_value(struct ctx *parent)
+{
+    return ctx_with_value(parent, &other_key, NULL, NULL);
+}
+
+static struct ctx *
+derive_timeout(struct ctx *parent)
+{
+    return ctx_with_timeout(parent, ROTA_SEC(3600));
+}
+
+static struct ctx *
+derive_timeout_cause(struct ctx *parent)
+{
+    return ctx_with_timeout_cause(parent, ROTA_SEC(3600), "too slow");
+}
+
+static struct ctx *
+derive_later(struct ctx *parent)
+{
+    return ctx_with_deadline(parent, ROTA_FOREVER);
+}
+
+static struct ctx *
+derive_signals(struct ctx *parent)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    return ctx_with_signals(parent, &set);
+}
+
+typedef struct ctx *derive_fn(struct ctx *parent);
+static derive_fn *const derivations[] = {derive_cancel,  derive_value,
+                                         derive_timeout, derive_timeout_cause,
+                                         derive_later,   derive_signals};
+#define DERIVATIONS ((int)(sizeof(derivations) / sizeof(derivations[0])))
+
+START_TEST(null_as_a_parent_means_background)
+{
+    struct ctx *ctx = derivations[_i](NULL);
+
+    ck_assert(!ctx_done(ctx));
+    ck_assert_ptr_null(ctx_value(ctx, &one_key));
+    ck_assert(ctx_cancel(ctx));
+    ck_assert_int_eq(ctx_err(ctx), ROTA_CANCELED);
+    ctx_unref(ctx);
+    ctx = ctx_without_cancel(NULL);
+    ck_assert(!ctx_done(ctx));
+    ctx_end(ctx);
+}
+END_TEST
+
+START_TEST(cancel_ends_a_context_at_once_and_says_so)
+{
+    struct ctx *ctx = derivations[_i](ctx_background());
+
+    ck_assert(!ctx_done(ctx));
+    ck_assert_int_eq(ctx_err(ctx), ROTA_OK);
+    ck_assert_ptr_null(ctx_cause(ctx));
+    ck_assert(ctx_cancel(ctx));
+    ck_assert(ctx_done(ctx));
+    ck_assert_int_eq(ctx_err(ctx), ROTA_CANCELED);
+    ck_assert_str_eq(ctx_cause(ctx), "context canceled");
+    ck_assert_int_eq(ctx_cause_code(ctx), ROTA_CANCELED);
+    ctx_unref(ctx);
+}
+END_TEST
+
+START_TEST(cancel_is_true_once_and_the_first_end_is_final)
+{
+    struct ctx *ctx = derivations[_i](ctx_background());
+
+    ck_assert(ctx_cancel_error(ctx, ROTA_LOST, "%s %d", "first", 1));
+    ck_assert(!ctx_cancel_error(ctx, ROTA_FATAL, "second"));
+    ck_assert(!ctx_cancel_cause(ctx, "third"));
+    ck_assert(!ctx_cancel(ctx));
+    ck_assert_int_eq(ctx_err(ctx), ROTA_CANCELED);
+    ck_assert_str_eq(ctx_cause(ctx), "first 1");
+    ck_assert_int_eq(ctx_cause_code(ctx), ROTA_LOST);
+    ctx_end(ctx);
+}
+END_TEST
+
+START_TEST(end_of_a_parent_ends_every_kind_of_child)
+{
+    struct ctx *parent = derivations[_i](ctx_background());
+    struct ctx *children[DERIVATIONS], *below[DERIVATIONS];
+
+    for (int i = 0; i < DERIVATIONS; i++) {
+        children[i] = derivations[i](parent);
+        below[i] = derivations[DERIVATIONS - 1 - i](children[i]);
+        ck_assert(!ctx_done(below[i]));
+    }
+    ck_assert(ctx_cancel_cause(parent, "enough"));
+    for (int i = 0; i < DERIVATIONS; i++) {
+        ck_assert_int_eq(ctx_err(children[i]), ROTA_CANCELED);
+        ck_assert_str_eq(ctx_cause(children[i]), "enough");
+        ck_assert_int_eq(ctx_err(below[i]), ROTA_CANCELED);
+        ck_assert_str_eq(ctx_cause(below[i]), "enough");
+        ctx_end(children[i]);
+        ctx_end(below[i]);
+    }
+    ck_assert_uint_eq(ctx_children(parent), 0);
+    ctx_end(parent);
+}
+END_TEST
+
+START_TEST(child_of_a_done_parent_is_born_done)
+{
+    struct ctx *parent = ctx_with_cancel(NULL), *child;
+
+    ctx_cancel_error(parent, ROTA_LOST, "it is %s", "gone");
+    child = derivations[_i](parent);
+    ctx_unref(parent);
+    ck_assert(ctx_done(child));
+    ck_assert_int_eq(ctx_err(child), ROTA_CANCELED);
+    ck_assert_int_eq(ctx_cause_code(child), ROTA_LOST);
+    ck_assert_str_eq(ctx_cause(child), "it is gone");
+    ck_assert(!ctx_cancel(child));
+    ctx_unref(child);
+
+    parent = ctx_with_timeout(NULL, 0);
+    child = derivations[_i](parent);
+    ck_assert_int_eq(ctx_err(child), ROTA_DEADLINE);
+    ck_assert_str_eq(ctx_cause(child), "context deadline exceeded");
+    ctx_end(child);
+    ctx_end(parent);
+}
+END_TEST
+
+START_TEST(end_of_a_child_leaves_its_parent_live)
+{
+    struct ctx *parent = ctx_with_cancel(NULL);
+    struct ctx *child = derivations[_i](parent);
+    struct ctx *sibling = derivations[_i](parent);
+
+    ck_assert(ctx_cancel_cause(child, "only here"));
+    ck_assert(!ctx_done(parent));
+    ck_assert(!ctx_done(sibling));
+    ck_assert_uint_eq(ctx_children(parent), 2);
+    ctx_unref(child);
+    ck_assert_uint_eq(ctx_children(parent), 1);
+    ctx_end(sibling);
+    ck_assert_uint_eq(ctx_children(parent), 0);
+    ck_assert(!ctx_done(parent));
+    ctx_end(parent);
+}
+END_TEST
+
+START_TEST(dropping_the_last_handle_cancels_nobody)
+{
+    struct ctx *top = ctx_with_cancel(NULL);
+    struct ctx *middle = derivations[_i](top);
+    struct ctx *leaf = derivations[_i](middle);
+
+    ctx_unref(middle);
+    ck_assert(!ctx_done(leaf));
+    ck_assert_uint_eq(ctx_children(top), 1);
+    ctx_cancel(top);
+    ctx_unref(top);
+    ck_assert_int_eq(ctx_err(leaf), ROTA_CANCELED);
+    ctx_unref(leaf);
+}
+END_TEST
+
+START_TEST(reference_keeps_a_context)
+{
+    struct ctx *ctx = derivations[_i](NULL);
+    struct ctx *again = ctx_ref(ctx);
+
+    ctx_end(ctx);
+    ck_assert(ctx_done(again));
+    ck_assert_str_eq(ctx_cause(again), "context canceled");
+    ctx_unref(again);
+}
+END_TEST
+
+/* -- Trees ----------------------------------------------------------------- */
+
+#define HEAP 11
+
+START_TEST(cancel_ends_exactly_the_subtree)
+{
+    struct ctx *heap[HEAP];
+    bool is_below[HEAP] = {false};
+
+    heap[0] = ctx_with_cancel(NULL);
+    for (int i = 1; i < HEAP; i++)
+        heap[i] = ctx_with_cancel(heap[(i - 1) / 2]);
+    ck_assert(ctx_cancel(heap[_i]));
+    is_below[_i] = true;
+    for (int i = 0; i < HEAP; i++) {
+        if (i > _i)
+            is_below[i] = is_below[(i - 1) / 2];
+        ck_assert_int_eq(ctx_done(heap[i]), is_below[i]);
+    }
+    for (int i = 0; i < HEAP; i++)
+        ctx_end(heap[i]);
+}
+END_TEST
+
+START_TEST(deadline_ends_exactly_the_subtree)
+{
+    struct ctx *heap[HEAP];
+    bool is_below[HEAP] = {false};
+
+    heap[0] = ctx_with_cancel(NULL);
+    for (int i = 1; i < HEAP; i++) {
+        struct ctx *above = heap[(i - 1) / 2];
+
+        heap[i] = i == _i ? ctx_with_timeout(above, ROTA_MS(5))
+                          : ctx_with_cancel(above);
+    }
+    ck_assert_int_eq(ctx_wait(heap[_i], ROTA_FOREVER), ROTA_DEADLINE);
+    is_below[_i] = true;
+    for (int i = 0; i < HEAP; i++) {
+        if (i > _i)
+            is_below[i] = is_below[(i - 1) / 2];
+        ck_assert_int_eq(ctx_err(heap[i]),
+                         is_below[i] ? ROTA_DEADLINE : ROTA_OK);
+        ctx_unref(heap[i]);
+    }
+}
+END_TEST
+
+#define LAYERS 40
+
+/* A stack of layers of random kinds, and a leaf below all. */
+static void
+layers_new(struct ctx **layers, unsigned seed, int64_t timeout)
+{
+    struct ctx *parent = ctx_with_value(NULL, &one_key, layers, NULL);
+
+    for (int i = 0; i < LAYERS; i++) {
+        layers[i] = parent;
+        switch (rand_r(&seed) % 3) {
+        case 0:
+            parent = ctx_with_cancel(parent);
+            break;
+        case 1:
+            parent = ctx_with_timeout(parent, timeout);
+            break;
+        default:
+            parent = ctx_with_value(parent, &other_key, &layers[i], NULL);
+        }
+    }
+    layers[LAYERS] = parent;
+}
+
+START_TEST(cancelling_any_layer_ends_the_leaf_and_keeps_the_values)
+{
+    for (int i = 0; i < LAYERS; i++) {
+        struct ctx *layers[LAYERS + 1];
+        void *value;
+
+        layers_new(layers, (unsigned)_i, ROTA_SEC(3600));
+        value = ctx_value(layers[LAYERS], &other_key);
+        ck_assert(!ctx_done(layers[LAYERS]));
+        ck_assert(ctx_cancel(layers[i]));
+        ck_assert_msg(ctx_done(layers[LAYERS]), "layer %d, seed %d", i, _i);
+        ck_assert_ptr_eq(ctx_value(layers[LAYERS], &one_key), layers);
+        ck_assert_ptr_eq(ctx_value(layers[LAYERS], &other_key), value);
+        ck_assert(i == 0 || !ctx_done(layers[i - 1]));
+        for (int j = 0; j <= LAYERS; j++)
+            ctx_unref(layers[(j * 7 + i) % (LAYERS + 1)]);
+    }
+}
+END_TEST
+
+START_TEST(timeouts_in_layers_end_the_leaf_and_keep_the_values)
+{
+    struct ctx *layers[LAYERS + 1];
+    void *value;
+
+    layers_new(layers, (unsigned)_i, ROTA_MS(1));
+    value = ctx_value(layers[LAYERS], &other_key);
+    ck_assert_int_eq(ctx_wait(layers[LAYERS], ROTA_FOREVER), ROTA_DEADLINE);
+    ck_assert_ptr_eq(ctx_value(layers[LAYERS], &one_key), layers);
+    ck_assert_ptr_eq(ctx_value(layers[LAYERS], &other_key), value);
+    for (int j = 0; j <= LAYERS; j++)
+        ctx_unref(layers[j]);
+}
+END_TEST
+
+START_TEST(chain_of_a_million_ends_and_is_freed)
+{
+    const int n = MANY(1000000);
+    struct ctx *top = ctx_with_cancel(NULL), *leaf = ctx_ref(top);
+
+    for (int i = 0; i < n; i++) {
+        struct ctx *child = ctx_with_cancel(leaf);
+
+        ctx_unref(leaf);
+        leaf = child;
+    }
+    ck_assert(ctx_cancel(top));
+    ctx_unref(top);
+    ck_assert(ctx_done(leaf));
+    ctx_unref(leaf); /* frees all, upwards */
+}
+END_TEST
+
+START_TEST(fan_out_of_a_million_ends_and_is_freed)
+{
+    const int n = MANY(1000000);
+    struct ctx *top = ctx_with_cancel(NULL);
+    struct ctx **children = malloc((size_t)n * sizeof(struct ctx *));
+    int done = 0;
+
+    ck_assert_ptr_nonnull(children);
+    for (int i = 0; i < n; i++)
+        children[i] = ctx_with_cancel(top);
+    ck_assert(ctx_cancel(top));
+    for (int i = 0; i < n; i++) {
+        done += ctx_done(children[i]);
+        ctx_unref(children[i]);
+    }
+    free(children);
+    ck_assert_int_eq(done, n);
+    ck_assert_uint_eq(ctx_children(top), 0);
+    ctx_unref(top);
+}
+END_TEST
+
+/* -- Threads ----------------------------------------------------------------
+ */
+
+static void *
+cancel_body(void *arg)
+{
+    return (void *)(intptr_t)ctx_cancel(arg);
+}
+
+START_TEST(cancelling_every_node_at_once_ends_all_and_one_call_wins_each)
+{
+    enum { NODES = 85 };
+    struct ctx *nodes[NODES];
+    pthread_t threads[NODES];
+
+    nodes[0] = ctx_with_cancel(NULL);
+    for (int i = 1; i < NODES; i++)
+        nodes[i] = ctx_with_cancel(nodes[(i - 1) / 4]);
+    for (int i = 0; i < NODES; i++)
+        threads[i] = thread_new(cancel_body, nodes[NODES - 1 - i]);
+    for (int i = 0; i < NODES; i++)
+        thread_join(threads[i]);
+    for (int i = 0; i < NODES; i++) {
+        ck_assert_int_eq(ctx_err(nodes[i]), ROTA_CANCELED);
+        ctx_unref(nodes[i]);
+    }
+}
+END_TEST
+
+START_TEST(many_cancels_of_one_context_have_one_winner)
+{
+    enum { THREADS = 8 };
+    struct ctx *ctx = ctx_with_cancel(NULL);
+    pthread_t threads[THREADS];
+    int winners = 0;
+
+    for (int i = 0; i < THREADS; i++)
+        threads[i] = thread_new(cancel_body, ctx);
+    for (int i = 0; i < THREADS; i++)
+        winners += thread_join(threads[i]) != NULL;
+    ck_assert_int_eq(winners, 1);
+    ctx_unref(ctx);
+}
+END_TEST
+
+struct births {
+    struct ctx *parent;
+    struct gate gate;
+    atomic_bool has_begun;
+    int done, right_cause;
+};
+
+static void *
+births_body(void *arg)
+{
+    struct births *births = arg;
+    struct ctx *children[50];
+
+    gate_pass(&births->gate);
+    for (int i = 0; i < 50; i++) {
+        children[i] = i % 2 ? ctx_with_cancel(births->parent)
+                            : ctx_with_timeout(births->parent, ROTA_SEC(60));
+        atomic_store(&births->has_begun, true);
+    }
+    ctx_cancel(births->parent); /* true or false: now all are done */
+    for (int i = 0; i < 50; i++) {
+        const char *cause = ctx_cause(children[i]);
+
+        births->done += ctx_done(children[i]);
+        births->right_cause +=
+            cause != NULL && ctx_cause(births->parent) == cause;
+        ctx_unref(children[i]);
+    }
+    return NULL;
+}
+
+START_TEST(child_made_while_its_parent_ends_is_done)
+{
+    for (int round = 0; round < MANY(2000); round++) {
+        struct births births = {.gate = GATE_INIT};
+        pthread_t thread;
+
+        births.parent = ctx_with_cancel(NULL);
+        thread = thread_new(births_body, &births);
+        gate_open(&births.gate);
+        AWAIT(atomic_load(&births.has_begun));
+        ctx_cancel_cause(births.parent, "round %d", round);
+        thread_join(thread);
+        ck_assert_int_eq(births.done, 50);
+        ck_assert_int_eq(births.right_cause, 50);
+        ctx_unref(births.parent);
+    }
+}
+END_TEST
+
+/* Ends a leaf of a wide tree and reports whether all of it was then done. */
+struct race {
+    struct ctx *top, *last;
+    struct gate gate;
+    bool is_last_done;
+};
+
+static void *
+race_body(void *arg)
+{
+    struct race *race = arg;
+
+    gate_pass(&race->gate);
+    ctx_cancel(race->top);
+    race->is_last_done = ctx_done(race->last);
+    return NULL;
+}
+
+START_TEST(when_cancel_returns_false_too_the_subtree_is_done)
+{
+    enum { WIDTH = 2000, THREADS = 3 };
+    static struct ctx *children[WIDTH];
+
+    for (int round = 0; round < MANY(400); round++) {
+        struct race races[THREADS];
+        pthread_t threads[THREADS];
+        struct ctx *top = ctx_with_cancel(NULL);
+
+        for (int i = 0; i < WIDTH; i++)
+            children[i] = ctx_with_cancel(top);
+        for (int i = 0; i < THREADS; i++) {
+            races[i] = (struct race){.gate = GATE_INIT};
+            races[i].top = top;
+            races[i].last = children[WIDTH - 1];
+            threads[i] = thread_new(race_body, &races[i]);
+        }
+        for (int i = 0; i < THREADS; i++)
+            gate_await(&races[i].gate, 1);
+        for (int i = 0; i < THREADS; i++)
+            gate_open(&races[i].gate);
+        for (int i = 0; i < THREADS; i++) {
+            thread_join(threads[i]);
+            ck_assert(races[i].is_last_done);
+        }
+        for (int i = 0; i < WIDTH; i++)
+            ctx_unref(children[i]);
+        ctx_unref(top);
+    }
+}
+END_TEST
+
+struct publication {
+    struct ctx *ctx;
+    int plain; /* written before the end, read after it */
+    int seen;
+    int wrong_causes;
+    atomic_bool has_begun;
+};
+
+static void *
+publication_body(void *arg)
+{
+    struct publication *p = arg;
+    const char *cause;
+
+    atomic_store(&p->has_begun, true);
+    while ((cause = ctx_cause(p->ctx)) == NULL)
+        continue;
+    p->wrong_causes += strcmp(cause, "the very one") != 0;
+    p->wrong_causes += ctx_err(p->ctx) != ROTA_CANCELED;
+    p->seen = p->plain;
+    return NULL;
+}
+
+START_TEST(cause_is_there_with_the_end_and_what_the_ender_did_is_visible)
+{
+    for (int round = 0; round < MANY(1000); round++) {
+        struct publication p = {.ctx = ctx_with_cancel(NULL)};
+        pthread_t thread = thread_new(publication_body, &p);
+
+        AWAIT(atomic_load(&p.has_begun));
+        p.plain = 7;
+        ctx_cancel_cause(p.ctx, "the very %s", "one");
+        thread_join(thread);
+        ck_assert_int_eq(p.wrong_causes, 0);
+        ck_assert_int_eq(p.seen, 7);
+        ctx_unref(p.ctx);
+    }
+}
+END_TEST
+
+static void *
+drop_body(void *arg)
+{
+    ctx_end(arg);
+    return NULL;
+}
+
+START_TEST(parent_and_children_may_be_dropped_in_any_order_at_once)
+{
+    for (int round = 0; round < MANY(1000); round++) {
+        struct ctx *parent = ctx_with_cancel(NULL);
+        struct ctx *a = ctx_with_cancel(parent);
+        struct ctx *b = ctx_with_timeout(parent, ROTA_MS(round % 2));
+        struct ctx *below = ctx_with_cancel(a);
+        pthread_t threads[] = {
+            thread_new(drop_body, parent), thread_new(drop_body, a),
+            thread_new(drop_body, b), thread_new(cancel_body, below)};
+
+        for (int i = 0; i < 4; i++)
+            thread_join(threads[i]);
+        ck_assert(ctx_done(below));
+        ctx_unref(below);
+    }
+}
+END_TEST
+
+START_TEST(forked_child_reads_done)
+{
+    struct ctx *live = ctx_with_timeout(NULL, ROTA_SEC(3600));
+    struct ctx *done = ctx_with_cancel(live);
+    int status;
+    pid_t pid;
+
+    ctx_cancel(done);
+    pid = fork();
+    if (pid == 0)
+        _exit(!ctx_done(live) && ctx_done(done) ? 42 : 1);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(WEXITSTATUS(status), 42);
+    ctx_end(done);
+    ctx_end(live);
+}
+END_TEST
+
+/* -- Causes -----------------------------------------------------------------
+ */
+
+#define CANCELED "context canceled"
+#define DEADLINE "context deadline exceeded"
+enum { FAR = 3600 };
+
+/* A parent, a child below it, and who is cancelled, in this order. */
+static const struct cause_case {
+    int parent_timeout, child_timeout; /* seconds; -1: none */
+    const char *child_text;            /* for the timeout */
+    struct {
+        char who; /* p, c or 0 */
+        const char *cause;
+    } steps[2];
+    const char *parent_cause, *child_cause; /* what is to come out */
+} cause_cases[] = {
+    {-1, -1, NULL, {{0, NULL}}, NULL, NULL},
+    {-1, -1, NULL, {{'p', NULL}}, CANCELED, CANCELED},
+    {-1, -1, NULL, {{'p', "P"}}, "P", "P"},
+    {-1, -1, NULL, {{'c', "C"}}, NULL, "C"},
+    {-1, -1, NULL, {{'p', "P"}, {'c', "C"}}, "P", "P"},
+    {-1, -1, NULL, {{'c', "C"}, {'p', "P"}}, "P", "C"},
+    {-1, -1, NULL, {{'p', "P"}, {'c', NULL}}, "P", "P"},
+    {-1, -1, NULL, {{'c', NULL}, {'p', "P"}}, "P", CANCELED},
+    {-1, -1, NULL, {{'p', NULL}, {'c', "C"}}, CANCELED, CANCELED},
+    {-1, -1, NULL, {{'c', "C"}, {'p', NULL}}, CANCELED, "C"},
+    {0, -1, NULL, {{'p', NULL}}, DEADLINE, DEADLINE},
+    {-1, 0, NULL, {{'c', "C"}}, NULL, DEADLINE},
+    {-1, FAR, NULL, {{'c', NULL}}, NULL, CANCELED},
+    {-1, 0, "slow", {{'c', "C"}}, NULL, "slow"},
+    {-1, FAR, "slow", {{'c', NULL}}, NULL, CANCELED},
+    {-1, 0, "slow", {{'p', "P"}}, "P", "slow"},
+    {-1, FAR, "slow", {{'p', "P"}}, "P", "P"},
+    {FAR, 0, "slow", {{'p', "P"}}, "P", "slow"},
+};
+
+static struct ctx *
+cause_case_derive(struct ctx *parent, int timeout, const char *text)
+{
+    if (timeout < 0)
+        return ctx_with_cancel(parent);
+    return ctx_with_timeout_cause(parent, ROTA_SEC(timeout), text);
+}
+
+/* cause says which error goes with it. */
+static void
+ck_assert_cause(struct ctx *ctx, const char *cause)
+{
+    enum rota_error error = ROTA_CANCELED;
+
+    if (cause == NULL)
+        error = ROTA_OK;
+    else if (strcmp(cause, DEADLINE) == 0 || strcmp(cause, "slow") == 0)
+        error = ROTA_DEADLINE;
+    ck_assert_pstr_eq(ctx_cause(ctx), cause);
+    ck_assert_int_eq(ctx_err(ctx), error);
+    ck_assert_int_eq(ctx_cause_code(ctx), error);
+}
+
+START_TEST(first_end_decides_error_and_cause)
+{
+    const struct cause_case *c = &cause_cases[_i];
+    struct ctx *parent = cause_case_derive(NULL, c->parent_timeout, NULL);
+    struct ctx *child =
+        cause_case_derive(parent, c->child_timeout, c->child_text);
+    struct ctx *leaf = ctx_with_value(child, &one_key, NULL, NULL);
+
+    for (int i = 0; i < 2 && c->steps[i].who; i++) {
+        struct ctx *ctx = c->steps[i].who == 'p' ? parent : child;
+
+        if (c->steps[i].cause != NULL)
+            ctx_cancel_cause(ctx, "%s", c->steps[i].cause);
+        else
+            ctx_cancel(ctx);
+    }
+    ck_assert_cause(parent, c->parent_cause);
+    ck_assert_cause(child, c->child_cause);
+    ck_assert_cause(leaf, c->child_cause);
+    ctx_end(leaf);
+    ctx_end(child);
+    ctx_end(parent);
+}
+END_TEST
+
+START_TEST(error_behind_an_end_is_kept)
+{
+    struct ctx *parent = ctx_with_cancel(NULL);
+    struct ctx *child = ctx_with_cancel(parent);
+
+    ck_assert(ctx_cancel_error(parent, ROTA_FATAL, "sibling %d", 3));
+    ck_assert_int_eq(ctx_err(child), ROTA_CANCELED);
+    ck_assert_int_eq(ctx_cause_code(child), ROTA_FATAL);
+    ck_assert_str_eq(ctx_cause(child), "sibling 3");
+    ctx_end(child);
+    ctx_end(parent);
+}
+END_TEST
+
+START_TEST(long_cause_is_kept_whole_and_outlives_its_first_context)
+{
+    struct ctx *parent = ctx_with_cancel(NULL);
+    struct ctx *child = ctx_with_cancel(parent);
+    char text[5000];
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    ctx_cancel_cause(parent, "%s", text);
+    ctx_unref(parent);
+    ck_assert_str_eq(ctx_cause(child), text);
+    ctx_unref(child);
+}
+END_TEST
+
+START_TEST(every_error_has_its_words)
+{
+    ck_assert_str_eq(rota_strerror(ROTA_OK), "ok");
+    ck_assert_str_eq(rota_strerror(ROTA_CANCELED), CANCELED);
+    ck_assert_str_eq(rota_strerror(ROTA_DEADLINE), DEADLINE);
+    ck_assert_str_eq(rota_strerror(ROTA_LOST), "this worker lost the job");
+    ck_assert_ptr_nonnull(rota_strerror((enum rota_error)15));
+    ck_assert_ptr_nonnull(rota_strerror((enum rota_error) - 1));
+}
+END_TEST
+
+/* -- Values -----------------------------------------------------------------
+ */
+
+START_TEST(nearest_value_of_a_key_wins_and_null_hides)
+{
+    static char a, b;
+    struct ctx *outer = ctx_with_value(NULL, &one_key, &a, NULL);
+    struct ctx *other = ctx_with_value(outer, &other_key, &b, NULL);
+    struct ctx *between = ctx_with_timeout(other, ROTA_SEC(3600));
+    struct ctx *inner = ctx_with_value(between, &one_key, &b, NULL);
+    struct ctx *hidden = ctx_with_value(inner, &one_key, NULL, NULL);
+
+    ck_assert_ptr_eq(ctx_value(outer, &one_key), &a);
+    ck_assert_ptr_null(ctx_value(outer, &other_key));
+    ck_assert_ptr_eq(ctx_value(between, &one_key), &a);
+    ck_assert_ptr_eq(ctx_value(between, &other_key), &b);
+    ck_assert_ptr_eq(ctx_value(inner, &one_key), &b);
+    ck_assert_ptr_null(ctx_value(hidden, &one_key));
+    ck_assert_ptr_eq(ctx_value(hidden, &other_key), &b);
+    ctx_end(outer);
+    ck_assert_ptr_eq(ctx_value(inner, &other_key), &b);
+    ctx_end(other);
+    ctx_end(between);
+    ctx_end(inner);
+    ctx_end(hidden);
+}
+END_TEST
+
+START_TEST(value_is_destroyed_once_when_the_last_below_is_gone)
+{
+    atomic_int destroyed = 0;
+    struct ctx *ctx = ctx_with_value(NULL, &one_key, &destroyed, count_up);
+    struct ctx *child = ctx_with_cancel(ctx);
+    struct ctx *shield = ctx_without_cancel(child);
+
+    ctx_end(ctx);
+    ctx_end(child);
+    ck_assert_ptr_eq(ctx_value(shield, &one_key), &destroyed);
+    ck_assert_int_eq(destroyed, 0);
+    ctx_end(shield);
+    ck_assert_int_eq(destroyed, 1);
+}
+END_TEST
+
+START_TEST(without_cancel_keeps_values_and_no_end)
+{
+    struct ctx *value = ctx_with_value(NULL, &one_key, &value, NULL);
+    struct ctx *parent = ctx_with_timeout(value, ROTA_SEC(3600));
+    struct ctx *shield, *born;
+
+    shield = ctx_without_cancel(parent);
+    ctx_cancel_cause(parent, "the end");
+    born = ctx_without_cancel(parent);
+    ck_assert(!ctx_done(shield) && !ctx_done(born));
+    ck_assert_ptr_null(ctx_cause(born));
+    ck_assert_int_eq(ctx_deadline(shield), ROTA_FOREVER);
+    ck_assert_ptr_eq(ctx_value(shield, &one_key), &value);
+    ck_assert_ptr_eq(ctx_value(born, &one_key), &value);
+    ctx_end(parent);
+    ctx_end(value);
+    ck_assert(!ctx_done(shield));
+    ck_assert(ctx_cancel(shield)); /* a context as any other */
+    ck_assert_int_eq(ctx_err(shield), ROTA_CANCELED);
+    ctx_end(shield);
+    ctx_end(born);
+}
+END_TEST
+
+static Suite *
+life_suite(void)
+{
+    Suite *suite = suite_create("ctx life");
+    TCase *root = tcase_create("roots");
+    TCase *kinds = tcase_create("every kind");
+    TCase *tree = tcase_create("trees");
+
+    tcase_add_loop_test(root, root_is_never_done_and_has_nothing, 0, 2);
+    tcase_add_loop_test(root, ending_a_root_does_nothing, 0, 2);
+    tcase_add_test(root, null_is_ignored_by_end_and_unref);
+    suite_add_tcase(suite, root);
+#define EVERY_KIND(test) tcase_add_loop_test(kinds, test, 0, DERIVATIONS)
+    EVERY_KIND(null_as_a_parent_means_background);
+    EVERY_KIND(cancel_ends_a_context_at_once_and_says_so);
+    EVERY_KIND(cancel_is_true_once_and_the_first_end_is_final);
+    EVERY_KIND(end_of_a_parent_ends_every_kind_of_child);
+    EVERY_KIND(child_of_a_done_parent_is_born_done);
+    EVERY_KIND(end_of_a_child_leaves_its_parent_live);
+    EVERY_KIND(dropping_the_last_handle_cancels_nobody);
+    EVERY_KIND(reference_keeps_a_context);
+#undef EVERY_KIND
+    suite_add_tcase(suite, kinds);
+    tcase_set_timeout(tree, 60);
+    tcase_add_loop_test(tree, cancel_ends_exactly_the_subtree, 0, HEAP);
+    tcase_add_loop_test(tree, deadline_ends_exactly_the_subtree, 1, HEAP);
+    tcase_add_loop_test(
+        tree, cancelling_any_layer_ends_the_leaf_and_keeps_the_values, 0, 20);
+    tcase_add_loop_test(
+        tree, timeouts_in_layers_end_the_leaf_and_keep_the_values, 1, 20);
+    tcase_add_test(tree, chain_of_a_million_ends_and_is_freed);
+    tcase_add_test(tree, fan_out_of_a_million_ends_and_is_freed);
+    suite_add_tcase(suite, tree);
+    return suite;
+}
+
+static Suite *
+facts_suite(void)
+{
+    Suite *suite = suite_create("ctx facts");
+    TCase *threads = tcase_create("threads");
+    TCase *causes = tcase_create("causes");
+    TCase *values = tcase_create("values");
+
+    tcase_set_timeout(threads, 60);
+    tcase_add_test(
+        threads, cancelling_every_node_at_once_ends_all_and_one_call_wins_each);
+    tcase_add_test(threads, many_cancels_of_one_context_have_one_winner);
+    tcase_add_test(threads, child_made_while_its_parent_ends_is_done);
+    tcase_add_test(threads, when_cancel_returns_false_too_the_subtree_is_done);
+    tcase_add_test(
+        threads, cause_is_there_with_the_end_and_what_the_ender_did_is_visible);
+    tcase_add_test(threads,
+                   parent_and_children_may_be_dropped_in_any_order_at_once);
+    tcase_add_test(threads, forked_child_reads_done);
+    suite_add_tcase(suite, threads);
+    tcase_add_loop_test(causes, first_end_decides_error_and_cause, 0,
+                        sizeof(cause_cases) / sizeof(cause_cases[0]));
+    tcase_add_test(causes, error_behind_an_end_is_kept);
+    tcase_add_test(causes,
+                   long_cause_is_kept_whole_and_outlives_its_first_context);
+    tcase_add_test(causes, every_error_has_its_words);
+    suite_add_tcase(suite, causes);
+    tcase_add_test(values, nearest_value_of_a_key_wins_and_null_hides);
+    tcase_add_test(values, value_is_destroyed_once_when_the_last_below_is_gone);
+    tcase_add_test(values, without_cancel_keeps_values_and_no_end);
+    suite_add_tcase(suite, values);
+    return suite;
+}
+
+int
+main(void)
+{
+    SRunner *runner = srunner_create(life_suite());
+    int failures;
+
+    srunner_add_suite(runner, facts_suite());
+    srunner_run_all(runner, CK_ENV);
+    failures = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

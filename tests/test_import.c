@@ -1,0 +1,731 @@
+/*
+ * The kind "import", run through the public API as a program would run it,
+ * on files in a folder of its own.
+ */
+#define _GNU_SOURCE
+#include <check.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jobs/jobs.h"
+#include "jobs/rows.h"
+
+static char folder[64];
+static struct rota *rota;
+static struct rota_outcome outcome;
+static char result[512];
+
+/* -- The folder ---------------------------------------------------------- */
+
+/* The path of a file in the folder. Eight of them live at a time. */
+static const char *
+in_folder(const char *name)
+{
+    static char paths[8][128];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+
+    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+    return path;
+}
+
+static void
+write_bytes(const char *name, const char *data, size_t size)
+{
+    FILE *file = fopen(in_folder(name), "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(data, 1, size, file), size);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void
+write_text(const char *name, const char *text)
+{
+    write_bytes(name, text, strlen(text));
+}
+
+/* n rows "i,row i" below the names id and text. */
+static void
+write_rows(const char *name, int n)
+{
+    FILE *file = fopen(in_folder(name), "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fprintf(file, "id,text\n"), 0);
+    for (int i = 1; i <= n; i++)
+        ck_assert_int_ge(fprintf(file, "%d,row %d\n", i, i), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void
+open_queue(void)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+
+    options.workers = 2;
+    options.flags = ROTA_NORMAL;
+    ck_assert_int_eq(rota_open(in_folder("queue.db"), &options, &rota),
+                     ROTA_OK);
+    ck_assert_int_eq(rota_handle(rota, "import", job_import.fn, NULL, NULL),
+                     ROTA_OK);
+    ck_assert_int_eq(rota_start(ctx_background(), rota), ROTA_OK);
+}
+
+static void
+setup(void)
+{
+    (void)snprintf(folder, sizeof(folder), "/tmp/rota-import-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    open_queue();
+}
+
+static void
+teardown(void)
+{
+    char command[128];
+
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* -- Jobs ---------------------------------------------------------------- */
+
+/* Arguments for in.csv into out.db, and what else is given. */
+static const char *
+args_with(const char *more)
+{
+    static char args[1024];
+
+    (void)snprintf(args, sizeof(args),
+                   "{\"file\":\"%s\",\"into\":\"%s\",\"table\":\"t\"%s%s}",
+                   in_folder("in.csv"), in_folder("out.db"),
+                   more[0] != '\0' ? "," : "", more);
+    return args;
+}
+
+static int64_t
+submit(const char *args)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("import");
+    int64_t id = 0;
+
+    submission.args = args;
+    submission.args_size = strlen(args);
+    ck_assert_int_eq(rota_submit(rota, &submission, &id), ROTA_OK);
+    return id;
+}
+
+static bool
+keep_result(void *arg, int n, const char *const *names,
+            const struct rota_value *values)
+{
+    (void)arg;
+    (void)names;
+    ck_assert_int_eq(n, 1);
+    if (values != NULL)
+        (void)snprintf(result, sizeof(result), "%s",
+                       values[0].type == ROTA_TEXT ? values[0].data : "");
+    return true;
+}
+
+/* Wait until the job has ended: outcome and result say how. */
+static void
+wait_for(int64_t id)
+{
+    struct rota_value param = {.type = ROTA_INTEGER, .integer = id};
+
+    outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;
+    ck_assert_int_eq(rota_wait(ctx_background(), rota, id, &outcome), ROTA_OK);
+    ck_assert_int_eq(rota_query(ctx_background(), rota,
+                                "SELECT result FROM jobs WHERE id = ?1", &param,
+                                1, keep_result, NULL),
+                     ROTA_OK);
+}
+
+static void
+import_args(const char *args)
+{
+    wait_for(submit(args));
+}
+
+/* Import text, and more than the usual arguments. */
+static void
+import(const char *text, const char *more)
+{
+    write_text("in.csv", text);
+    import_args(args_with(more));
+}
+
+static void
+assert_succeeded(void)
+{
+    ck_assert_msg(outcome.state == ROTA_SUCCEEDED, "%s", outcome.message);
+}
+
+static void
+assert_failed(enum rota_error error, const char *part)
+{
+    ck_assert_int_eq(outcome.state, ROTA_JOB_FAILED);
+    ck_assert_int_eq(outcome.error, error);
+    ck_assert_msg(strstr(outcome.message, part) != NULL, "%s: %s",
+                  outcome.message, part);
+    ck_assert_ptr_null(strchr(outcome.message, '\n'));
+}
+
+/* -- The target ---------------------------------------------------------- */
+
+/* What sql says about out.db: rows in lines, values between bars. */
+static const char *
+ask(const char *sql)
+{
+    static char text[2048];
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    size_t used = 0;
+
+    ck_assert_int_eq(sqlite3_open(in_folder("out.db"), &db), SQLITE_OK);
+    (void)sqlite3_busy_timeout(db, 10000);
+    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &statement, NULL) ==
+                      SQLITE_OK,
+                  "%s", sqlite3_errmsg(db));
+    text[0] = '\0';
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        for (int i = 0; i < sqlite3_column_count(statement); i++) {
+            const char *value = (const char *)sqlite3_column_text(statement, i);
+
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s",
+                                     i > 0      ? "|"
+                                     : used > 0 ? "\n"
+                                                : "",
+                                     value == NULL ? "NULL" : value);
+            ck_assert_uint_lt(used, sizeof(text));
+        }
+    }
+    (void)sqlite3_finalize(statement);
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+    return text;
+}
+
+static void
+prepare(const char *sql)
+{
+    sqlite3 *db;
+
+    ck_assert_int_eq(sqlite3_open(in_folder("out.db"), &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+}
+
+/* Wait until the target has at least n rows: the job is in the middle. */
+static void
+wait_for_rows(int n)
+{
+    for (int i = 0; i < 2000; i++) {
+        if (access(in_folder("out.db"), F_OK) == 0 &&
+            strcmp(ask("SELECT count(*) FROM sqlite_schema"
+                       " WHERE name = 't'"),
+                   "1") == 0 &&
+            atoi(ask("SELECT count(*) FROM t")) >= n)
+            return;
+        ck_assert_int_eq(ctx_sleep(ctx_background(), ROTA_MS(5)), ROTA_OK);
+    }
+    ck_abort_msg("%d rows never came", n);
+}
+
+/* -- Rows ---------------------------------------------------------------- */
+
+START_TEST(rows_are_imported_and_the_result_says_how_many)
+{
+    char expected[256];
+
+    import("a,b\n1,x\n2,y\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT * FROM t"), "1|x\n2|y");
+    (void)snprintf(expected, sizeof(expected),
+                   "{\"rows\":2,\"bad\":0,\"table\":\"t\",\"into\":\"%s\"}",
+                   in_folder("out.db"));
+    ck_assert_str_eq(result, expected);
+}
+END_TEST
+
+START_TEST(the_table_is_called_like_the_file_unless_told)
+{
+    char args[512];
+
+    write_text("some rows.v2.tsv", "a\tb\n1,1\t\"x\ty\"\n");
+    (void)snprintf(args, sizeof(args), "{\"file\":\"%s\",\"into\":\"%s\"}",
+                   in_folder("some rows.v2.tsv"), in_folder("out.db"));
+    import_args(args);
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT * FROM \"some rows.v2\""), "1,1|x\ty");
+}
+END_TEST
+
+START_TEST(names_are_quoted_whatever_they_are)
+{
+    import("\"a\"\"b\",select,\"x); DROP TABLE t; --\"\n1,2,3\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT \"a\"\"b\", \"select\" FROM t"), "1|2");
+}
+END_TEST
+
+START_TEST(spaces_and_empty_fields_are_kept)
+{
+    import("a,b,c\n x ,, \n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT quote(a), quote(b), quote(c) FROM t"),
+                     "' x '|''|' '");
+}
+END_TEST
+
+START_TEST(a_byte_order_mark_crlf_and_a_missing_last_newline_are_fine)
+{
+    import("\xef\xbb\xbf"
+           "a,b\r\n\r\n1,x\r\n\n2,y",
+           "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT a, b FROM t"), "1|x\n2|y");
+    ck_assert_str_eq(ask("SELECT cursor FROM _rota_cursor"), "2");
+}
+END_TEST
+
+START_TEST(quoted_newlines_are_data_and_the_line_is_where_the_row_starts)
+{
+    import("a,b\n1,\"x\ny\"\n2\n3,\"p\r\n\r\nq\"\n4\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT a, replace(b, char(13), '<CR>') FROM t"),
+                     "1|x\ny\n3|p<CR>\n<CR>\nq");
+    ck_assert_str_eq(ask("SELECT line, row FROM _rota_import_bad"), "4|2\n8|4");
+}
+END_TEST
+
+START_TEST(fields_that_are_no_text_are_stored_as_blobs)
+{
+    static const char text[] = "a,b\nx\0y,ok\n\xff\xfe,\xc3\xa9\n";
+
+    write_bytes("in.csv", text, sizeof(text) - 1);
+    import_args(args_with(""));
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT quote(a), typeof(b) FROM t"),
+                     "X'780079'|text\nX'FFFE'|text");
+}
+END_TEST
+
+START_TEST(columns_with_types_make_the_table_and_the_first_row_is_data)
+{
+    import("x,7,1.5\ny,8,z\n",
+           "\"columns\":\"name TEXT, n INTEGER ,price DECIMAL(10,2)\"");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT name, typeof(n), typeof(price) FROM t"),
+                     "x|integer|real\ny|integer|text");
+    ck_assert_str_eq(ask("SELECT type FROM pragma_table_info('t')"),
+                     "TEXT\nINTEGER\nDECIMAL(10,2)");
+}
+END_TEST
+
+START_TEST(an_existing_table_is_matched_by_name)
+{
+    prepare("CREATE TABLE t(n INTEGER, extra DEFAULT 'd', Name TEXT,"
+            " twice AS (n * 2))");
+    import("name,n\nx,7\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT n, extra, Name, twice FROM t"), "7|d|x|14");
+}
+END_TEST
+
+START_TEST(a_hundred_thousand_rows_arrive_each_once)
+{
+    write_rows("in.csv", 100000);
+    import_args(args_with(""));
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id),"
+                         " sum(text = 'row ' || id) FROM t"),
+                     "100000|100000|100000");
+}
+END_TEST
+
+/* Where a row begins: in the file, and in what read_from() says. */
+struct place {
+    int64_t offset, number;
+    size_t at;
+};
+
+/* Say all rows from a place on in words, and keep the place of each. */
+static size_t
+read_from(FILE *file, struct place place, char *text, size_t size,
+          struct place *places)
+{
+    struct rowset set;
+    struct rows rows;
+    size_t used = 0, n = 0;
+
+    rowset_init(&set);
+    rows_init(&rows, file, ',');
+    ck_assert(rows_seek(&rows, place.offset, place.number));
+    text[0] = '\0';
+    for (;; n++) {
+        const struct row *row;
+
+        places[n] = (struct place){rows.offset, rows.number, used};
+        if (rows_next(&rows, &set) != ROWS_ROW)
+            break;
+        row = &set.rows[set.n - 1];
+        used += (size_t)snprintf(text + used, size - used,
+                                 "%" PRId64 " %zu %s %.*s;", row->line, row->n,
+                                 row->bad != NULL ? row->bad : "",
+                                 (int)row->raw_size, set.text + row->raw);
+        ck_assert_uint_lt(used, size);
+    }
+    rows_fini(&rows);
+    rowset_fini(&set);
+    return n;
+}
+
+START_TEST(reading_from_where_a_row_begins_gives_the_same_rows)
+{
+    static const char letters[] = "\"\",,\n\n\rab \"";
+    struct place places[64], unused[64], start = {.number = 1};
+    char text[40], all[4096], rest[4096];
+
+    srand(1);
+    for (int round = 0; round < 1000; round++) {
+        FILE *file = fopen(in_folder("random.csv"), "w+");
+        size_t n;
+
+        ck_assert_ptr_nonnull(file);
+        for (size_t i = 0; i < sizeof(text); i++)
+            text[i] = letters[(unsigned)rand() % (sizeof(letters) - 1)];
+        ck_assert_uint_eq(fwrite(text, 1, sizeof(text), file), sizeof(text));
+        n = read_from(file, start, all, sizeof(all), places);
+        for (size_t i = 0; i < n; i++) {
+            ck_assert_uint_eq(
+                read_from(file, places[i], rest, sizeof(rest), unused), n - i);
+            ck_assert_str_eq(rest, all + places[i].at);
+        }
+        ck_assert_int_eq(fclose(file), 0);
+    }
+}
+END_TEST
+
+/* -- Bad rows ------------------------------------------------------------ */
+
+START_TEST(a_bad_row_is_recorded_with_its_line_and_the_import_goes_on)
+{
+    import("a,b\n1,x\n2\n3,\"y\"z\n4,w,v\n5,u\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT a FROM t"), "1\n5");
+    ck_assert_str_eq(ask("SELECT job, line, reason, row FROM _rota_import_bad"),
+                     "1|3|1 field instead of 2|2\n"
+                     "1|4|malformed quoting|3,\"y\"z\n"
+                     "1|5|3 fields instead of 2|4,w,v");
+    ck_assert_ptr_nonnull(strstr(result, "\"rows\":2,\"bad\":3"));
+    ck_assert_str_eq(ask("SELECT cursor FROM _rota_cursor"), "5");
+    ck_assert_str_eq(ask("SELECT count(*) FROM _rota_import_bad b"
+                         " JOIN _rota_cursor c USING (queue, job)"),
+                     "3");
+}
+END_TEST
+
+START_TEST(a_quote_that_is_never_closed_costs_one_line)
+{
+    import("a,b\n1,\"x\n2,y\n3,\"z\"\n4,\"w\n5,v\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT a FROM t"), "2\n3\n5");
+    ck_assert_str_eq(ask("SELECT line, row FROM _rota_import_bad"),
+                     "2|1,\"x\n5|4,\"w");
+}
+END_TEST
+
+START_TEST(a_row_that_a_constraint_refuses_is_bad_and_its_group_stays)
+{
+    prepare("CREATE TABLE t(a INTEGER PRIMARY KEY, b CHECK (b <> 'no'))");
+    import("a,b\n1,x\n1,again\nword,y\n2,no\n3,z\n", "");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT a, b FROM t"), "1|x\n3|z");
+    ck_assert_str_eq(ask("SELECT line, reason FROM _rota_import_bad"),
+                     "3|UNIQUE constraint failed: t.a\n"
+                     "4|datatype mismatch\n"
+                     "5|CHECK constraint failed: b <> 'no'");
+}
+END_TEST
+
+START_TEST(a_table_that_rolls_back_on_conflict_fails_the_job_for_good)
+{
+    prepare("CREATE TABLE t(a INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)");
+    import("a\n1\n1\n", "");
+    assert_failed(ROTA_FATAL, "rolled the transaction back");
+    ck_assert_str_eq(ask("SELECT count(*) FROM t"), "0");
+}
+END_TEST
+
+START_TEST(the_text_of_a_bad_row_is_cut_to_1000_bytes)
+{
+    char text[3000];
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    import(text, "\"columns\":\"a,b\"");
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT length(row) FROM _rota_import_bad"), "1000");
+}
+END_TEST
+
+START_TEST(more_bad_rows_than_max_bad_fail_the_job_for_good)
+{
+    import("a,b\n1\n2\n3,x\n", "\"max_bad\":\"2\"");
+    assert_succeeded();
+    import("a,b\n1\n2\n3,x\n", "\"max_bad\":1,\"group\":1");
+    assert_failed(ROTA_FATAL, "2 bad rows, more than max_bad=1");
+    ck_assert_str_eq(ask("SELECT cursor FROM _rota_cursor WHERE job = 2"), "2");
+}
+END_TEST
+
+/* -- Stopping ------------------------------------------------------------ */
+
+START_TEST(a_cancelled_import_keeps_whole_groups_only)
+{
+    int64_t id;
+
+    write_rows("in.csv", 100000);
+    id = submit(args_with("\"group\":7"));
+    wait_for_rows(1);
+    ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_OK);
+    wait_for(id);
+    ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(outcome.message, "enough");
+    ck_assert_str_eq(ask("SELECT count(*) % 7, count(*) < 100000,"
+                         " count(*) = (SELECT cursor FROM _rota_cursor)"
+                         " FROM t"),
+                     "0|1|1");
+}
+END_TEST
+
+/* Stop an import of in.csv in the middle. */
+static int64_t
+stop_in_the_middle(const char *more)
+{
+    int64_t id = submit(args_with(more));
+
+    wait_for_rows(20);
+    ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    ck_assert_str_eq(ask("SELECT count(*) BETWEEN 20 AND 19999 FROM t"), "1");
+    return id;
+}
+
+START_TEST(a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice)
+{
+    int64_t id;
+
+    write_rows("in.csv", 20000);
+    id = stop_in_the_middle("\"group\":3");
+    open_queue();
+    wait_for(id);
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id) FROM t"),
+                     "20000|20000");
+    ck_assert_str_eq(ask("SELECT lease, cursor FROM _rota_cursor"), "2|20000");
+}
+END_TEST
+
+START_TEST(bad_rows_count_and_are_recorded_once_across_resumes)
+{
+    FILE *file;
+    int64_t id;
+
+    write_rows("in.csv", 20000);
+    file = fopen(in_folder("in.csv"), "r+");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs("id,text\n1;row 1\n", file), 0);
+    ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
+    ck_assert_int_ge(fputs("bad\n", file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    id = stop_in_the_middle("\"group\":3,\"max_bad\":1");
+    open_queue();
+    wait_for(id);
+    assert_failed(ROTA_FATAL, "2 bad rows, more than max_bad=1");
+    ck_assert_str_eq(ask("SELECT line, row FROM _rota_import_bad"),
+                     "2|1;row 1\n20002|bad");
+}
+END_TEST
+
+START_TEST(a_file_with_fewer_rows_than_were_imported_fails_for_good)
+{
+    int64_t id;
+
+    write_rows("in.csv", 20000);
+    id = stop_in_the_middle("\"group\":3");
+    write_rows("in.csv", 3);
+    open_queue();
+    wait_for(id);
+    assert_failed(ROTA_FATAL, "has 3 rows, but");
+    ck_assert_str_eq(ask("SELECT count(DISTINCT id) = count(*) FROM t"), "1");
+}
+END_TEST
+
+/* -- Refusals ------------------------------------------------------------ */
+
+static const struct {
+    const char *text; /* of in.csv */
+    const char *more;
+    const char *message;
+} refusals[] = {
+    {"", "", "is empty: no row names the columns"},
+    {"a,a\n", "", "two columns are called a"},
+    {"a,\n", "", "column 2 has no name"},
+    {"a,\xff\n", "", "the name of column 2 is not UTF-8"},
+    {"\"a\"b\n", "", "line 1, names of columns: malformed quoting"},
+    {"a\n", "\"format\":\"xml\"", "format=xml: must be csv or tsv"},
+    {"a\n", "\"group\":\"0\"", "group=0: must be a number from 1"},
+    {"a\n", "\"group\":\"1x\"", "group=1x: must be a number"},
+    {"a\n", "\"max_bad\":-1", "max_bad=-1: must be a number from 0"},
+    {"a\n", "\"colums\":\"a\"", "unknown argument colums"},
+    {"a\n", "\"columns\":null", "columns must be a text or an integer"},
+    {"a\n", "\"columns\":\"a;b\"", NULL}, /* one column, with that name */
+    {"a\n", "\"columns\":\"a TEXT'\"", "is no type"},
+    {"a\n", "\"columns\":\"a INT)(\"", "is no type"},
+    {"a\n", "\"columns\":\"a,,b\"", "column 2 has no name"},
+};
+
+START_TEST(what_makes_no_sense_is_refused_in_one_line)
+{
+    import(refusals[_i].text, refusals[_i].more);
+    if (refusals[_i].message != NULL)
+        assert_failed(ROTA_FATAL, refusals[_i].message);
+    else
+        assert_succeeded();
+}
+END_TEST
+
+START_TEST(an_unknown_column_fails_and_says_which_there_are)
+{
+    prepare("CREATE TABLE t(x, y)");
+    import("x,z\n1,2\n", "");
+    assert_failed(ROTA_FATAL, "table t has no column z: it has x, y");
+    ck_assert_str_eq(ask("SELECT count(*) FROM t"), "0");
+}
+END_TEST
+
+static void
+import_paths(const char *file, const char *into)
+{
+    char args[512];
+
+    (void)snprintf(args, sizeof(args),
+                   "{\"file\":\"%s\",\"into\":\"%s\",\"table\":\"t\"}", file,
+                   into);
+    import_args(args);
+}
+
+START_TEST(files_that_cannot_be_read_or_written_are_named)
+{
+    const char *out = in_folder("out.db");
+
+    import_paths(in_folder("none.csv"), out);
+    assert_failed(ROTA_FATAL, "none.csv: No such file or directory");
+    ck_assert_int_ne(access(in_folder("out.db"), F_OK), 0);
+    import_paths(folder, in_folder("out.db"));
+    assert_failed(ROTA_FATAL, "Is a directory");
+    import_paths("/dev/null", in_folder("out.db"));
+    assert_failed(ROTA_FATAL, "/dev/null is no regular file");
+    write_rows("in.csv", 3);
+    import_paths(in_folder("in.csv"), in_folder("in.csv"));
+    assert_failed(ROTA_FATAL, "is the file to write");
+    import_paths(in_folder("in.csv"), folder);
+    assert_failed(ROTA_FAILED, "unable to open database file");
+    write_rows("other.csv", 1000);
+    import_paths(in_folder("in.csv"), in_folder("other.csv"));
+    assert_failed(ROTA_FATAL, "other.csv: file is not a database");
+}
+END_TEST
+
+START_TEST(the_queue_itself_is_neither_read_nor_written)
+{
+    write_rows("in.csv", 3);
+    import_paths(in_folder("in.csv"), in_folder("queue.db"));
+    assert_failed(ROTA_FATAL, "is the queue's own file");
+    import_paths(in_folder("queue.db"), in_folder("out.db"));
+    assert_failed(ROTA_FATAL, "is the queue's own file");
+}
+END_TEST
+
+START_TEST(private_tables_are_no_targets)
+{
+    char args[512];
+
+    write_rows("in.csv", 3);
+    (void)snprintf(args, sizeof(args),
+                   "{\"file\":\"%s\",\"into\":\"%s\","
+                   "\"table\":\"_ROTA_cursor\"}",
+                   in_folder("in.csv"), in_folder("out.db"));
+    import_args(args);
+    assert_failed(ROTA_FATAL, "not a name to import into");
+    import_args("[1]");
+    assert_failed(ROTA_FATAL, "the arguments are not a JSON object");
+    import_args("{\"file\":\"/x\"}");
+    assert_failed(ROTA_FATAL, "argument into is missing");
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("import");
+    TCase *rows = tcase_create("rows"), *bad = tcase_create("bad rows");
+    TCase *stop = tcase_create("stopping"), *no = tcase_create("refusals");
+    TCase *cases[] = {rows, bad, stop, no};
+    SRunner *runner;
+    int failed;
+
+    for (size_t i = 0; i < 4; i++) {
+        tcase_add_checked_fixture(cases[i], setup, teardown);
+        tcase_set_timeout(cases[i], 60);
+        suite_add_tcase(suite, cases[i]);
+    }
+    tcase_add_test(rows, rows_are_imported_and_the_result_says_how_many);
+    tcase_add_test(rows, the_table_is_called_like_the_file_unless_told);
+    tcase_add_test(rows, names_are_quoted_whatever_they_are);
+    tcase_add_test(rows, spaces_and_empty_fields_are_kept);
+    tcase_add_test(rows,
+                   a_byte_order_mark_crlf_and_a_missing_last_newline_are_fine);
+    tcase_add_test(
+        rows, quoted_newlines_are_data_and_the_line_is_where_the_row_starts);
+    tcase_add_test(rows, fields_that_are_no_text_are_stored_as_blobs);
+    tcase_add_test(rows,
+                   columns_with_types_make_the_table_and_the_first_row_is_data);
+    tcase_add_test(rows, an_existing_table_is_matched_by_name);
+    tcase_add_test(rows, a_hundred_thousand_rows_arrive_each_once);
+    tcase_add_test(rows, reading_from_where_a_row_begins_gives_the_same_rows);
+    tcase_add_test(bad,
+                   a_bad_row_is_recorded_with_its_line_and_the_import_goes_on);
+    tcase_add_test(bad, a_quote_that_is_never_closed_costs_one_line);
+    tcase_add_test(bad,
+                   a_row_that_a_constraint_refuses_is_bad_and_its_group_stays);
+    tcase_add_test(bad,
+                   a_table_that_rolls_back_on_conflict_fails_the_job_for_good);
+    tcase_add_test(bad, the_text_of_a_bad_row_is_cut_to_1000_bytes);
+    tcase_add_test(bad, more_bad_rows_than_max_bad_fail_the_job_for_good);
+    tcase_add_test(stop, a_cancelled_import_keeps_whole_groups_only);
+    tcase_add_test(
+        stop, a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice);
+    tcase_add_test(stop, bad_rows_count_and_are_recorded_once_across_resumes);
+    tcase_add_test(stop,
+                   a_file_with_fewer_rows_than_were_imported_fails_for_good);
+    tcase_add_loop_test(no, what_makes_no_sense_is_refused_in_one_line, 0,
+                        (int)(sizeof(refusals) / sizeof(refusals[0])));
+    tcase_add_test(no, an_unknown_column_fails_and_says_which_there_are);
+    tcase_add_test(no, files_that_cannot_be_read_or_written_are_named);
+    tcase_add_test(no, the_queue_itself_is_neither_read_nor_written);
+    tcase_add_test(no, private_tables_are_no_targets);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
