@@ -96,8 +96,7 @@ cli_open(const struct cli *cli, struct rota_options *options, bool must_exist,
     error = rota_open(cli->db, options, ret_rota);
     if (error == ROTA_OK)
         return CLI_OK;
-    cli_say("%s: %s", cli->db, rota_errmsg(NULL));
-    return code_of(error);
+    return cli_fail(NULL, error);
 }
 
 /* -- Words that are nearly right ----------------------------------------- */

@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -95,16 +97,29 @@ dispatch(struct cli *cli, int argc, char **argv)
     return code == CLI_OK ? cli->command->fn(cli) : code;
 }
 
+/* Whether nobody reads stdout any more. Not asked of errno: the write that
+ * failed is long past. */
+static bool
+is_reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 /* What was printed must have arrived: a full disk is a failure, a reader that
  * left (head) is one without words, as SIGPIPE would be. */
 static int
 close_stdout(int code)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout) && fclose(stdout) == 0)
+    bool has_failed = ferror(stdout) != 0;
+
+    if (fflush(stdout) == 0 && !has_failed && fclose(stdout) == 0)
         return code;
-    if (errno == EPIPE)
+    if (is_reader_gone())
         return 128 + SIGPIPE;
-    cli_say("cannot write the output: %s", strerror(errno));
+    cli_say("cannot write the output%s%s", has_failed ? "" : ": ",
+            has_failed ? "" : strerror(errno));
     return CLI_BROKEN;
 }
 

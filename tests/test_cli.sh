@@ -360,7 +360,7 @@ a_file_that_is_no_queue_is_refused_and_left_alone() {
     expect 125 "$rota" add import file=a into=b
     err_is_one_line
     mkdir folder
-    expect 125 "$rota" --db folder ls
+    expect 2 "$rota" --db folder ls
     err_is_one_line
 }
 

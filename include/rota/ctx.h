@@ -112,8 +112,10 @@ ROTA_API struct ctx *ctx_without_cancel(struct ctx *parent) CTX_MADE_;
  * Derive a context that ends when one of signals arrives, with the signal's
  * name as its cause ("SIGINT"). From then on, and after the context is freed,
  * each of these signals acts as if it were unhandled: a second Ctrl-C ends the
- * program at once. A signal that is ignored when this is called (as nohup
- * does) stays ignored. From Go's signal.NotifyContext.
+ * program at once. (A repeat within a tenth of a second is the same signal:
+ * timeout(1) sends each of its signals twice.) A signal that is ignored when
+ * this is called (as nohup does) stays ignored. From Go's
+ * signal.NotifyContext.
  */
 ROTA_API struct ctx *ctx_with_signals(struct ctx *parent,
                                       const sigset_t *signals) CTX_MADE_;

@@ -5,15 +5,17 @@
  * "rota-signals" does the rest. It is started with the first context that
  * watches signals and lives as long as the process.
  *
- *   not installed ──first watcher──> installed ──signal──> not installed,
- *        ^                               │                 SIG_DFL
- *        └─────last watcher is gone──────┘
+ *   not installed ──first watcher──> installed ──signal──> fired
+ *        ^                               │   ^                │
+ *        └─────last watcher is gone──────┘   └──new watcher───┘
  *              (what was there before is put back)
  *
- * The handler is installed with SA_RESETHAND, so from the arrival on a second
- * signal takes its default action: the kernel sees to that, whatever our
- * threads are doing. A signal that arrives when all of its watchers have ended
- * otherwise, but are not yet freed, is lost; the next one is not.
+ * Once it has fired, the handler itself sees to it that a second signal takes
+ * its default action, whatever our threads are doing. A repeat within a tenth
+ * of a second is the same signal: timeout(1), for one, sends each of its
+ * signals twice, to the process and to its group. A signal that arrives when
+ * all of its watchers have ended otherwise, but are not yet freed, is lost;
+ * the next one is not.
  *
  * Locking: signals.lock guards the watchers and the table; it is a leaf and no
  * context is ended or freed under it. A watcher is freed only after it passed
@@ -30,6 +32,7 @@
 #include <unistd.h>
 
 #define SIGNALS 65 /* 1 to 64, and no 0 */
+#define REPEAT ROTA_MS(100)
 
 struct signals_node {
     struct node node;
@@ -42,7 +45,7 @@ static struct {
     struct link watchers; /* contexts that no signal has ended */
     struct {
         uint32_t watchers; /* how many in the list have it in their set */
-        bool is_installed; /* our handler, and it has not been called */
+        bool is_installed; /* our handler, and it has not fired */
         struct sigaction before;
     } table[SIGNALS];
     bool is_served;
@@ -52,22 +55,33 @@ static struct {
 /* For the handler, which takes no lock. fd and pid are set before a handler is
  * installed and stay. */
 static _Atomic bool has_arrived[SIGNALS];
+static _Atomic int64_t fired_at[SIGNALS]; /* 0: not since it was installed;
+                                           * release, for has_arrived */
 static int arrivals_fd = -1;
 static pid_t arrivals_pid;
+
+/* What would have happened without us; takes effect on return. */
+static void
+act_unhandled(int number)
+{
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
 
 static void
 on_signal(int number)
 {
     const uint64_t one = 1;
     int saved = errno;
+    int64_t now = ctx_now(), first = 0;
 
     if (getpid() != arrivals_pid) {
-        /* a forked child, without our threads: unhandled, then. The default
-         * is set already and takes effect on return */
-        (void)raise(number);
-    } else {
+        act_unhandled(number); /* a forked child, without our threads */
+    } else if (atomic_compare_exchange_strong(&fired_at[number], &first, now)) {
         atomic_store_explicit(&has_arrived[number], true, memory_order_release);
         (void)!write(arrivals_fd, &one, sizeof(one));
+    } else if (now - first >= REPEAT) {
+        act_unhandled(number);
     }
     errno = saved;
 }
@@ -80,13 +94,18 @@ static bool
 handler_install(int number)
 {
     struct sigaction ours = {.sa_handler = on_signal,
-                             .sa_flags = SA_RESTART | (int)SA_RESETHAND};
-    struct sigaction *before = &signals.table[number].before;
+                             .sa_flags = SA_RESTART};
+    struct sigaction *before = &signals.table[number].before, now;
 
     if (signals.table[number].is_installed)
         return true;
-    if (sigaction(number, NULL, before) != 0 || before->sa_handler == SIG_IGN)
+    if (sigaction(number, NULL, &now) != 0 || now.sa_handler == SIG_IGN)
         return false;
+    if (now.sa_handler != on_signal)
+        *before = now;
+    else
+        before->sa_handler = SIG_DFL; /* it has fired: unhandled, then */
+    atomic_store(&fired_at[number], 0);
     sigemptyset(&ours.sa_mask);
     if (sigaction(number, &ours, NULL) != 0)
         return false;
@@ -143,12 +162,9 @@ static void
 watchers_take(int number, struct link *ended)
 {
     struct link *item = signals.watchers.next, *next;
-    struct sigaction now;
 
-    /* SA_RESETHAND removed the handler; if it is there, it is a newer one,
-     * for watchers that came after the signal */
-    MUST(sigaction(number, NULL, &now));
-    if (now.sa_handler == on_signal)
+    /* installed anew for watchers that came after the signal */
+    if (atomic_load(&fired_at[number]) == 0)
         return;
     signals.table[number].is_installed = false;
     for (; item != &signals.watchers; item = next) {

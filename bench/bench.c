@@ -1,0 +1,281 @@
+/*
+ * What the benchmarks share. Measures nothing of its own, but for the time a
+ * bare flag takes from one core to the other.
+ */
+#define _GNU_SOURCE
+#include "bench.h"
+
+#include <getopt.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* -- Options -------------------------------------------------------------- */
+
+__attribute__((noreturn)) static void
+usage(const char *program, int status)
+{
+    (void)fprintf(status == 0 ? stdout : stderr,
+                  "usage: %s [--rounds N] [--quick] [--dir PATH]\n", program);
+    exit(status);
+}
+
+void
+bench_options(int argc, char **argv, struct bench_options *ret_options)
+{
+    static const struct option known[] = {{"rounds", required_argument, 0, 'r'},
+                                          {"quick", no_argument, 0, 'q'},
+                                          {"dir", required_argument, 0, 'd'},
+                                          {"help", no_argument, 0, 'h'},
+                                          {0}};
+    int option;
+
+    *ret_options = (struct bench_options){.dir = "."};
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (option) {
+        case 'r':
+            ret_options->rounds = atoi(optarg);
+            if (ret_options->rounds < 1)
+                usage(argv[0], 2);
+            break;
+        case 'q':
+            ret_options->quick = true;
+            break;
+        case 'd':
+            ret_options->dir = optarg;
+            break;
+        default:
+            usage(argv[0], option == 'h' ? 0 : 2);
+        }
+    }
+    if (optind < argc)
+        usage(argv[0], 2);
+}
+
+int
+bench_rounds(const struct bench_options *options, int usual)
+{
+    if (options->rounds > 0)
+        return options->rounds;
+    return options->quick ? 3 : usual;
+}
+
+size_t
+bench_size(const struct bench_options *options, size_t usual)
+{
+    return options->quick ? usual / 10 : usual;
+}
+
+/* -- Measuring ------------------------------------------------------------ */
+
+static int
+by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double
+median(double *figures, size_t n)
+{
+    qsort(figures, n, sizeof(*figures), by_size);
+    return (figures[(n - 1) / 2] + figures[n / 2]) / 2;
+}
+
+void
+bench_compete(struct contender *contenders, size_t n, int rounds)
+{
+    size_t r = (size_t)rounds;
+    double *figures = bench_alloc(2 * n * r * sizeof(*figures));
+
+    for (size_t round = 0; round < r; round++)
+        for (size_t i = 0; i < n; i++) {
+            double ret[2] = {0, 0};
+
+            contenders[i].run(contenders[i].arg, ret);
+            figures[2 * i * r + round] = ret[0];
+            figures[(2 * i + 1) * r + round] = ret[1];
+        }
+    for (size_t i = 0; i < n; i++) {
+        contenders[i].median[0] = median(figures + 2 * i * r, r);
+        contenders[i].median[1] = median(figures + (2 * i + 1) * r, r);
+    }
+    free(figures);
+}
+
+double
+bench_each(int64_t start, size_t n)
+{
+    return (double)(ctx_now() - start) / (double)n;
+}
+
+double
+bench_rate(int64_t start, size_t n)
+{
+    return (double)n * 1e9 / (double)(ctx_now() - start);
+}
+
+void
+bench_percentiles(double *samples, size_t n, double *ret_figures)
+{
+    qsort(samples, n, sizeof(*samples), by_size);
+    ret_figures[0] = samples[n / 2];
+    ret_figures[1] = samples[n * 99 / 100];
+}
+
+void
+bench_spin(int64_t duration)
+{
+    int64_t until = ctx_now() + duration;
+
+    while (ctx_now() < until)
+        continue;
+}
+
+/* -- From an end to who polls --------------------------------------------- */
+
+/* One context at a time, from the thread that ends it to the one that polls. */
+struct relay {
+    _Atomic(struct ctx *) ctx; /* NULL: none yet */
+    atomic_bool polling;
+    atomic_int_fast64_t seen_at; /* 0: not yet */
+    atomic_bool over;
+};
+
+static void *
+relay_poll(void *arg)
+{
+    struct relay *relay = arg;
+    struct ctx *ctx;
+
+    while (!atomic_load(&relay->over)) {
+        ctx = atomic_exchange(&relay->ctx, NULL);
+        if (ctx == NULL)
+            continue;
+        atomic_store(&relay->polling, true);
+        while (!ctx_done(ctx))
+            continue;
+        atomic_store(&relay->seen_at, ctx_now());
+    }
+    return NULL;
+}
+
+static double
+relay_sample(struct relay *relay, const struct bench_end *how)
+{
+    struct ctx *ctx = how->make();
+    int64_t start, seen_at;
+
+    atomic_store(&relay->polling, false);
+    atomic_store(&relay->seen_at, 0);
+    atomic_store(&relay->ctx, ctx);
+    while (!atomic_load(&relay->polling))
+        continue;
+    bench_spin(ROTA_US(5)); /* until it is well inside its loop */
+    start = ctx_now();
+    how->end(ctx);
+    while ((seen_at = atomic_load(&relay->seen_at)) == 0)
+        continue;
+    how->drop(ctx);
+    return (double)(seen_at - start);
+}
+
+void
+bench_end_seen(const struct bench_end *how, size_t samples, double *ret_figures)
+{
+    double *taken = bench_alloc(samples * sizeof(*taken));
+    struct relay relay = {0};
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, relay_poll, &relay) != 0)
+        bench_fail("no thread");
+    for (size_t i = 0; i < samples; i++)
+        taken[i] = relay_sample(&relay, how);
+    atomic_store(&relay.over, true);
+    (void)pthread_join(thread, NULL);
+    bench_percentiles(taken, samples, ret_figures);
+    free(taken);
+}
+
+static struct ctx bare_flag;
+
+static struct ctx *
+bare_make(void)
+{
+    bare_flag.state_ = 0;
+    return &bare_flag;
+}
+
+static void
+bare_end(struct ctx *ctx)
+{
+    __atomic_store_n(&ctx->state_, 1, __ATOMIC_RELEASE);
+}
+
+static void
+bare_drop(struct ctx *ctx)
+{
+    (void)ctx;
+}
+
+const struct bench_end bench_bare_flag = {bare_make, bare_end, bare_drop};
+
+/* -- Saying --------------------------------------------------------------- */
+
+/* figure in the unit a reader would choose. */
+static void
+figure_print(enum bench_unit unit, double figure)
+{
+    static const char *const times[] = {"ns", "us", "ms", "s"};
+    static const char *const rates[] = {"/s", " k/s", " M/s", " G/s"};
+    int i = 0;
+
+    for (; i < 3 && figure >= 1000; i++)
+        figure /= 1000;
+    (void)printf("%.*f%s%s",
+                 figure < 10    ? 2
+                 : figure < 100 ? 1
+                                : 0,
+                 figure, unit == BENCH_NS ? " " : "",
+                 unit == BENCH_NS ? times[i] : rates[i]);
+}
+
+void
+bench_say(enum bench_unit unit, const char *what, double ours,
+          const char *peer_name, double peer, const char *target)
+{
+    (void)printf("%s: %.2f x %s (", what, ours / peer, peer_name);
+    figure_print(unit, ours);
+    (void)printf(" against ");
+    figure_print(unit, peer);
+    if (target != NULL)
+        (void)printf("; target %s", target);
+    (void)printf(")\n");
+    (void)fflush(stdout);
+}
+
+void
+bench_fail(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)fputs("bench: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    (void)fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+void *
+bench_alloc(size_t size)
+{
+    void *memory = malloc(size);
+
+    if (memory == NULL)
+        bench_fail("out of memory");
+    return memory;
+}

@@ -1,0 +1,97 @@
+/*
+ * What the benchmarks share: rounds, medians, and lines that state a ratio.
+ *
+ * A figure alone says more about the machine than about the code. So whatever
+ * is measured runs against a peer or a physical limit, in turns, in one call
+ * of the program, and the line says how many times the peer it is. The line's
+ * target is what we want, on an idle machine; nothing checks it.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rota/ctx.h>
+
+/* Medians are taken over so many rounds where threads do not outnumber cores,
+ * and where they do. */
+#define ROUNDS_CALM    5
+#define ROUNDS_CROWDED 9
+
+struct bench_options {
+    int rounds;      /* 0: each measurement's own */
+    bool quick;      /* a tenth of the work, 3 rounds: does it run at all? */
+    const char *dir; /* where files go; the current directory if not given */
+};
+
+/* Read --rounds N, --quick and --dir PATH. What is wrong ends the program. */
+void bench_options(int argc, char **argv, struct bench_options *ret_options);
+
+/* How many rounds, and how much work, instead of usual. */
+int bench_rounds(const struct bench_options *options, int usual);
+size_t bench_size(const struct bench_options *options, size_t usual);
+
+/* -- Measuring ----------------------------------------------------------- */
+
+/* One run: ret_figures[0], and [1] where there are two of them, as p50 and
+ * p99 are. */
+typedef void bench_fn(void *arg, double *ret_figures);
+
+struct contender {
+    bench_fn *run;
+    void *arg;
+    double median[2]; /* over the rounds, by bench_compete() */
+};
+
+/* Run each contender once a round, in turns. */
+void bench_compete(struct contender *contenders, size_t n, int rounds);
+
+/* Nanoseconds since start, for each of n. */
+double bench_each(int64_t start, size_t n);
+
+/* n a second, since start. */
+double bench_rate(int64_t start, size_t n);
+
+/* ret_figures[0] and [1] are p50 and p99 of samples, which are put in order. */
+void bench_percentiles(double *samples, size_t n, double *ret_figures);
+
+/* Let time pass without giving up the core. */
+void bench_spin(int64_t duration);
+
+/* How to make a context that another thread can poll, end it, and drop it. */
+struct bench_end {
+    struct ctx *(*make)(void);
+    void (*end)(struct ctx *ctx);
+    void (*drop)(struct ctx *ctx);
+};
+
+/* The time from end() to a thread that polls in a loop having seen it: p50 and
+ * p99, in nanoseconds. */
+void bench_end_seen(const struct bench_end *how, size_t samples,
+                    double *ret_figures);
+
+/* The limit of it: one word that another core polls, and nothing around it. */
+extern const struct bench_end bench_bare_flag;
+
+/* -- Saying -------------------------------------------------------------- */
+
+enum bench_unit {
+    BENCH_NS,  /* nanoseconds */
+    BENCH_RATE /* a second */
+};
+
+/* "<what>: <ours / peer> x <peer_name> (<ours> against <peer>; target
+ * <target>)" and a newline. target may be NULL. */
+void bench_say(enum bench_unit unit, const char *what, double ours,
+               const char *peer_name, double peer, const char *target);
+
+/* End the program: a benchmark whose work was not done has no figures. */
+__attribute__((noreturn, format(printf, 1, 2))) void
+bench_fail(const char *format, ...);
+
+/* malloc() that does not fail. */
+__attribute__((malloc, returns_nonnull)) void *bench_alloc(size_t size);
+
+#endif
