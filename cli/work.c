@@ -144,6 +144,51 @@ summarise(struct work *work, struct summary *summary)
         (void)cli_fail(work->rota, ROTA_STORE);
 }
 
+/* -- Progress ------------------------------------------------------------ */
+
+static bool
+keep_state(void *arg, int n, const char *const *names,
+           const struct rota_value *values)
+{
+    struct progress_state *state = arg;
+
+    (void)n;
+    (void)names;
+    if (values == NULL)
+        return true;
+    state->done = values[0].type == ROTA_INTEGER ? values[0].integer : 0;
+    state->total = values[1].type == ROTA_INTEGER ? values[1].integer : -1;
+    state->rate = values[2].type == ROTA_REAL ? values[2].real : -1;
+    state->eta = state->total > state->done && state->rate > 0
+                     ? (double)(state->total - state->done) / state->rate
+                     : -1;
+    if (values[3].integer > 0)
+        (void)snprintf(state->note, sizeof(state->note),
+                       "%" PRId64 " running, %" PRId64 " waiting",
+                       values[3].integer, values[4].integer);
+    return true;
+}
+
+/* What runs and what waits, all jobs together. */
+static void
+show_progress(struct work *work)
+{
+    struct progress_state state = {.total = -1, .rate = -1, .eta = -1};
+
+    if (rota_query(ctx_background(), work->rota,
+                   "SELECT sum(done),"
+                   " CASE WHEN count(total) = count(*) THEN sum(total) END,"
+                   " sum(rate), count(*),"
+                   " (SELECT count(*) FROM jobs WHERE state = 'ready')"
+                   " FROM jobs WHERE state = 'running'",
+                   NULL, 0, keep_state, &state) != ROTA_OK)
+        return;
+    if (state.note[0] != '\0')
+        progress_show(&work->progress, &state);
+    else
+        progress_end(&work->progress);
+}
+
 /* -- work ---------------------------------------------------------------- */
 
 static int
@@ -158,7 +203,10 @@ work_until_told(struct work *work)
         return code;
     cli_say("working on %s, %" PRId64 " at once; Ctrl-C stops", work->cli->db,
             work->cli->workers);
-    (void)ctx_wait(work->ctx, ROTA_FOREVER);
+    while (ctx_wait(work->ctx, ctx_now() + ROTA_SEC(1)) == ROTA_TIMEOUT)
+        if (work->progress.is_live)
+            show_progress(work);
+    progress_end(&work->progress);
     text_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
     cli_say("%s: stopping, within %s; again to quit at once",
             ctx_cause(work->ctx), time);
@@ -181,43 +229,6 @@ cli_work(struct cli *cli)
 }
 
 /* -- resume -------------------------------------------------------------- */
-
-static bool
-keep_state(void *arg, int n, const char *const *names,
-           const struct rota_value *values)
-{
-    struct progress_state *state = arg;
-
-    (void)n;
-    (void)names;
-    if (values == NULL)
-        return true;
-    state->done = values[0].type == ROTA_INTEGER ? values[0].integer : 0;
-    state->total = values[1].type == ROTA_INTEGER ? values[1].integer : -1;
-    state->rate = values[2].type == ROTA_REAL ? values[2].real : -1;
-    state->eta = state->total > state->done && state->rate > 0
-                     ? (double)(state->total - state->done) / state->rate
-                     : -1;
-    (void)snprintf(state->note, sizeof(state->note),
-                   "%" PRId64 " running, %" PRId64 " waiting",
-                   values[3].integer, values[4].integer);
-    return true;
-}
-
-static void
-show_progress(struct work *work)
-{
-    struct progress_state state = {.total = -1, .rate = -1, .eta = -1};
-
-    if (rota_query(ctx_background(), work->rota,
-                   "SELECT sum(done),"
-                   " CASE WHEN count(total) = count(*) THEN sum(total) END,"
-                   " sum(rate), count(*),"
-                   " (SELECT count(*) FROM jobs WHERE state = 'ready')"
-                   " FROM jobs WHERE state = 'running'",
-                   NULL, 0, keep_state, &state) == ROTA_OK)
-        progress_show(&work->progress, &state);
-}
 
 static enum rota_error
 drain(struct work *work)

@@ -479,6 +479,41 @@ START_TEST(jobs_are_claimed_by_priority_with_ageing_then_by_id)
 }
 END_TEST
 
+/* Statements that must not walk over the jobs that wait, and their bindings:
+ * one queue, one kind, at most two jobs. */
+static const struct {
+    enum statement statement;
+    int64_t bound[4];
+} hot[] = {
+    {NEXT_LANE, {1, 1}},  {NEXT_LANE, {0, 0}},        {LANE_JOBS, {1, 1, 2}},
+    {ONE_JOB, {500}},     {DELETE_READY, {1, 1, 5, 5}}, {FIND_RUNNING, {5, 1}},
+    {CANCEL_STANDING, {500}}, {NEXT_DUE, {0}},        {DUE_JOBS, {1}},
+    {JOBS_OF_PROCESS, {1}},
+};
+
+START_TEST(no_hot_statement_walks_over_the_jobs_that_wait)
+{
+    sqlite3_stmt *s;
+
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_null(shell_try(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+            " LIMIT 1000) INSERT INTO submit(kind, run_at)"
+            " SELECT 'k', CASE i % 2 WHEN 0 THEN 4000000000000 END FROM n"));
+    ck_assert_int_eq(sqlite3_prepare_v2(shell,
+                                        store_statements[hot[_i].statement],
+                                        -1, &s, NULL),
+                     SQLITE_OK);
+    for (int i = 0; i < sqlite3_bind_parameter_count(s); i++)
+        (void)sqlite3_bind_int64(s, i + 1, hot[_i].bound[i]);
+    while (sqlite3_step(s) == SQLITE_ROW)
+        continue;
+    ck_assert_int_lt(sqlite3_stmt_status(s, SQLITE_STMTSTATUS_VM_STEP, 0), 200);
+    ck_assert_int_eq(sqlite3_stmt_status(s, SQLITE_STMTSTATUS_SORT, 0), 0);
+    sqlite3_finalize(s);
+}
+END_TEST
+
 START_TEST(jobs_of_a_kind_that_is_not_handled_here_stay)
 {
     int64_t other;
@@ -911,6 +946,8 @@ store_suite(void)
                    a_dead_process_leaves_cancelled_what_was_to_be_cancelled);
     tcase_add_test(moves, a_living_process_is_not_rescued);
     tcase_add_test(moves, jobs_are_claimed_by_priority_with_ageing_then_by_id);
+    tcase_add_loop_test(moves, no_hot_statement_walks_over_the_jobs_that_wait,
+                        0, (int)(sizeof(hot) / sizeof(hot[0])));
     tcase_add_test(moves, jobs_of_a_kind_that_is_not_handled_here_stay);
     tcase_add_test(moves, a_job_whose_deadline_has_passed_fails_unclaimed);
     tcase_add_test(moves, a_scheduled_job_is_not_claimed_before_it_is_due);

@@ -43,10 +43,12 @@ static const char *const questions[QUESTIONS] = {
                 " WHERE process = ?1 AND cancel_at IS NOT NULL",
     [PEERS] = "SELECT id, pid, start_ticks, boot FROM _process"
               " WHERE ended_at IS NULL",
-    [NEXT_LANE] = "SELECT r.queue, r.kind, (SELECT paused_at FROM _queue q"
-                  " WHERE q.id = r.queue) FROM _ready r"
-                  " WHERE (queue, kind) > (?1, ?2)"
-                  " ORDER BY queue, kind LIMIT 1",
+    [NEXT_LANE] = /* as in statements.c */
+    "SELECT l.queue, l.kind, (SELECT paused_at FROM _queue q"
+    " WHERE q.id = l.queue) FROM (SELECT * FROM (SELECT queue, kind"
+    "  FROM _ready WHERE queue = ?1 AND kind > ?2 ORDER BY kind LIMIT 1)"
+    " UNION ALL SELECT * FROM (SELECT queue, kind FROM _ready"
+    "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1) l",
     [NEXT_DUE] = "SELECT min(run_at) FROM _scheduled",
 };
 

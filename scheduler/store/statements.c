@@ -26,9 +26,12 @@ const char *const store_statements[STATEMENTS] = {
     [INSERT_READY] = "INSERT INTO _ready VALUES(?1, ?2, ?3, ?4)",
     [INSERT_SCHEDULED] = "INSERT INTO _scheduled VALUES(?1, ?2)",
 
-    [NEXT_LANE] = "SELECT queue, kind FROM _ready"
-                  " WHERE (queue, kind) > (?1, ?2)"
-                  " ORDER BY queue, kind LIMIT 1",
+    /* (queue, kind) > (?1, ?2), but two seeks: SQLite would use a row value's
+     * first column only and step over every job of the queue */
+    [NEXT_LANE] = "SELECT * FROM (SELECT queue, kind FROM _ready"
+                  "  WHERE queue = ?1 AND kind > ?2 ORDER BY kind LIMIT 1)"
+                  " UNION ALL SELECT * FROM (SELECT queue, kind FROM _ready"
+                  "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1",
     [LANE_JOBS] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                   " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
                   " j.max_attempts, p.cursor, p.total, j.args"

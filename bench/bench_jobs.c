@@ -1,0 +1,618 @@
+/*
+ * The queue, against what one would write first and against SQLite itself:
+ *
+ *   a job's whole life    floor:   one table, three autocommits a job
+ *                         ceiling: one thread that writes rota's own tables,
+ *                                  256 jobs a transaction, and nothing else
+ *   rota_submit           an INSERT into the same tables and a COMMIT
+ *   rota_job_advance      an inlined relaxed store
+ *   a cancel until seen   a bare flag, polled by another core
+ *
+ * A whole life is: inserted, claimed, run, finished, and its history kept. The
+ * job does nothing; its arguments are 64 bytes. NORMAL and FULL are SQLite's
+ * synchronous. Rates are compared, since the slow ones do fewer jobs.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rota/ctx.h>
+#include <rota/job.h>
+#include <rota/scheduler.h>
+
+#include "bench.h"
+
+#define WORKERS           2
+#define CHUNK             256
+#define CHECKPOINT_FRAMES 600 /* as the library does */
+
+static const char args[] = "{\"path\":\"/srv/archive/0000000000000000000.csv\","
+                           "\"table\":\"orders\"}";
+_Static_assert(sizeof(args) - 1 == 64, "64 bytes of arguments");
+
+/* -- The folder ----------------------------------------------------------- */
+
+static char folder[PATH_MAX];
+static char path[PATH_MAX + 16]; /* the one database in it */
+
+static void
+folder_clear(void)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    (void)closedir(dir);
+}
+
+static void
+folder_remove(void)
+{
+    folder_clear();
+    (void)rmdir(folder);
+}
+
+static void
+folder_make(const char *parent)
+{
+    (void)snprintf(folder, sizeof(folder), "%s/bench-XXXXXX", parent);
+    if (mkdtemp(folder) == NULL)
+        bench_fail("%s: no folder can be made here", parent);
+    (void)snprintf(path, sizeof(path), "%s/jobs.db", folder);
+    (void)atexit(folder_remove);
+}
+
+/* -- The queue ------------------------------------------------------------ */
+
+static void
+must(enum rota_error error, const char *what)
+{
+    if (error != ROTA_OK)
+        bench_fail("%s: %s", what, rota_errmsg(NULL));
+}
+
+/* A queue in a new file. */
+static struct rota *
+queue_open(bool is_full)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    struct rota *rota = NULL;
+
+    folder_clear();
+    options.flags = is_full ? 0 : ROTA_NORMAL;
+    options.workers = WORKERS;
+    must(rota_open(path, &options, &rota), "rota_open");
+    return rota;
+}
+
+static void
+queue_start(struct rota *rota, const char *kind, rota_job_fn *fn, void *arg)
+{
+    must(rota_handle(rota, kind, fn, arg, NULL), "rota_handle");
+    must(rota_start(NULL, rota), "rota_start");
+}
+
+static struct rota_submission
+submission_of(const char *kind)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT(kind);
+
+    submission.args = args;
+    submission.args_size = sizeof(args) - 1;
+    return submission;
+}
+
+static bool
+number_take(void *arg, int n, const char *const *names,
+            const struct rota_value *values)
+{
+    (void)n;
+    (void)names;
+    if (values != NULL)
+        *(int64_t *)arg = values[0].integer;
+    return true;
+}
+
+/* No job may be missing in the history. */
+static void
+history_check(struct rota *rota, size_t jobs)
+{
+    int64_t succeeded = 0;
+
+    must(rota_query(NULL, rota,
+                    "SELECT count(*) FROM jobs WHERE state = 'succeeded'", NULL,
+                    0, number_take, &succeeded),
+         "rota_query");
+    if (succeeded != (int64_t)jobs)
+        bench_fail("%zu jobs were submitted, %lld succeeded", jobs,
+                   (long long)succeeded);
+}
+
+/* -- SQLite by itself ----------------------------------------------------- */
+
+struct bare {
+    sqlite3 *db;
+    int frames; /* in the log, after the last commit */
+};
+
+static void
+bare_script(struct bare *bare, const char *sql)
+{
+    if (sqlite3_exec(bare->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        bench_fail("%s: %s", sql, sqlite3_errmsg(bare->db));
+}
+
+static sqlite3_stmt *
+bare_statement(struct bare *bare, const char *sql)
+{
+    sqlite3_stmt *statement;
+
+    if (sqlite3_prepare_v3(bare->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                           &statement, NULL) != SQLITE_OK)
+        bench_fail("%s: %s", sql, sqlite3_errmsg(bare->db));
+    return statement;
+}
+
+/* Run it with the values bound. */
+static void
+bare_run(sqlite3_stmt *statement)
+{
+    int code = sqlite3_step(statement);
+
+    if (code != SQLITE_DONE && code != SQLITE_ROW)
+        bench_fail("%s: %s", sqlite3_sql(statement),
+                   sqlite3_errmsg(sqlite3_db_handle(statement)));
+    (void)sqlite3_reset(statement);
+}
+
+static int
+bare_committed(void *arg, sqlite3 *db, const char *name, int frames)
+{
+    (void)db;
+    (void)name;
+    ((struct bare *)arg)->frames = frames;
+    return SQLITE_OK;
+}
+
+static void
+bare_checkpoint(struct bare *bare)
+{
+    if (bare->frames < CHECKPOINT_FRAMES)
+        return;
+    bare->frames = 0;
+    (void)sqlite3_wal_checkpoint_v2(bare->db, "main", SQLITE_CHECKPOINT_PASSIVE,
+                                    NULL, NULL);
+}
+
+static void
+bare_open(struct bare *bare, bool is_full)
+{
+    *bare = (struct bare){0};
+    if (sqlite3_open_v2(path, &bare->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+                            SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        bench_fail("%s cannot be opened", path);
+    bare_script(bare, "PRAGMA journal_mode=WAL; PRAGMA temp_store=MEMORY;"
+                      "PRAGMA cache_size=-16384");
+    bare_script(bare, is_full ? "PRAGMA synchronous=FULL"
+                              : "PRAGMA synchronous=NORMAL");
+}
+
+/* rota's tables in a new file, made by rota, and checkpoints as rota's. */
+static void
+bare_open_tables(struct bare *bare, bool is_full)
+{
+    (void)rota_close(queue_open(is_full));
+    bare_open(bare, is_full);
+    bare_script(bare, "PRAGMA wal_autocheckpoint=0;"
+                      "INSERT INTO _kind(id, name) VALUES(1, 'noop');"
+                      "INSERT INTO _queue(id, name) VALUES(1, 'default')");
+    (void)sqlite3_wal_hook(bare->db, bare_committed, bare);
+}
+
+static void
+bare_close(struct bare *bare)
+{
+    sqlite3_stmt *statement;
+
+    while ((statement = sqlite3_next_stmt(bare->db, NULL)) != NULL)
+        (void)sqlite3_finalize(statement);
+    (void)sqlite3_close(bare->db);
+}
+
+/* -- A job's whole life --------------------------------------------------- */
+
+struct life {
+    bool is_full;
+    size_t jobs;
+};
+
+static enum rota_error
+do_nothing(struct ctx *ctx, struct rota_job *job)
+{
+    (void)ctx;
+    (void)job;
+    return ROTA_OK;
+}
+
+/* rota: submitted in chunks while the workers run. */
+static void
+run_rota_lives(void *arg, double *ret_figures)
+{
+    const struct life *life = arg;
+    struct rota *rota = queue_open(life->is_full);
+    struct rota_submission chunk[CHUNK];
+    int64_t start;
+
+    for (size_t i = 0; i < CHUNK; i++)
+        chunk[i] = submission_of("noop");
+    queue_start(rota, "noop", do_nothing, NULL);
+    start = ctx_now();
+    for (size_t left = life->jobs, n; left > 0; left -= n) {
+        n = left < CHUNK ? left : CHUNK;
+        must(rota_submit_many(rota, chunk, n, NULL), "rota_submit_many");
+    }
+    must(rota_drain(NULL, rota), "rota_drain");
+    ret_figures[0] = bench_rate(start, life->jobs);
+    history_check(rota, life->jobs);
+    (void)rota_close(rota);
+}
+
+/* The floor. Updates keep the size of the row, so that SQLite overwrites it. */
+static const char floor_tables[] =
+    "CREATE TABLE job(id INTEGER PRIMARY KEY, queue INTEGER, state INTEGER,"
+    " prio INTEGER, run_at INTEGER, attempts INTEGER, created_at INTEGER,"
+    " started_at INTEGER, finished_at INTEGER, payload BLOB, result BLOB);"
+    "CREATE INDEX job_ready ON job(queue, prio, run_at) WHERE state = 2;";
+static const char floor_insert[] =
+    "INSERT INTO job VALUES(NULL, 1, 2, 0, ?1, 0, ?1, ?1, ?1, ?2, NULL)";
+static const char floor_claim[] =
+    "UPDATE job SET state = 3, attempts = 1, started_at = ?1 WHERE id IN"
+    " (SELECT id FROM job WHERE queue = 1 AND state = 2 AND run_at <= ?1"
+    "  ORDER BY prio, run_at, id LIMIT 1) RETURNING id, payload";
+static const char floor_finish[] =
+    "UPDATE job SET state = 4, finished_at = ?1 WHERE id = ?2";
+
+static void
+run_floor_lives(void *arg, double *ret_figures)
+{
+    const struct life *life = arg;
+    sqlite3_stmt *insert, *claim, *finish;
+    struct bare bare;
+    int64_t start, now = 1700000000000;
+
+    folder_clear();
+    bare_open(&bare, life->is_full);
+    bare_script(&bare, floor_tables);
+    insert = bare_statement(&bare, floor_insert);
+    claim = bare_statement(&bare, floor_claim);
+    finish = bare_statement(&bare, floor_finish);
+    (void)sqlite3_bind_text(insert, 2, args, -1, SQLITE_STATIC);
+    start = ctx_now();
+    for (size_t i = 0; i < life->jobs; i++, now++) {
+        (void)sqlite3_bind_int64(insert, 1, now);
+        bare_run(insert);
+        (void)sqlite3_bind_int64(claim, 1, now);
+        if (sqlite3_step(claim) != SQLITE_ROW)
+            bench_fail("a job got lost");
+        (void)sqlite3_bind_int64(finish, 2, sqlite3_column_int64(claim, 0));
+        (void)sqlite3_step(claim);
+        (void)sqlite3_reset(claim);
+        (void)sqlite3_bind_int64(finish, 1, now);
+        bare_run(finish);
+    }
+    ret_figures[0] = bench_rate(start, life->jobs);
+    bare_close(&bare);
+}
+
+/* What a job costs in rota's tables if its place is known beforehand: nothing
+ * is looked up, and no thread waits for another. ?1 is the job, ?2 the time. */
+enum ceiling {
+    CEILING_BEGIN,
+    CEILING_JOB,
+    CEILING_READY,
+    CEILING_UNREADY,
+    CEILING_RUNNING,
+    CEILING_DONE,
+    CEILING_NOT_RUNNING,
+    CEILING_COMMIT,
+    CEILINGS
+};
+static const char *const ceiling_sql[CEILINGS] = {
+    [CEILING_BEGIN] = "BEGIN IMMEDIATE",
+    [CEILING_JOB] = "INSERT INTO _job VALUES(?1, 1, 1, NULL, 0, ?2, ?2, ?2,"
+                    " NULL, NULL, 1, 0, 0, 0, ?3)",
+    [CEILING_READY] = "INSERT INTO _ready VALUES(1, 1, ?2, ?1)",
+    [CEILING_UNREADY] = "DELETE FROM _ready WHERE queue = 1 AND kind = 1"
+                        " AND sort_key = ?2 AND id = ?1",
+    [CEILING_RUNNING] = "INSERT INTO _running(id, lease, process, claimed_at)"
+                        " VALUES(?1, 1, 1, ?2)",
+    [CEILING_DONE] = "INSERT INTO _done VALUES(?1, 4, 1, 1, 1, ?2, ?2, 0, NULL,"
+                     " NULL, NULL, NULL)",
+    [CEILING_NOT_RUNNING] = "DELETE FROM _running WHERE id = ?1 AND lease = 1",
+    [CEILING_COMMIT] = "COMMIT",
+};
+
+static void
+ceiling_prepare(struct bare *bare, sqlite3_stmt **ret_statements)
+{
+    for (int i = 0; i < CEILINGS; i++)
+        ret_statements[i] = bare_statement(bare, ceiling_sql[i]);
+    (void)sqlite3_bind_text(ret_statements[CEILING_JOB], 3, args, -1,
+                            SQLITE_STATIC);
+}
+
+/* Run two statements for each of n jobs from first on. */
+static void
+ceiling_pair(sqlite3_stmt *const *pair, size_t first, size_t n, int64_t now)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int s = 0; s < 2; s++) {
+            (void)sqlite3_bind_int64(pair[s], 1, (int64_t)(first + i));
+            if (sqlite3_bind_parameter_count(pair[s]) > 1)
+                (void)sqlite3_bind_int64(pair[s], 2, now);
+            bare_run(pair[s]);
+        }
+}
+
+static void
+run_ceiling_lives(void *arg, double *ret_figures)
+{
+    const struct life *life = arg;
+    size_t jobs = life->jobs / CHUNK * CHUNK;
+    sqlite3_stmt *all[CEILINGS];
+    struct bare bare;
+    int64_t start, now = 1700000000000;
+
+    bare_open_tables(&bare, life->is_full);
+    ceiling_prepare(&bare, all);
+    start = ctx_now();
+    for (size_t first = 1; first <= jobs + CHUNK; first += CHUNK, now++) {
+        bare_run(all[CEILING_BEGIN]);
+        if (first > 1)
+            ceiling_pair(&all[CEILING_DONE], first - CHUNK, CHUNK, now);
+        if (first <= jobs) {
+            ceiling_pair(&all[CEILING_JOB], first, CHUNK, now);
+            ceiling_pair(&all[CEILING_UNREADY], first, CHUNK, now);
+        }
+        bare_run(all[CEILING_COMMIT]);
+        bare_checkpoint(&bare);
+    }
+    ret_figures[0] = bench_rate(start, jobs);
+    bare_close(&bare);
+}
+
+static void
+bench_lives(const struct bench_options *options)
+{
+    struct life lives[] = {{false, bench_size(options, 100000)},
+                           {true, bench_size(options, 100000)},
+                           {false, bench_size(options, 5000)},
+                           {true, bench_size(options, 500)}};
+    struct contender all[] = {
+        {run_rota_lives, &lives[0], {0}},
+        {run_rota_lives, &lives[1], {0}},
+        {run_floor_lives, &lives[2], {0}},
+        {run_floor_lives, &lives[3], {0}},
+        {run_ceiling_lives, &lives[0], {0}},
+        {run_ceiling_lives, &lives[1], {0}},
+    };
+    static const char *const what[] = {"a job's whole life, NORMAL",
+                                       "a job's whole life, FULL"};
+
+    bench_compete(all, 6, bench_rounds(options, ROUNDS_CROWDED));
+    for (int i = 0; i < 2; i++) {
+        bench_say(BENCH_RATE, what[i], all[i].median[0],
+                  "three autocommits a job", all[i + 2].median[0],
+                  "at least 10");
+        bench_say(BENCH_RATE, what[i], all[i].median[0],
+                  "a bare loop over the same tables", all[i + 4].median[0],
+                  "at least 0.6");
+    }
+}
+
+/* -- Submit --------------------------------------------------------------- */
+
+static void
+run_rota_submits(void *arg, double *ret_figures)
+{
+    size_t n = *(const size_t *)arg;
+    struct rota *rota = queue_open(true);
+    struct rota_submission submission = submission_of("noop");
+    int64_t start;
+
+    must(rota_submit(rota, &submission, NULL), "rota_submit");
+    start = ctx_now();
+    for (size_t i = 0; i < n; i++)
+        must(rota_submit(rota, &submission, NULL), "rota_submit");
+    ret_figures[0] = bench_each(start, n);
+    (void)rota_close(rota);
+}
+
+static void
+run_bare_submits(void *arg, double *ret_figures)
+{
+    size_t n = *(const size_t *)arg;
+    sqlite3_stmt *all[CEILINGS];
+    struct bare bare;
+    int64_t start, now = 1700000000000;
+
+    bare_open_tables(&bare, true);
+    ceiling_prepare(&bare, all);
+    start = ctx_now();
+    for (size_t i = 1; i <= n; i++, now++) {
+        bare_run(all[CEILING_BEGIN]);
+        ceiling_pair(&all[CEILING_JOB], i, 1, now);
+        bare_run(all[CEILING_COMMIT]);
+        bare_checkpoint(&bare);
+    }
+    ret_figures[0] = bench_each(start, n);
+    bare_close(&bare);
+}
+
+static void
+bench_submits(const struct bench_options *options)
+{
+    size_t n = bench_size(options, 1000);
+    struct contender all[] = {{run_rota_submits, &n, {0}},
+                              {run_bare_submits, &n, {0}}};
+
+    bench_compete(all, 2, bench_rounds(options, ROUNDS_CALM));
+    bench_say(BENCH_NS, "rota_submit by one caller, FULL", all[0].median[0],
+              "a bare INSERT and COMMIT", all[1].median[0], "at most 1.25");
+}
+
+/* -- Advance -------------------------------------------------------------- */
+
+struct advance {
+    size_t n;
+    double ns;
+};
+
+static enum rota_error
+advance_job(struct ctx *ctx, struct rota_job *job)
+{
+    struct advance *advance = rota_job_arg(job);
+    int64_t start = ctx_now();
+
+    (void)ctx;
+    for (size_t i = 1; i <= advance->n; i++)
+        rota_job_advance(job, (int64_t)i);
+    advance->ns = bench_each(start, advance->n);
+    return ROTA_OK;
+}
+
+static void
+run_advances(void *arg, double *ret_figures)
+{
+    struct advance advance = {.n = *(const size_t *)arg};
+    struct rota_submission submission = submission_of("advance");
+    struct rota *rota = queue_open(false);
+
+    queue_start(rota, "advance", advance_job, &advance);
+    must(rota_run(NULL, rota, &submission, NULL), "rota_run");
+    (void)rota_close(rota);
+    ret_figures[0] = advance.ns;
+}
+
+static void
+run_stores(void *arg, double *ret_figures)
+{
+    size_t n = *(const size_t *)arg;
+    int64_t *cursor = bench_alloc(sizeof(*cursor));
+    int64_t start = ctx_now();
+
+    for (size_t i = 1; i <= n; i++) {
+        __asm__ volatile("" ::: "memory");
+        __atomic_store_n(cursor, (int64_t)i, __ATOMIC_RELAXED);
+    }
+    ret_figures[0] = bench_each(start, n);
+    free(cursor);
+}
+
+static void
+bench_advances(const struct bench_options *options)
+{
+    size_t n = bench_size(options, 50000000);
+    struct contender all[] = {{run_advances, &n, {0}}, {run_stores, &n, {0}}};
+
+    bench_compete(all, 2, bench_rounds(options, ROUNDS_CALM));
+    bench_say(BENCH_NS, "rota_job_advance", all[0].median[0],
+              "an inlined relaxed store", all[1].median[0], "at most 10");
+}
+
+/* -- Cancel --------------------------------------------------------------- */
+
+struct loop {
+    atomic_bool polling;
+    atomic_int_fast64_t seen_at;
+};
+
+static enum rota_error
+loop_job(struct ctx *ctx, struct rota_job *job)
+{
+    struct loop *loop = rota_job_arg(job);
+
+    atomic_store(&loop->polling, true);
+    while (!ctx_done(ctx))
+        continue;
+    atomic_store(&loop->seen_at, ctx_now());
+    return ctx_err(ctx);
+}
+
+static double
+cancel_sample(struct rota *rota, struct loop *loop)
+{
+    struct rota_submission submission = submission_of("loop");
+    int64_t start, id = 0;
+
+    atomic_store(&loop->polling, false);
+    must(rota_submit(rota, &submission, &id), "rota_submit");
+    while (!atomic_load(&loop->polling))
+        continue;
+    bench_spin(ROTA_US(20));
+    start = ctx_now();
+    must(rota_cancel(rota, id, NULL, NULL), "rota_cancel");
+    must(rota_wait(NULL, rota, id, NULL), "rota_wait");
+    return (double)(atomic_load(&loop->seen_at) - start);
+}
+
+static void
+run_cancels(void *arg, double *ret_figures)
+{
+    size_t n = *(const size_t *)arg;
+    double *samples = bench_alloc(n * sizeof(*samples));
+    struct rota *rota = queue_open(false);
+    struct loop loop = {0};
+
+    queue_start(rota, "loop", loop_job, &loop);
+    for (size_t i = 0; i < n; i++)
+        samples[i] = cancel_sample(rota, &loop);
+    (void)rota_close(rota);
+    bench_percentiles(samples, n, ret_figures);
+    free(samples);
+}
+
+static void
+run_flags(void *arg, double *ret_figures)
+{
+    bench_end_seen(&bench_bare_flag, *(const size_t *)arg, ret_figures);
+}
+
+static void
+bench_cancels(const struct bench_options *options)
+{
+    size_t n = bench_size(options, 1000);
+    struct contender all[] = {{run_cancels, &n, {0}}, {run_flags, &n, {0}}};
+
+    bench_compete(all, 2, bench_rounds(options, ROUNDS_CROWDED));
+    bench_say(BENCH_NS, "rota_cancel until a running loop sees it, p50",
+              all[0].median[0], "a bare flag", all[1].median[0], "at most 10");
+    bench_say(BENCH_NS, "rota_cancel until a running loop sees it, p99",
+              all[0].median[1], "a bare flag", all[1].median[1], "at most 10");
+}
+
+int
+main(int argc, char **argv)
+{
+    struct bench_options options;
+
+    bench_options(argc, argv, &options);
+    folder_make(options.dir);
+    bench_lives(&options);
+    bench_submits(&options);
+    bench_advances(&options);
+    bench_cancels(&options);
+    return 0;
+}
