@@ -122,7 +122,7 @@ bench_polling(const struct bench_options *options)
                               {run_polling, &polling[3], {0}}};
 
     flag->is_set = 0;
-    bench_compete(all, 4, bench_rounds(options, ROUNDS_CALM));
+    bench_compete(all, 4, bench_rounds(options, ROUNDS_CROWDED));
     bench_say(BENCH_NS, "ctx_done, 1 thread", all[0].median[0],
               "an inlined acquire load", all[1].median[0], "at most 1.1");
     bench_say(BENCH_NS, "ctx_done, 2 threads", all[2].median[0],

@@ -194,9 +194,6 @@ make_table(struct import *im)
 {
     enum rota_error error;
 
-    error = table_watch(&im->table, im->db);
-    if (error != ROTA_OK)
-        return fail_target(im, error, im->table.message);
     error = step(im, im->cursor, table_make);
     if (error != ROTA_OK)
         return error;
@@ -270,6 +267,7 @@ import_run(struct ctx *ctx, struct rota_job *job)
     im.source.ctx = im.table.ctx = ctx;
     im.source.job = job;
     im.table.job = rota_job_id(job);
+    im.table.queue = rota_instance(rota_job_rota(job));
     im.table.group = &im.source.group;
     error = read_args(&im);
     if (error == ROTA_OK)

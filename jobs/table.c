@@ -16,7 +16,6 @@ table_fini(struct table *table)
         free(table->columns[i].type);
     }
     free(table->columns);
-    free(table->queue);
 }
 
 enum rota_error
@@ -53,43 +52,23 @@ run(struct table *table, sqlite3 *db, const char *sql)
 /* -- Who we are ---------------------------------------------------------- */
 
 enum rota_error
-table_watch(struct table *table, sqlite3 *db)
-{
-    return run(table, db,
-               "CREATE TEMP TABLE _rota_import_queue(name);"
-               "CREATE TEMP TRIGGER _rota_import_watch"
-               " AFTER UPDATE ON main._rota_cursor BEGIN"
-               "  INSERT INTO _rota_import_queue VALUES(NEW.queue);"
-               " END");
-}
-
-enum rota_error
 table_take_up(struct table *table, sqlite3 *db)
 {
     sqlite3_stmt *statement;
     enum rota_error error = ROTA_OK;
-    const unsigned char *queue;
 
-    if (sqlite3_prepare_v2(
-            db,
-            "SELECT q.name, (SELECT count(*) FROM main._rota_import_bad b"
-            "  WHERE b.queue = q.name AND b.job = ?1)"
-            " FROM temp._rota_import_queue q",
-            -1, &statement, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(db,
+                           "SELECT count(*) FROM main._rota_import_bad"
+                           " WHERE queue = ?1 AND job = ?2",
+                           -1, &statement, NULL) != SQLITE_OK)
         return db_fail(table, db);
-    (void)sqlite3_bind_int64(statement, 1, table->job);
-    if (sqlite3_step(statement) == SQLITE_ROW) {
-        queue = sqlite3_column_text(statement, 0);
-        table->queue = queue == NULL ? NULL : strdup((const char *)queue);
-        table->bad = sqlite3_column_int64(statement, 1);
-        if (table->queue == NULL)
-            error = table_fail(table, ROTA_NOMEM, "out of memory");
-    } else {
+    (void)sqlite3_bind_text(statement, 1, table->queue, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(statement, 2, table->job);
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        table->bad = sqlite3_column_int64(statement, 0);
+    else
         error = db_fail(table, db);
-    }
     (void)sqlite3_finalize(statement);
-    if (error == ROTA_OK)
-        error = run(table, db, "DROP TRIGGER temp._rota_import_watch");
     return error;
 }
 

@@ -24,7 +24,7 @@ struct table {
     const char *name;       /* the table's */
     struct column *columns; /* one for each field of a row */
     size_t n;
-    char *queue;          /* how _rota_cursor calls the queue */
+    const char *queue;    /* rota_instance(): job ids repeat elsewhere */
     int64_t bad;          /* bad rows of this job in the table */
     int64_t step_bad;     /* those of the step that is running */
     struct rowset *group; /* the rows that the step inserts */
@@ -44,12 +44,7 @@ enum rota_error table_columns_from_row(struct table *table,
                                        const struct rowset *group,
                                        const struct row *row);
 
-/* Have the next step tell how _rota_cursor calls the queue: the name is the
- * library's secret, and job ids repeat from queue to queue. Outside a
- * transaction. */
-enum rota_error table_watch(struct table *table, sqlite3 *db);
-
-/* Read what it told, and count the bad rows there are. */
+/* Count the bad rows that earlier runs of this job have recorded. */
 enum rota_error table_take_up(struct table *table, sqlite3 *db);
 
 /* A rota_step_fn: make the tables, or check that what is there fits. */

@@ -14,8 +14,8 @@ bug(const char *what, const char *file, int line)
 }
 
 int
-thread_start(pthread_t *ret_thread, const char *name,
-             void *(*body)(void *arg), void *arg)
+thread_start(pthread_t *ret_thread, const char *name, void *(*body)(void *arg),
+             void *arg)
 {
     sigset_t all, before;
     int error;

@@ -235,8 +235,8 @@ rota_wait(struct ctx *ctx, struct rota *rota, int64_t id,
     }
     waiter_leave(rota, &waiter);
     if (error == ROTA_OK)
-        error = make_durable(rota, atomic_load_explicit(&waiter.durable,
-                                                        memory_order_relaxed));
+        error = make_durable(
+            rota, atomic_load_explicit(&waiter.durable, memory_order_relaxed));
     if (error == ROTA_OK && ret_outcome != NULL)
         *ret_outcome = outcome;
     return error;
@@ -269,8 +269,7 @@ rota_drain(struct ctx *ctx, struct rota *rota)
         lock_take(&rota->lock);
         active = rota->active;
         lock_drop(&rota->lock);
-        if (error != ROTA_OK ||
-            (!ready && active == 0 && next > store_now()))
+        if (error != ROTA_OK || (!ready && active == 0 && next > store_now()))
             break;
         error = waiter_sleep(rota, ctx, &waiter);
         if (error != ROTA_OK)

@@ -81,10 +81,10 @@ gather_progress(struct rota *rota, struct batch *batch)
         for (struct link *l = rota->jobs[b].next; l != &rota->jobs[b];
              l = l->next) {
             struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
-            int64_t cursor = atomic_load_explicit(&job->cursor,
-                                                  memory_order_relaxed);
-            int64_t total = atomic_load_explicit(&job->total,
-                                                 memory_order_relaxed);
+            int64_t cursor =
+                atomic_load_explicit(&job->cursor, memory_order_relaxed);
+            int64_t total =
+                atomic_load_explicit(&job->total, memory_order_relaxed);
 
             if (!job_is_dirty(job, cursor, total) || batch->n_dirty == room)
                 continue;
@@ -96,8 +96,8 @@ gather_progress(struct rota *rota, struct batch *batch)
                 .cursor = cursor,
                 .total = total,
                 .base = atomic_load_explicit(&job->base, memory_order_relaxed),
-                .base_at = atomic_load_explicit(&job->base_at,
-                                                memory_order_relaxed)};
+                .base_at =
+                    atomic_load_explicit(&job->base_at, memory_order_relaxed)};
         }
 }
 
@@ -151,9 +151,8 @@ claim_limit(struct rota *rota, const struct batch *batch)
     int64_t now = ctx_now(), ended = (int64_t)batch->n_ended, limit;
 
     if (ended > 0) {
-        rota->prefetch = (now - rota->last_cycle) / ended < ROTA_MS(5)
-                             ? 2 * ended
-                             : 0;
+        rota->prefetch =
+            (now - rota->last_cycle) / ended < ROTA_MS(5) ? 2 * ended : 0;
         if (rota->prefetch > PREFETCH_MAX)
             rota->prefetch = PREFETCH_MAX;
         rota->last_cycle = now;
@@ -223,8 +222,7 @@ begin_process(struct rota *rota, struct request *request)
          kind = kind->next) {
         int attempts = kind->defaults.max_attempts;
 
-        error = store_kind(rota->store, kind->name,
-                           attempts > 0 ? attempts : 1,
+        error = store_kind(rota->store, kind->name, attempts > 0 ? attempts : 1,
                            kind->defaults.timeout / 1000000, &kind->number);
         rota->kind_numbers[n++] = kind->number;
     }
@@ -247,22 +245,21 @@ request_apply(struct rota *rota, struct request *request)
     switch (request->kind) {
     case REQUEST_SUBMIT:
         for (size_t i = 0; error == ROTA_OK && i < request->n; i++)
-            error = store_submit(store, &request->submissions[i],
-                                 &request->ids[i]);
+            error =
+                store_submit(store, &request->submissions[i], &request->ids[i]);
         break;
     case REQUEST_CANCEL:
-        error = store_cancel(store, request->id, request->reason,
-                             &request->answer);
+        error =
+            store_cancel(store, request->id, request->reason, &request->answer);
         break;
     case REQUEST_COMMIT:
-        progress = (struct progress){
-            .id = request->job->claim.id,
-            .lease = request->job->claim.lease,
-            .started_at = request->job->started_at,
-            .cursor = request->cursor,
-            .total = request->job->total,
-            .base = request->job->base,
-            .base_at = request->job->base_at};
+        progress = (struct progress){.id = request->job->claim.id,
+                                     .lease = request->job->claim.lease,
+                                     .started_at = request->job->started_at,
+                                     .cursor = request->cursor,
+                                     .total = request->job->total,
+                                     .base = request->job->base,
+                                     .base_at = request->job->base_at};
         error = store_progress(store, &progress);
         break;
     case REQUEST_SYNC:
@@ -292,31 +289,29 @@ request_apply(struct rota *rota, struct request *request)
 static enum rota_error
 ended_apply(struct rota *rota, struct batch *batch, struct rota_job *job)
 {
-    struct progress progress = {
-        .id = job->claim.id,
-        .lease = job->claim.lease,
-        .started_at = job->started_at,
-        .cursor = job->cursor,
-        .total = job->total,
-        .base = job->base,
-        .base_at = job->base_at};
-    struct ending ending = {
-        .id = job->claim.id,
-        .lease = job->claim.lease,
-        .started_at = job->started_at,
-        .delivered_at = job->delivered_at,
-        .error = job->error,
-        .stop = job->stop,
-        .never_started = job->never_started,
-        .snooze_ms = job->snooze_ms,
-        .progress = job->cursor != job->flushed_cursor ||
-                            job->total != job->flushed_total
-                        ? &progress
-                        : NULL,
-        .reason = job->cancel_reason,
-        .message = job->message,
-        .result = job->result,
-        .result_size = job->result_size};
+    struct progress progress = {.id = job->claim.id,
+                                .lease = job->claim.lease,
+                                .started_at = job->started_at,
+                                .cursor = job->cursor,
+                                .total = job->total,
+                                .base = job->base,
+                                .base_at = job->base_at};
+    struct ending ending = {.id = job->claim.id,
+                            .lease = job->claim.lease,
+                            .started_at = job->started_at,
+                            .delivered_at = job->delivered_at,
+                            .error = job->error,
+                            .stop = job->stop,
+                            .never_started = job->never_started,
+                            .snooze_ms = job->snooze_ms,
+                            .progress = job->cursor != job->flushed_cursor ||
+                                                job->total != job->flushed_total
+                                            ? &progress
+                                            : NULL,
+                            .reason = job->cancel_reason,
+                            .message = job->message,
+                            .result = job->result,
+                            .result_size = job->result_size};
     enum rota_state state;
     enum rota_error error = store_end(rota->store, &ending, &state);
 
@@ -460,8 +455,7 @@ waiters_tell(struct rota *rota, int64_t id, bool durable)
         if (waiter->id != id && waiter->id != 0)
             continue;
         if (durable)
-            atomic_store_explicit(&waiter->durable, true,
-                                  memory_order_relaxed);
+            atomic_store_explicit(&waiter->durable, true, memory_order_relaxed);
         wake_up(&waiter->wake, WAKE_SET);
     }
 }
@@ -502,8 +496,8 @@ dirty_job(struct rota *rota, const struct progress *progress)
 {
     struct rota_job *job = job_find(rota, progress->id);
 
-    return job != NULL && (progress->lease == 0 ||
-                           job->claim.lease == progress->lease)
+    return job != NULL &&
+                   (progress->lease == 0 || job->claim.lease == progress->lease)
                ? job
                : NULL;
 }
@@ -542,8 +536,7 @@ claimed_publish(struct rota *rota, struct batch *batch)
     size_t n = batch->n_claimed;
 
     lock_take(&rota->lock);
-    if (n == batch->claim_limit &&
-        (n > 0 || !list_is_empty(&batch->requests)))
+    if (n == batch->claim_limit && (n > 0 || !list_is_empty(&batch->requests)))
         rota->maybe_ready = true; /* there may be more than there was room */
     for (size_t i = 0; i < n; i++) {
         struct rota_job *job = batch->claimed[i];

@@ -31,6 +31,12 @@ rota_state_name(enum rota_state state)
     return names[state];
 }
 
+const char *
+rota_instance(const struct rota *rota)
+{
+    return store_instance(rota->store);
+}
+
 void
 rota_say(struct rota *rota, int64_t job, const char *format, ...)
 {
@@ -238,8 +244,7 @@ start_workers(struct rota *rota)
         message_set("cannot start %d threads", workers);
     /* the jobs that are claimed, and those given back but still queued */
     if (error == ROTA_OK)
-        error = pool_reserve(rota->pool,
-                             2 * ((size_t)workers + PREFETCH_MAX));
+        error = pool_reserve(rota->pool, 2 * ((size_t)workers + PREFETCH_MAX));
     return error;
 }
 

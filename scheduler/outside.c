@@ -47,13 +47,13 @@ struct watched {
 struct outside {
     struct rota *rota;
     struct reader *reader;
-    int inotify, poked;      /* descriptors; inotify may be -1 */
+    int inotify, poked; /* descriptors; inotify may be -1 */
     struct watched *watched;
     size_t n_watched;
-    int64_t event_at;        /* of the event we look after; 0: none */
-    size_t again;            /* how often we have looked since */
-    int64_t next_slow;       /* the next look without a hint */
-    int64_t next_due;        /* of a scheduled job, Unix milliseconds */
+    int64_t event_at;  /* of the event we look after; 0: none */
+    size_t again;      /* how often we have looked since */
+    int64_t next_slow; /* the next look without a hint */
+    int64_t next_due;  /* of a scheduled job, Unix milliseconds */
 };
 
 /* -- Looking at the file -------------------------------------------------- */
@@ -71,9 +71,8 @@ look_for_cancels(struct outside *outside)
     struct rota *rota = outside->rota;
 
     /* should it fail, the next look comes soon */
-    if (rota->process != 0 &&
-        reader_cancels(outside->reader, rota->process, cancel_tell, rota) !=
-            ROTA_OK)
+    if (rota->process != 0 && reader_cancels(outside->reader, rota->process,
+                                             cancel_tell, rota) != ROTA_OK)
         outside->next_slow = 0;
 }
 
@@ -92,8 +91,8 @@ look_for_work(struct outside *outside)
         n = rota->n_kinds;
     }
     lock_drop(&rota->lock);
-    if (reader_waiting(outside->reader, kinds, n, &ready,
-                       &outside->next_due) != ROTA_OK ||
+    if (reader_waiting(outside->reader, kinds, n, &ready, &outside->next_due) !=
+            ROTA_OK ||
         !ready)
         return;
     lock_take(&rota->lock);
@@ -110,8 +109,7 @@ look_for_waiters(struct outside *outside)
     struct rota *rota = outside->rota;
 
     lock_take(&rota->lock);
-    for (struct link *l = rota->waiters.next; l != &rota->waiters;
-         l = l->next)
+    for (struct link *l = rota->waiters.next; l != &rota->waiters; l = l->next)
         wake_up(&OWNER_OF(l, struct waiter, on_waiters)->wake, WAKE_SET);
     lock_drop(&rota->lock);
 }
@@ -175,8 +173,8 @@ peer_note(void *arg, const struct peer *peer)
             outside->watched[i].seen = true;
             return;
         }
-    grown = realloc(outside->watched,
-                    (outside->n_watched + 1) * sizeof(*grown));
+    grown =
+        realloc(outside->watched, (outside->n_watched + 1) * sizeof(*grown));
     if (grown == NULL)
         return; /* the next slow look tries again */
     outside->watched = grown;

@@ -135,9 +135,9 @@ claim_as(int64_t process)
     struct claim claim = {0};
 
     begin();
-    ck_assert_int_eq(store_claim(store, process, &kind, 1, 0, 1, keep_claim,
-                                 &claim),
-                     ROTA_OK);
+    ck_assert_int_eq(
+        store_claim(store, process, &kind, 1, 0, 1, keep_claim, &claim),
+        ROTA_OK);
     commit();
     free(claim.args);
     claim.args = NULL;
@@ -170,8 +170,8 @@ everything(void)
 {
     static char all[2][4096];
     static int turn;
-    const char *tables[] = {"_job",      "_ready",    "_scheduled", "_running",
-                            "_done",     "_progress", "_attempt"};
+    const char *tables[] = {"_job",  "_ready",    "_scheduled", "_running",
+                            "_done", "_progress", "_attempt"};
     char *end, sql[128];
     sqlite3_stmt *s;
 
@@ -185,10 +185,10 @@ everything(void)
                          SQLITE_OK);
         while (sqlite3_step(s) == SQLITE_ROW)
             for (int c = 0; c < sqlite3_column_count(s); c++)
-                end += sprintf(end, "%s|", sqlite3_column_text(s, c) == NULL
-                                               ? ""
-                                               : (const char *)
-                                                     sqlite3_column_text(s, c));
+                end += sprintf(end, "%s|",
+                               sqlite3_column_text(s, c) == NULL
+                                   ? ""
+                                   : (const char *)sqlite3_column_text(s, c));
         end += sprintf(end, "\n");
         sqlite3_finalize(s);
     }
@@ -245,9 +245,9 @@ START_TEST(a_run_that_was_overtaken_ends_in_nothing_whatever_it_returns)
 
     (void)submit();
     first = claim_as(1);
-    ck_assert_int_eq(end_with(&first, ROTA_CANCELED, ROTA_STOP_SHUTDOWN, false,
-                              &state),
-                     ROTA_OK);
+    ck_assert_int_eq(
+        end_with(&first, ROTA_CANCELED, ROTA_STOP_SHUTDOWN, false, &state),
+        ROTA_OK);
     second = claim_as(1);
     ck_assert_int_eq(second.id, first.id);
     ck_assert_int_eq(second.lease, first.lease + 1);
@@ -271,9 +271,9 @@ START_TEST(a_run_that_was_overtaken_records_no_progress)
 
     (void)submit();
     first = claim_as(1);
-    ck_assert_int_eq(end_with(&first, ROTA_CANCELED, ROTA_STOP_SHUTDOWN, false,
-                              &state),
-                     ROTA_OK);
+    ck_assert_int_eq(
+        end_with(&first, ROTA_CANCELED, ROTA_STOP_SHUTDOWN, false, &state),
+        ROTA_OK);
     second = claim_as(1);
     before = everything();
     progress.id = first.id;
@@ -291,9 +291,8 @@ START_TEST(a_run_that_was_overtaken_records_no_progress)
 END_TEST
 
 /* Each statement by itself: none relies on the guard of the one before it. */
-static const enum statement guarded[] = {FIND_RUNNING, FINISH_RUNNING,
-                                         DELETE_RUNNING, RECORD_PROGRESS,
-                                         RECORD_START};
+static const enum statement guarded[] = {FIND_RUNNING, DELETE_RUNNING,
+                                         RECORD_PROGRESS, RECORD_START};
 
 START_TEST(no_statement_reads_or_changes_a_run_of_another_lease)
 {
@@ -304,9 +303,9 @@ START_TEST(no_statement_reads_or_changes_a_run_of_another_lease)
     (void)submit();
     claim = claim_as(1);
     before = everything();
-    ck_assert_int_eq(sqlite3_prepare_v2(shell, store_statements[guarded[_i]],
-                                        -1, &s, NULL),
-                     SQLITE_OK);
+    ck_assert_int_eq(
+        sqlite3_prepare_v2(shell, store_statements[guarded[_i]], -1, &s, NULL),
+        SQLITE_OK);
     for (int i = sqlite3_bind_parameter_count(s); i > 2; i--)
         (void)sqlite3_bind_int(s, i, 4);
     (void)sqlite3_bind_int64(s, 1, claim.id);
@@ -335,9 +334,9 @@ START_TEST(failures_are_charged_until_none_are_left)
         commit();
         claim = claim_as(1);
         ck_assert_int_eq(claim.lease, i);
-        ck_assert_int_eq(end_with(&claim, ROTA_FAILED, ROTA_STOP_NONE, false,
-                                  &state),
-                         ROTA_OK);
+        ck_assert_int_eq(
+            end_with(&claim, ROTA_FAILED, ROTA_STOP_NONE, false, &state),
+            ROTA_OK);
     }
     ck_assert_int_eq(state, ROTA_JOB_FAILED);
     ck_assert_int_eq(shell_int("SELECT attempt FROM jobs"), 3);
@@ -399,8 +398,8 @@ START_TEST(a_job_that_killed_three_processes_without_advancing_is_poison)
         ck_assert_int_eq(rescue(process), 0); /* once only */
     }
     ck_assert_str_eq(shell_text("SELECT state FROM jobs"), "failed");
-    ck_assert_ptr_nonnull(strstr(shell_text("SELECT cause FROM jobs"),
-                                 "poison"));
+    ck_assert_ptr_nonnull(
+        strstr(shell_text("SELECT cause FROM jobs"), "poison"));
 }
 END_TEST
 
@@ -485,9 +484,15 @@ static const struct {
     enum statement statement;
     int64_t bound[4];
 } hot[] = {
-    {NEXT_LANE, {1, 1}},  {NEXT_LANE, {0, 0}},        {LANE_JOBS, {1, 1, 2}},
-    {ONE_JOB, {500}},     {DELETE_READY, {1, 1, 5, 5}}, {FIND_RUNNING, {5, 1}},
-    {CANCEL_STANDING, {500}}, {NEXT_DUE, {0}},        {DUE_JOBS, {1}},
+    {NEXT_LANE, {1, 1}},
+    {NEXT_LANE, {0, 0}},
+    {LANE_JOBS, {1, 1, 2}},
+    {ONE_JOB, {500}},
+    {DELETE_READY, {1, 1, 5, 5}},
+    {FIND_RUNNING, {5, 1}},
+    {CANCEL_STANDING, {500}},
+    {NEXT_DUE, {0}},
+    {DUE_JOBS, {1}},
     {JOBS_OF_PROCESS, {1}},
 };
 
@@ -501,8 +506,8 @@ START_TEST(no_hot_statement_walks_over_the_jobs_that_wait)
             " LIMIT 1000) INSERT INTO submit(kind, run_at)"
             " SELECT 'k', CASE i % 2 WHEN 0 THEN 4000000000000 END FROM n"));
     ck_assert_int_eq(sqlite3_prepare_v2(shell,
-                                        store_statements[hot[_i].statement],
-                                        -1, &s, NULL),
+                                        store_statements[hot[_i].statement], -1,
+                                        &s, NULL),
                      SQLITE_OK);
     for (int i = 0; i < sqlite3_bind_parameter_count(s); i++)
         (void)sqlite3_bind_int64(s, i + 1, hot[_i].bound[i]);
@@ -748,7 +753,92 @@ START_TEST(a_batch_counts_its_jobs)
 }
 END_TEST
 
+/* -- Looking -------------------------------------------------------------- */
+
+static int
+never(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static bool
+count_rows(void *arg, int n, const char *const *names,
+           const struct rota_value *values)
+{
+    (void)n;
+    (void)names;
+    *(int *)arg += values != NULL;
+    return true;
+}
+
+static const struct {
+    const char *sql;
+    enum rota_error error;
+} looks[] = {
+    {"SELECT * FROM jobs", ROTA_OK},
+    {"PRAGMA table_info(jobs)", ROTA_OK},
+    {"SELECT file FROM pragma_database_list", ROTA_OK},
+    {"SELECT value FROM json_each('[1,2]')", ROTA_OK},
+    {"SELECT * FROM jobs; ", ROTA_OK},
+    {"SELECT * FROM jobs; SELECT 1", ROTA_INVALID},
+    {"", ROTA_INVALID},
+    {"SELEC", ROTA_INVALID},
+    {"BEGIN", ROTA_INVALID},
+    {"ATTACH ':memory:' AS x", ROTA_INVALID},
+    {"PRAGMA query_only = 0", ROTA_INVALID},
+    {"PRAGMA user_version = 7", ROTA_INVALID},
+    {"SELECT load_extension('x')", ROTA_INVALID},
+    {"DELETE FROM _job", ROTA_INVALID},
+    {"INSERT INTO submit(kind) VALUES('k')", ROTA_INVALID},
+    {"SELECT json('{')", ROTA_INVALID},
+    {"VACUUM", ROTA_INVALID},
+};
+
+START_TEST(a_look_only_looks)
+{
+    struct reader *reader;
+    int rows = 0;
+
+    (void)submit();
+    ck_assert_int_eq(reader_open(file, &reader), ROTA_OK);
+    ck_assert_int_eq(reader_query(reader, looks[_i].sql, NULL, 0, never, NULL,
+                                  count_rows, &rows),
+                     looks[_i].error);
+    ck_assert_int_eq(reader_query(reader, "SELECT 1", NULL, 0, never, NULL,
+                                  count_rows, &rows),
+                     ROTA_OK);
+    reader_close(reader);
+    ck_assert_int_eq(shell_int("SELECT count(*) FROM jobs"), 1);
+}
+END_TEST
+
 /* -- The file and its lock ------------------------------------------------ */
+
+static int
+synchronous(bool durable)
+{
+    sqlite3_stmt *s;
+    int answer;
+
+    ck_assert_int_eq(store_begin(store, durable), ROTA_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(store->connection.db,
+                                        "PRAGMA synchronous", -1, &s, NULL),
+                     SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
+    answer = sqlite3_column_int(s, 0);
+    sqlite3_finalize(s);
+    commit();
+    return answer;
+}
+
+START_TEST(a_commit_is_as_durable_as_was_asked_also_in_a_new_file)
+{
+    ck_assert_int_eq(synchronous(false), 1);
+    ck_assert_int_eq(synchronous(true), 2);
+    ck_assert_int_eq(synchronous(false), 1);
+}
+END_TEST
 
 START_TEST(the_queues_files_are_for_their_owner_only)
 {
@@ -828,9 +918,8 @@ START_TEST(one_writer_passes_the_gate_at_a_time)
         ck_assert_int_eq(lockfile_open(path, &turns[i].lockfile), ROTA_OK);
     }
     for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(pthread_create(&turns[i].thread, NULL, take_turns,
-                                        &turns[i]),
-                         0);
+        ck_assert_int_eq(
+            pthread_create(&turns[i].thread, NULL, take_turns, &turns[i]), 0);
     for (int i = 0; i < 3; i++) {
         pthread_join(turns[i].thread, NULL);
         lockfile_close(turns[i].lockfile);
@@ -901,13 +990,18 @@ static const struct {
     size_t size;
     bool is_utf8;
 } texts[] = {
-    {"", 0, true},           {"plain", 5, true},
-    {"\xc3\xa9", 2, true},   {"\xe2\x82\xac", 3, true},
+    {"", 0, true},
+    {"plain", 5, true},
+    {"\xc3\xa9", 2, true},
+    {"\xe2\x82\xac", 3, true},
     {"\xf0\x9f\x98\x80", 4, true},
-    {"a\0b", 3, false},      {"\xff", 1, false},
-    {"\xc0\x80", 2, false},  {"\xed\xa0\x80", 3, false},
+    {"a\0b", 3, false},
+    {"\xff", 1, false},
+    {"\xc0\x80", 2, false},
+    {"\xed\xa0\x80", 3, false},
     {"\xf4\x90\x80\x80", 4, false},
-    {"\xe2\x82", 2, false},  {"\xe0\x80\x80", 3, false},
+    {"\xe2\x82", 2, false},
+    {"\xe0\x80\x80", 3, false},
 };
 
 START_TEST(text_is_told_from_other_bytes)
@@ -939,8 +1033,8 @@ store_suite(void)
                         (int)(sizeof(guarded) / sizeof(guarded[0])));
     tcase_add_test(moves, failures_are_charged_until_none_are_left);
     tcase_add_test(moves, interrupted_and_snoozed_runs_are_not_charged);
-    tcase_add_test(moves,
-                   a_job_that_killed_three_processes_without_advancing_is_poison);
+    tcase_add_test(
+        moves, a_job_that_killed_three_processes_without_advancing_is_poison);
     tcase_add_test(moves, a_job_that_advances_before_each_crash_is_not_poison);
     tcase_add_test(moves,
                    a_dead_process_leaves_cancelled_what_was_to_be_cancelled);
@@ -951,8 +1045,7 @@ store_suite(void)
     tcase_add_test(moves, jobs_of_a_kind_that_is_not_handled_here_stay);
     tcase_add_test(moves, a_job_whose_deadline_has_passed_fails_unclaimed);
     tcase_add_test(moves, a_scheduled_job_is_not_claimed_before_it_is_due);
-    tcase_add_test(commands,
-                   submitting_in_c_and_in_sql_leaves_the_same_rows);
+    tcase_add_test(commands, submitting_in_c_and_in_sql_leaves_the_same_rows);
     tcase_add_loop_test(commands,
                         bad_input_to_the_sql_commands_is_refused_by_name, 0,
                         (int)(sizeof(refused) / sizeof(refused[0])));
@@ -965,6 +1058,10 @@ store_suite(void)
     tcase_add_test(commands, cancel_answers_what_it_came_to);
     tcase_add_test(commands, the_public_views_keep_their_columns);
     tcase_add_test(commands, a_batch_counts_its_jobs);
+    tcase_add_loop_test(files, a_look_only_looks, 0,
+                        (int)(sizeof(looks) / sizeof(looks[0])));
+    tcase_add_test(files,
+                   a_commit_is_as_durable_as_was_asked_also_in_a_new_file);
     tcase_add_test(files, the_queues_files_are_for_their_owner_only);
     tcase_add_test(files, the_log_stays_when_the_last_process_leaves);
     tcase_add_test(files, the_log_stays_short);

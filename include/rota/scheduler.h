@@ -75,6 +75,11 @@ ROTA_API enum rota_error rota_close(struct rota *rota);
  * Valid until this thread's next rota call. Never NULL. rota may be NULL. */
 ROTA_API const char *rota_errmsg(const struct rota *rota);
 
+/* What tells this queue's file from any other: a text that stays the same for
+ * the file's life. With a job's id and lease it names a run, everywhere.
+ * Valid until rota_close(). */
+ROTA_API const char *rota_instance(const struct rota *rota);
+
 /* -- Kinds and workers --------------------------------------------------- */
 
 /* How jobs of a kind are run unless their submission says otherwise. */
@@ -223,7 +228,8 @@ typedef bool rota_row_fn(void *arg, int n, const char *const *names,
 
 /* Read the file with one SQL statement, on a connection that can only read;
  * params, if not NULL, are bound to ?1 ... ?n. The public views are described
- * in rota(1). fn must not call rota_query() on the same rota. Errors:
+ * in rota(1). What a look does not need (ATTACH, transactions, settings,
+ * extensions) is refused. fn must not call rota_query() on the same rota. Errors:
  * ROTA_INVALID (the statement; the message is SQLite's), ctx_err(ctx),
  * ROTA_STORE. */
 ROTA_API ROTA_MUST_USE enum rota_error

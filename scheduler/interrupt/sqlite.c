@@ -64,6 +64,7 @@ target_open(struct ctx *ctx, const char *path, struct sqlite3 **ret_db)
                             SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK) {
         error = db == NULL ? ROTA_NOMEM : target_error(ctx, db);
+        message_set("%s: %s", path, sqlite3_errmsg(db));
         (void)sqlite3_close(db);
         return error;
     }

@@ -346,6 +346,7 @@ enum rota_error
 pool_submit_many(struct pool *pool, pool_fn *fn, void *const *args, size_t n)
 {
     enum rota_error error = ROTA_OK;
+    bool wakes = false;
 
     lock_take(&pool->lock);
     if (pool->is_closing) {
@@ -358,10 +359,11 @@ pool_submit_many(struct pool *pool, pool_fn *fn, void *const *args, size_t n)
 
         for (size_t i = 0; i < n; i++)
             ring_put(pool, (struct task){.fn = fn, .arg = args[i]});
-        if (was_empty && n > 0 && pool->asleep > 0)
-            MUST(pthread_cond_signal(&pool->filled));
+        wakes = was_empty && n > 0 && pool->asleep > 0;
     }
     lock_drop(&pool->lock);
+    if (wakes) /* after the lock, so that who wakes does not run into it */
+        MUST(pthread_cond_signal(&pool->filled));
     return error;
 }
 

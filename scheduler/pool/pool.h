@@ -21,7 +21,8 @@ ROTA_MUST_USE enum rota_error pool_open(int workers, const char *name,
                                         struct pool **ret_pool);
 
 /* Refuse further tasks, run those that are queued, join the workers, free.
- * ROTA_INVALID, and nothing done, from one of its own workers. NULL is a
+ * Tasks may submit until the last has run; other threads must be done with the
+ * pool. ROTA_INVALID, and nothing done, from one of its own workers. NULL is a
  * no-op. */
 enum rota_error pool_close(struct pool *pool);
 

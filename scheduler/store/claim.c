@@ -58,8 +58,8 @@ store_promote(struct store *store, int64_t *ret_moved, int64_t *ret_next)
     }
     *ret_moved = 0;
     for (int i = 0; error == ROTA_OK && i < n; i++) {
-        error = RUN(store, DELETE_SCHEDULED, &changed, due[i].run_at,
-                    due[i].id);
+        error =
+            RUN(store, DELETE_SCHEDULED, &changed, due[i].run_at, due[i].id);
         if (error == ROTA_OK && changed == 1)
             error = RUN(store, READY_AGAIN, NULL, due[i].id);
         if (error == ROTA_OK)
@@ -223,8 +223,7 @@ candidate_claim(struct store *store, int64_t process,
 
 enum rota_error
 store_claim(struct store *store, int64_t process, const int64_t *kinds,
-            size_t n_kinds, int64_t only, size_t limit, claim_fn *fn,
-            void *arg)
+            size_t n_kinds, int64_t only, size_t limit, claim_fn *fn, void *arg)
 {
     struct candidates candidates = {0};
     enum rota_error error = ROTA_OK;

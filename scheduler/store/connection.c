@@ -58,12 +58,11 @@ connection_limits(struct connection *connection, bool writes)
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     (void)sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
-    return connection_script(connection,
-                             writes ? "PRAGMA mmap_size=0;"
-                                      "PRAGMA temp_store=MEMORY;"
-                                      "PRAGMA cache_size=-16384"
-                                    : "PRAGMA mmap_size=0;"
-                                      "PRAGMA query_only=1");
+    return connection_script(connection, writes ? "PRAGMA mmap_size=0;"
+                                                  "PRAGMA temp_store=MEMORY;"
+                                                  "PRAGMA cache_size=-16384"
+                                                : "PRAGMA mmap_size=0;"
+                                                  "PRAGMA query_only=1");
 }
 
 enum rota_error
@@ -79,8 +78,8 @@ connection_open(struct connection *connection, const char *path, bool writes,
     if (connection->path == NULL)
         return ROTA_NOMEM;
     if (sqlite3_open_v2(path, &connection->db, flags, NULL) != SQLITE_OK) {
-        error = connection->db == NULL ? ROTA_NOMEM
-                                       : connection_error(connection);
+        error =
+            connection->db == NULL ? ROTA_NOMEM : connection_error(connection);
         goto out;
     }
     error = connection_limits(connection, writes);

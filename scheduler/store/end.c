@@ -25,9 +25,10 @@
 
 /* What _running and _job say of a run that ends. */
 struct standing {
-    bool cancel_asked;
+    int64_t cancel_at;   /* 0: no cancel was asked for */
     char *cancel_reason; /* malloc'd or NULL */
     int64_t process, failures, max_attempts, crashes, deadline_at, started_at;
+    int64_t attempt; /* which one this run is */
 };
 
 static enum rota_error
@@ -48,7 +49,7 @@ standing_read(struct store *store, int64_t id, int64_t lease,
         return error == ROTA_OK ? ROTA_LOST : error;
     reason = sqlite3_column_text(s, 1);
     *ret_standing = (struct standing){
-        .cancel_asked = sqlite3_column_type(s, 0) != SQLITE_NULL,
+        .cancel_at = sqlite3_column_int64(s, 0),
         .cancel_reason = reason == NULL ? NULL : strdup((const char *)reason),
         .process = sqlite3_column_int64(s, 2),
         .failures = sqlite3_column_int64(s, 3),
@@ -56,6 +57,7 @@ standing_read(struct store *store, int64_t id, int64_t lease,
         .crashes = sqlite3_column_int64(s, 5),
         .deadline_at = sqlite3_column_int64(s, 6),
         .started_at = sqlite3_column_int64(s, 7)};
+    ret_standing->attempt = ret_standing->failures + 1;
     (void)sqlite3_reset(s);
     return ROTA_OK;
 }
@@ -69,42 +71,44 @@ first_of(const char *a, const char *b, const char *c)
 /* running -> a final state. cause may be NULL. */
 static enum rota_error
 run_finish(struct store *store, const struct ending *ending,
-           enum rota_state state, int64_t attempt, enum rota_error code,
-           const char *cause)
+           const struct standing *standing, enum rota_state state,
+           enum rota_error code, const char *cause)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, FINISH_RUNNING, &error);
     int64_t changed = 0;
+    enum rota_error error =
+        RUN(store, DELETE_RUNNING, &changed, ending->id, ending->lease);
+    sqlite3_stmt *s;
 
+    if (error != ROTA_OK || changed == 0)
+        return error == ROTA_OK ? ROTA_LOST : error;
+    s = store_statement(store, INSERT_DONE, &error);
     if (s == NULL)
         return error;
     (void)sqlite3_bind_int64(s, 1, ending->id);
-    (void)sqlite3_bind_int64(s, 2, ending->lease);
-    (void)sqlite3_bind_int(s, 3, (int)state);
-    (void)sqlite3_bind_int64(s, 4, attempt);
-    bind_positive(s, 5, ending->started_at);
-    (void)sqlite3_bind_int64(s, 6, store->now);
-    (void)sqlite3_bind_int(s, 7, (int)code);
-    bind_positive(s, 8, ending->delivered_at);
-    (void)sqlite3_bind_text(s, 9, cause, -1, SQLITE_STATIC);
-    bind_data(s, 10, state == ROTA_SUCCEEDED ? ending->result : NULL,
+    (void)sqlite3_bind_int(s, 2, (int)state);
+    (void)sqlite3_bind_int64(s, 3, ending->lease);
+    (void)sqlite3_bind_int64(s, 4, standing->attempt);
+    (void)sqlite3_bind_int64(s, 5, standing->process);
+    bind_positive(s, 6,
+                  ending->started_at > 0 ? ending->started_at
+                                         : standing->started_at);
+    (void)sqlite3_bind_int64(s, 7, store->now);
+    (void)sqlite3_bind_int(s, 8, (int)code);
+    bind_positive(s, 9,
+                  standing->cancel_at > 0 ? standing->cancel_at
+                                          : ending->delivered_at);
+    bind_positive(s, 10, ending->delivered_at);
+    (void)sqlite3_bind_text(s, 11, cause, -1, SQLITE_STATIC);
+    bind_data(s, 12, state == ROTA_SUCCEEDED ? ending->result : NULL,
               ending->result_size, false);
-    error = connection_run(&store->connection, s, &changed);
-    (void)sqlite3_clear_bindings(s);
-    if (error == ROTA_OK && changed == 0)
-        return ROTA_LOST;
-    if (error == ROTA_OK)
-        error = RUN(store, DELETE_RUNNING, &changed, ending->id,
-                    ending->lease);
-    return error == ROTA_OK && changed == 0 ? ROTA_LOST : error;
+    return connection_run(&store->connection, s, NULL);
 }
 
 /* running -> ready, or scheduled if run_at is later than now (0: unchanged).
  * outcome goes into the history of attempts; NULL leaves none. */
 static enum rota_error
 run_return(struct store *store, const struct ending *ending,
-           const struct standing *standing, const char *outcome,
-           int64_t run_at)
+           const struct standing *standing, const char *outcome, int64_t run_at)
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *s;
@@ -123,9 +127,8 @@ run_return(struct store *store, const struct ending *ending,
     bind_positive(s, 5, run_at);
     error = connection_run(&store->connection, s, NULL);
     if (error == ROTA_OK)
-        error = RUN(store,
-                    run_at > store->now ? SCHEDULED_AGAIN : READY_AGAIN, NULL,
-                    ending->id);
+        error = RUN(store, run_at > store->now ? SCHEDULED_AGAIN : READY_AGAIN,
+                    NULL, ending->id);
     if (error != ROTA_OK || outcome == NULL)
         return error;
     s = store_statement(store, RECORD_ATTEMPT, &error);
@@ -168,20 +171,19 @@ run_decide(struct store *store, const struct ending *ending,
            struct standing *standing, enum rota_state *ret_state)
 {
     enum rota_error code = ending->error;
-    int64_t attempt = standing->failures + 1;
     bool stopped = is_ctx_error(code);
 
     if (code == ROTA_OK && !ending->never_started) {
         *ret_state = ROTA_SUCCEEDED;
-        return run_finish(store, ending, ROTA_SUCCEEDED, attempt, ROTA_OK,
-                          standing->cancel_asked
+        return run_finish(store, ending, standing, ROTA_SUCCEEDED, ROTA_OK,
+                          standing->cancel_at != 0
                               ? first_of(standing->cancel_reason,
                                          ending->reason, "context canceled")
                               : NULL);
     }
-    if (standing->cancel_asked || ending->stop == ROTA_STOP_CANCEL) {
+    if (standing->cancel_at != 0 || ending->stop == ROTA_STOP_CANCEL) {
         *ret_state = ROTA_CANCELLED;
-        return run_finish(store, ending, ROTA_CANCELLED, attempt,
+        return run_finish(store, ending, standing, ROTA_CANCELLED,
                           stopped || code == ROTA_OK ? ROTA_CANCELED : code,
                           first_of(standing->cancel_reason, ending->reason,
                                    "context canceled"));
@@ -194,10 +196,9 @@ run_decide(struct store *store, const struct ending *ending,
     *ret_state = ROTA_JOB_FAILED;
     if (stopped && ending->stop == ROTA_STOP_DEADLINE &&
         standing->deadline_at != 0 && standing->deadline_at <= store->now)
-        return run_finish(store, ending, ROTA_JOB_FAILED, attempt,
-                          ROTA_DEADLINE,
-                          first_of(ending->message, NULL,
-                                   "its deadline passed"));
+        return run_finish(
+            store, ending, standing, ROTA_JOB_FAILED, ROTA_DEADLINE,
+            first_of(ending->message, NULL, "its deadline passed"));
     if (code == ROTA_SNOOZE) {
         *ret_state = ending->snooze_ms > 0 ? ROTA_SCHEDULED : ROTA_READY;
         return run_return(store, ending, standing, "snoozed",
@@ -210,10 +211,10 @@ run_decide(struct store *store, const struct ending *ending,
                           retry_at(store, standing->failures));
     }
     if (stopped && ending->stop == ROTA_STOP_DEADLINE)
-        return run_finish(store, ending, ROTA_JOB_FAILED, attempt,
+        return run_finish(store, ending, standing, ROTA_JOB_FAILED,
                           ROTA_TIMEOUT,
                           first_of(ending->message, NULL, "its time was up"));
-    return run_finish(store, ending, ROTA_JOB_FAILED, attempt, code,
+    return run_finish(store, ending, standing, ROTA_JOB_FAILED, code,
                       first_of(ending->message, NULL, rota_strerror(code)));
 }
 
@@ -296,10 +297,10 @@ orphans_read(struct store *store, int64_t process, struct orphan **ret_orphans,
                        .started_at = sqlite3_column_int64(s, 2),
                        .error = ROTA_LOST,
                        .message = "its process died"},
-            .standing = {.cancel_asked =
-                             sqlite3_column_type(s, 3) != SQLITE_NULL,
+            .standing = {.cancel_at = sqlite3_column_int64(s, 3),
                          .process = process,
                          .failures = sqlite3_column_int64(s, 5),
+                         .attempt = sqlite3_column_int64(s, 5) + 1,
                          .crashes = sqlite3_column_int64(s, 6),
                          .deadline_at = sqlite3_column_int64(s, 7)},
             .advanced = sqlite3_column_int(s, 8) != 0};
@@ -319,19 +320,17 @@ orphan_move(struct store *store, struct orphan *orphan)
 {
     struct standing *standing = &orphan->standing;
     const struct ending *ending = &orphan->ending;
-    int64_t attempt = standing->failures + 1;
 
-    if (standing->cancel_asked)
-        return run_finish(store, ending, ROTA_CANCELLED, attempt,
-                          ROTA_CANCELED,
-                          first_of(standing->cancel_reason, NULL,
-                                   "context canceled"));
+    if (standing->cancel_at != 0)
+        return run_finish(
+            store, ending, standing, ROTA_CANCELLED, ROTA_CANCELED,
+            first_of(standing->cancel_reason, NULL, "context canceled"));
     if (standing->deadline_at != 0 && standing->deadline_at <= store->now)
-        return run_finish(store, ending, ROTA_JOB_FAILED, attempt,
+        return run_finish(store, ending, standing, ROTA_JOB_FAILED,
                           ROTA_DEADLINE, "its deadline passed");
     standing->crashes = orphan->advanced ? 1 : standing->crashes + 1;
     if (standing->crashes >= CRASHES_MAX)
-        return run_finish(store, ending, ROTA_JOB_FAILED, attempt, ROTA_FATAL,
+        return run_finish(store, ending, standing, ROTA_JOB_FAILED, ROTA_FATAL,
                           "poison: its process died three times before the "
                           "job got any further");
     return run_return(store, ending, standing, "crashed", 0);

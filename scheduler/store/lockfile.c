@@ -26,13 +26,13 @@
 
 #include "base.h"
 
-#define TURNSTILE 0
-#define GATE 1
+#define TURNSTILE     0
+#define GATE          1
 #define FIRST_PROCESS 16
 
 struct lockfile {
     int fd;
-    _Atomic int64_t own;  /* the process that is us; relaxed, set once */
+    _Atomic int64_t own; /* the process that is us; relaxed, set once */
     struct link on_open; /* under fork_lock */
 };
 
@@ -74,8 +74,8 @@ fork_handlers(void)
 static int
 byte_lock(int fd, int command, short type, off_t byte)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte,
-                         .l_len = 1};
+    struct flock lock = {
+        .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     int answer;
 
     do {
@@ -156,7 +156,8 @@ lockfile_live(struct lockfile *file, int64_t process)
 bool
 lockfile_lives(struct lockfile *file, int64_t process)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET,
+    struct flock lock = {.l_type = F_WRLCK,
+                         .l_whence = SEEK_SET,
                          .l_start = (off_t)(FIRST_PROCESS + process),
                          .l_len = 1};
 

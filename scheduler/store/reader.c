@@ -84,8 +84,8 @@ ask(struct reader *reader, enum question n, enum rota_error *error)
 {
     sqlite3_stmt *statement = connection_statement(&reader->connection, (int)n);
 
-    *error = statement == NULL ? connection_error(&reader->connection)
-                               : ROTA_OK;
+    *error =
+        statement == NULL ? connection_error(&reader->connection) : ROTA_OK;
     return statement;
 }
 
@@ -230,6 +230,10 @@ reader_waiting(struct reader *reader, const int64_t *kinds, size_t n,
 
 /* -- rota_query() --------------------------------------------------------- */
 
+#define ONLY_READS                                                          \
+    "this connection only reads; jobs are submitted and cancelled by rota " \
+    "add, rota cancel, or INSERT from the sqlite3 shell"
+
 static void
 query_bind(sqlite3_stmt *statement, const struct rota_value *params, int n)
 {
@@ -288,6 +292,52 @@ query_value(sqlite3_stmt *statement, int column)
     return value;
 }
 
+/* The connection cannot write anyway; what else a look has no business with.
+ * A pragma with a value changes a setting, but for those that ask so. */
+static int
+query_allows(void *arg, int action, const char *a, const char *b,
+             const char *database, const char *trigger)
+{
+    static const char *const asking[] = {"table_info", "table_xinfo",
+                                         "index_list", "index_info",
+                                         "index_xinfo"};
+
+    (void)arg;
+    (void)database;
+    (void)trigger;
+    switch (action) {
+    case SQLITE_ATTACH:
+    case SQLITE_DETACH:
+    case SQLITE_TRANSACTION:
+    case SQLITE_SAVEPOINT:
+        return SQLITE_DENY;
+    case SQLITE_FUNCTION:
+        return strcmp(b, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_PRAGMA:
+        for (size_t i = 0; b != NULL && i < sizeof(asking) / sizeof(*asking);
+             i++)
+            if (strcmp(a, asking[i]) == 0)
+                return SQLITE_OK;
+        return b == NULL ? SQLITE_OK : SQLITE_DENY;
+    default:
+        return SQLITE_OK;
+    }
+}
+
+/* A failure of the statement's own, such as a function that refuses, is the
+ * asker's; the rest is the store's. */
+static enum rota_error
+query_error(struct reader *reader, int code)
+{
+    enum rota_error error = connection_error(&reader->connection);
+
+    if ((code & 0xff) != SQLITE_ERROR && (code & 0xff) != SQLITE_MISMATCH &&
+        (code & 0xff) != SQLITE_TOOBIG)
+        return error;
+    message_set("%s", sqlite3_errmsg(reader->connection.db));
+    return ROTA_INVALID;
+}
+
 static enum rota_error
 query_rows(struct reader *reader, sqlite3_stmt *statement, rota_row_fn *fn,
            void *arg)
@@ -313,7 +363,7 @@ query_rows(struct reader *reader, sqlite3_stmt *statement, rota_row_fn *fn,
     if (code == SQLITE_INTERRUPT)
         error = ROTA_CANCELED;
     else if (code != SQLITE_DONE && code != SQLITE_ROW)
-        error = connection_error(&reader->connection);
+        error = query_error(reader, code);
 out:
     free(names);
     free(values);
@@ -330,17 +380,21 @@ reader_query(struct reader *reader, const char *sql,
     const char *tail = "";
     enum rota_error error;
 
+    (void)sqlite3_set_authorizer(db, query_allows, NULL);
     if (sqlite3_prepare_v2(db, sql, -1, &statement, &tail) != SQLITE_OK) {
-        message_set("%s", sqlite3_errmsg(db));
+        if (sqlite3_errcode(db) == SQLITE_AUTH)
+            message_set(ONLY_READS);
+        else
+            message_set("%s", sqlite3_errmsg(db));
+        (void)sqlite3_set_authorizer(db, NULL, NULL);
         return ROTA_INVALID;
     }
+    (void)sqlite3_set_authorizer(db, NULL, NULL);
     if (statement == NULL || tail[strspn(tail, " \t\r\n;")] != '\0') {
         message_set("one SQL statement is wanted");
         error = ROTA_INVALID;
     } else if (!sqlite3_stmt_readonly(statement)) {
-        message_set("this connection only reads; jobs are submitted and "
-                    "cancelled by rota add, rota cancel, or INSERT from the "
-                    "sqlite3 shell");
+        message_set(ONLY_READS);
         error = ROTA_INVALID;
     } else {
         query_bind(statement, params, n);

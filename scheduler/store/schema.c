@@ -8,8 +8,8 @@
  *
  * so that submitting, claiming and finishing touch small tables at their edge
  * and history costs nothing. A move is a guarded DELETE from one and an INSERT
- * into the next, in one transaction (claim.c, end.c). Names that start with _ are
- * private. The views, and the tables submit and cancel, are the public
+ * into the next, in one transaction (claim.c, end.c). Names that start with _
+ * are private. The views, and the tables submit and cancel, are the public
  * interface: columns are added to them, never changed or removed.
  *
  * Triggers and views use pure SQL of SQLite 3.37, so that they work from any
@@ -20,8 +20,8 @@
 
 /* Unix milliseconds, in SQL. */
 #define NOW "CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)"
-#define ISO(column)                                                            \
-    "strftime('%Y-%m-%dT%H:%M:%fZ', " column                                   \
+#define ISO(column)                          \
+    "strftime('%Y-%m-%dT%H:%M:%fZ', " column \
     " / 1000.0, 'unixepoch') AS " column "_iso"
 
 static const char tables[] =
@@ -157,34 +157,35 @@ static const char commands[] =
     "END;";
 
 /* The names of enum rota_error, as the views show them. */
-#define CODE_NAME(column)                                                      \
-    "CASE " column " WHEN 0 THEN NULL WHEN 1 THEN 'CANCELED'"                  \
-    " WHEN 2 THEN 'DEADLINE' WHEN 3 THEN 'TIMEOUT' WHEN 4 THEN 'NOMEM'"        \
-    " WHEN 5 THEN 'INVALID' WHEN 6 THEN 'NOTFOUND' WHEN 7 THEN 'EXISTS'"       \
-    " WHEN 8 THEN 'FULL' WHEN 9 THEN 'CLOSED' WHEN 10 THEN 'BUSY'"             \
-    " WHEN 11 THEN 'STORE' WHEN 12 THEN 'CORRUPT' WHEN 13 THEN 'VERSION'"      \
-    " WHEN 14 THEN 'SYSTEM' WHEN 20 THEN 'FAILED' WHEN 21 THEN 'FATAL'"        \
-    " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST' ELSE CAST(" column             \
+#define CODE_NAME(column)                                                 \
+    "CASE " column " WHEN 0 THEN NULL WHEN 1 THEN 'CANCELED'"             \
+    " WHEN 2 THEN 'DEADLINE' WHEN 3 THEN 'TIMEOUT' WHEN 4 THEN 'NOMEM'"   \
+    " WHEN 5 THEN 'INVALID' WHEN 6 THEN 'NOTFOUND' WHEN 7 THEN 'EXISTS'"  \
+    " WHEN 8 THEN 'FULL' WHEN 9 THEN 'CLOSED' WHEN 10 THEN 'BUSY'"        \
+    " WHEN 11 THEN 'STORE' WHEN 12 THEN 'CORRUPT' WHEN 13 THEN 'VERSION'" \
+    " WHEN 14 THEN 'SYSTEM' WHEN 20 THEN 'FAILED' WHEN 21 THEN 'FATAL'"   \
+    " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST' ELSE CAST(" column        \
     " AS TEXT) END"
 
-/* What a job says of itself wherever it stands; j, k, q, b, p as in FROM_JOB. */
-#define JOB_COMMON                                                             \
-    " j.max_attempts AS max_attempts, COALESCE(p.cursor, 0) AS done,"          \
-    " p.total AS total,"                                                       \
-    " CASE WHEN p.updated_at > p.base_at AND p.cursor > p.base"                \
-    "  THEN round((p.cursor - p.base) * 1000.0"                                \
-    "   / (p.updated_at - p.base_at), 1) END AS rate,"                         \
-    " j.run_at AS run_at, j.created_at AS created_at,"                         \
-    " j.deadline_at AS deadline_at, j.timeout_ms AS timeout_ms,"               \
+/* What a job says of itself wherever it stands; j, k, q, b, p as in FROM_JOB.
+ */
+#define JOB_COMMON                                                    \
+    " j.max_attempts AS max_attempts, COALESCE(p.cursor, 0) AS done," \
+    " p.total AS total,"                                              \
+    " CASE WHEN p.updated_at > p.base_at AND p.cursor > p.base"       \
+    "  THEN round((p.cursor - p.base) * 1000.0"                       \
+    "   / (p.updated_at - p.base_at), 1) END AS rate,"                \
+    " j.run_at AS run_at, j.created_at AS created_at,"                \
+    " j.deadline_at AS deadline_at, j.timeout_ms AS timeout_ms,"      \
     " j.failures AS failures, j.crashes AS crashes, j.args AS args"
 #define NAMES "b.name AS batch, k.name AS kind, q.name AS queue,"
-#define FROM_JOB                                                               \
-    " JOIN _kind k ON k.id = j.kind JOIN _queue q ON q.id = j.queue"           \
-    " LEFT JOIN _batch b ON b.id = j.batch"                                    \
+#define FROM_JOB                                                     \
+    " JOIN _kind k ON k.id = j.kind JOIN _queue q ON q.id = j.queue" \
+    " LEFT JOIN _batch b ON b.id = j.batch"                          \
     " LEFT JOIN _progress p ON p.id = j.id"
-#define NOTHING_RAN                                                            \
-    " NULL AS started_at, NULL AS finished_at, NULL AS code,"                  \
-    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason,"      \
+#define NOTHING_RAN                                                       \
+    " NULL AS started_at, NULL AS finished_at, NULL AS code,"             \
+    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason," \
     " NULL AS worker, j.lease AS lease, NULL AS result,"
 
 static const char views[] =
@@ -205,9 +206,8 @@ static const char views[] =
     "    || j.max_attempts || ' times, runs again at ' ELSE 'not before ' END"
     "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch'),"
     "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
-    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = s.id"
-    FROM_JOB
-    " UNION ALL SELECT r.id, " NAMES " 'running',"
+    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = "
+    "s.id" FROM_JOB " UNION ALL SELECT r.id, " NAMES " 'running',"
     "  CASE WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
     "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END,"
     "  CASE WHEN r.cancel_at IS NOT NULL THEN 'cancel asked'"
@@ -230,40 +230,54 @@ static const char views[] =
     "  CASE WHEN state = 'running' AND rate > 0 AND total > done"
     "   THEN round((total - done) / rate, 1) END AS eta,"
     "  run_at, created_at, started_at, finished_at,"
-    "  " CODE_NAME("code") " AS error, cause,"
-    "  CASE typeof(args) WHEN 'text' THEN args END AS args_text, result,"
-    "  worker, args, deadline_at, timeout_ms, cancel_requested_at,"
-    "  cancel_reason, lease, failures, crashes,"
-    "  " ISO("created_at") ", " ISO("run_at") ", " ISO("started_at") ", "
-    "  " ISO("finished_at") " FROM _jobs;"
-    "CREATE VIEW attempts AS SELECT *, " ISO("started_at") ", "
-    "  " ISO("ended_at") " FROM ("
-    " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
-    "  " CODE_NAME("code") " AS error, message FROM _attempt"
-    " UNION ALL SELECT id, lease, process, started_at, NULL, 'running', NULL,"
-    "  NULL FROM _running"
-    " UNION ALL SELECT id, lease, process, started_at, finished_at,"
-    "  CASE state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
-    "   ELSE 'cancelled' END, " CODE_NAME("code") ", cause FROM _done"
-    "  WHERE process IS NOT NULL);"
-    "CREATE VIEW batches AS SELECT *, " ISO("created_at") " FROM ("
-    " SELECT b.name AS batch, count(j.id) AS jobs, 0 AS blocked,"
-    "  count(s.id) AS scheduled,"
-    "  count(j.id) - count(s.id) - count(r.id) - count(d.id) AS ready,"
-    "  count(r.id) AS running,"
-    "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
-    "  sum(COALESCE(d.state = 5, 0)) AS failed,"
-    "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
-    "  b.created_at AS created_at"
-    " FROM _batch b JOIN _job j ON j.batch = b.id"
-    " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
-    " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
-    " GROUP BY b.id);"
-    "CREATE VIEW workers AS SELECT *, " ISO("started_at") ", "
-    "  " ISO("ended_at") " FROM ("
-    " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
-    "   ELSE end END AS state, threads,"
-    "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
-    "  version, started_at, ended_at FROM _process p);";
+    "  " CODE_NAME(
+        "code") " AS error, cause,"
+                "  CASE typeof(args) WHEN 'text' THEN args END AS args_text, "
+                "result,"
+                "  worker, args, deadline_at, timeout_ms, cancel_requested_at,"
+                "  cancel_reason, lease, failures, crashes,"
+                "  " ISO("created_at") ", " ISO("run_at") ", " ISO(
+                    "started_at") ", "
+                                  "  " ISO(
+                                      "finished_at") " FROM _jobs;"
+                                                     "CREATE VIEW attempts AS "
+                                                     "SELECT *, " ISO(
+                                                         "started_at") ", "
+                                                                       "  " ISO(
+                                                                           "end"
+                                                                           "ed_"
+                                                                           "at") " FROM ("
+                                                                                 " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
+                                                                                 "  " CODE_NAME(
+                                                                                     "code") " AS error, message FROM _attempt"
+                                                                                             " UNION ALL SELECT id, lease, process, started_at, NULL, 'running', NULL,"
+                                                                                             "  NULL FROM _running"
+                                                                                             " UNION ALL SELECT id, lease, process, started_at, finished_at,"
+                                                                                             "  CASE state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
+                                                                                             "   ELSE 'cancelled' END, " CODE_NAME(
+                                                                                                 "code") ", cause FROM _done"
+                                                                                                         "  WHERE process IS NOT NULL);"
+                                                                                                         "CREATE VIEW batches AS SELECT *, " ISO(
+                                                                                                             "created_at") " FROM ("
+                                                                                                                           " SELECT b.name AS batch, count(j.id) AS jobs, 0 AS blocked,"
+                                                                                                                           "  count(s.id) AS scheduled,"
+                                                                                                                           "  count(j.id) - count(s.id) - count(r.id) - count(d.id) AS ready,"
+                                                                                                                           "  count(r.id) AS running,"
+                                                                                                                           "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
+                                                                                                                           "  sum(COALESCE(d.state = 5, 0)) AS failed,"
+                                                                                                                           "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
+                                                                                                                           "  b.created_at AS created_at"
+                                                                                                                           " FROM _batch b JOIN _job j ON j.batch = b.id"
+                                                                                                                           " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
+                                                                                                                           " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
+                                                                                                                           " GROUP BY b.id);"
+                                                                                                                           "CREATE VIEW workers AS SELECT *, " ISO(
+                                                                                                                               "started_at") ", "
+                                                                                                                                             "  " ISO(
+                                                                                                                                                 "ended_at") " FROM ("
+                                                                                                                                                             " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
+                                                                                                                                                             "   ELSE end END AS state, threads,"
+                                                                                                                                                             "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
+                                                                                                                                                             "  version, started_at, ended_at FROM _process p);";
 
 const char *const schema_parts[] = {tables, commands, views, 0};

@@ -61,10 +61,8 @@ const char *const store_statements[STATEMENTS] = {
                      " r.started_at FROM _running r"
                      " JOIN _job j ON j.id = r.id"
                      " WHERE r.id = ?1 AND r.lease = ?2",
-    [FINISH_RUNNING] =
-        "INSERT INTO _done SELECT id, ?3, lease, ?4, process,"
-        " COALESCE(?5, started_at), ?6, ?7, COALESCE(cancel_at, ?8), ?8, ?9,"
-        " ?10 FROM _running WHERE id = ?1 AND lease = ?2",
+    [INSERT_DONE] = "INSERT INTO _done VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+                    " ?9, ?10, ?11, ?12)",
     [DELETE_RUNNING] = "DELETE FROM _running WHERE id = ?1 AND lease = ?2",
     [GIVE_BACK] = "UPDATE _job SET lease = ?2, failures = ?3, crashes = ?4,"
                   " run_at = COALESCE(?5, run_at),"

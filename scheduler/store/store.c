@@ -86,7 +86,9 @@ path_resolve(const char *path, char **ret_path)
     slash = strrchr(copy, '/');
     if (slash != NULL)
         *slash = '\0';
-    directory = realpath(slash == NULL ? "." : slash == copy ? "/" : copy,
+    directory = realpath(slash == NULL   ? "."
+                         : slash == copy ? "/"
+                                         : copy,
                          NULL);
     if (directory == NULL) {
         message_set("cannot open %s: %s", path, strerror(errno));
@@ -227,7 +229,9 @@ schema_make(struct connection *connection)
         error = connection_script(connection, "COMMIT");
     if (error != ROTA_OK && !sqlite3_get_autocommit(connection->db))
         (void)sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL);
-    return error;
+    return error == ROTA_OK
+               ? connection_script(connection, "PRAGMA synchronous=NORMAL")
+               : error;
 }
 
 static enum rota_error
@@ -241,8 +245,8 @@ wal_begin(struct connection *connection)
                            &statement, NULL) != SQLITE_OK)
         return connection_error(connection);
     if (sqlite3_step(statement) == SQLITE_ROW)
-        is_wal = strcmp((const char *)sqlite3_column_text(statement, 0),
-                        "wal") == 0;
+        is_wal =
+            strcmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
     if (sqlite3_finalize(statement) != SQLITE_OK)
         return connection_error(connection);
     if (!is_wal) {
@@ -277,8 +281,8 @@ instance_read(struct store *store)
     enum rota_error error = ROTA_OK;
 
     if (sqlite3_prepare_v2(connection->db,
-                           "SELECT value FROM _meta WHERE key = 'instance'",
-                           -1, &statement, NULL) != SQLITE_OK)
+                           "SELECT value FROM _meta WHERE key = 'instance'", -1,
+                           &statement, NULL) != SQLITE_OK)
         return connection_error(connection);
     if (sqlite3_step(statement) == SQLITE_ROW)
         (void)snprintf(store->instance, sizeof(store->instance), "%s",
@@ -521,9 +525,9 @@ checkpoint(struct store *store)
     (void)sqlite3_wal_checkpoint_v2(store->connection.db, "main",
                                     SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
     /* a reader that stays keeps the log; do not try at every commit then */
-    store->checkpoint_at =
-        moved == frames ? CHECKPOINT_FRAMES
-                        : store->wal_frames + CHECKPOINT_FRAMES;
+    store->checkpoint_at = moved == frames
+                               ? CHECKPOINT_FRAMES
+                               : store->wal_frames + CHECKPOINT_FRAMES;
 }
 
 enum rota_error

@@ -115,15 +115,15 @@ store_kind(struct store *store, const char *name, int max_attempts,
            int64_t timeout_ms, int64_t *ret_kind)
 {
     struct name *kind;
-    enum rota_error error = name_number(store, &store->kinds, FIND_KIND,
-                                        INSERT_KIND, name, &kind);
+    enum rota_error error =
+        name_number(store, &store->kinds, FIND_KIND, INSERT_KIND, name, &kind);
     sqlite3_stmt *statement;
 
     if (error != ROTA_OK)
         return error;
     *ret_kind = kind->number;
-    if (max_attempts == 0 || (kind->max_attempts == max_attempts &&
-                              kind->timeout_ms == timeout_ms))
+    if (max_attempts == 0 ||
+        (kind->max_attempts == max_attempts && kind->timeout_ms == timeout_ms))
         return ROTA_OK;
     kind->max_attempts = max_attempts;
     kind->timeout_ms = timeout_ms;
@@ -233,8 +233,8 @@ store_submit(struct store *store, const struct rota_submission *submission,
     if (run_at == 0)
         run_at = store->now;
     sort_key = run_at + submission->priority * queue->ageing_ms;
-    error = job_insert(store, submission, id, kind, queue, batch, run_at,
-                       sort_key);
+    error =
+        job_insert(store, submission, id, kind, queue, batch, run_at, sort_key);
     if (error == ROTA_OK)
         error = run_at > store->now
                     ? RUN(store, INSERT_SCHEDULED, NULL, run_at, id)
