@@ -259,9 +259,9 @@ bench_load(const struct bench_options *options)
     bench_say(BENCH_RATE, "pool_submit, 1 producer", all[2].median[0], peer,
               all[0].median[0], "at least 5");
     bench_say(BENCH_RATE, "pool_submit, 4 producers", all[3].median[0], peer,
-              all[1].median[0], "at least 1.5");
+              all[1].median[0], NULL);
     bench_say(BENCH_RATE, "pool_submit_many of 50, 1 producer",
-              all[4].median[0], peer, all[0].median[0], "at least 10");
+              all[4].median[0], peer, all[0].median[0], NULL);
 }
 
 /* -- The start of one task ------------------------------------------------ */
@@ -380,11 +380,9 @@ bench_wakes(const struct bench_options *options)
 
     bench_compete(all, 2, bench_rounds(options, ROUNDS_CROWDED));
     bench_say(BENCH_NS, "from an idle pool_submit to the task's start, p50",
-              all[0].median[0], "a bare futex wake", all[1].median[0],
-              "at most 2");
+              all[0].median[0], "a bare futex wake", all[1].median[0], NULL);
     bench_say(BENCH_NS, "from an idle pool_submit to the task's start, p99",
-              all[0].median[1], "a bare futex wake", all[1].median[1],
-              "at most 2");
+              all[0].median[1], "a bare futex wake", all[1].median[1], NULL);
 }
 
 int
