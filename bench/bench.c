@@ -187,7 +187,7 @@ void
 bench_end_seen(const struct bench_end *how, size_t samples, double *ret_figures)
 {
     double *taken = bench_alloc(samples * sizeof(*taken));
-    struct relay relay = {0};
+    struct relay relay = {.over = false};
     pthread_t thread;
 
     if (pthread_create(&thread, NULL, relay_poll, &relay) != 0)

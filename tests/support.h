@@ -29,10 +29,11 @@
 #endif
 #if IS_THREAD_SANITIZED || defined(__SANITIZE_ADDRESS__) ||                    \
     __has_feature(address_sanitizer)
-#define MANY(n) ((n) / 20)
+#define IS_SANITIZED 1
 #else
-#define MANY(n) (n)
+#define IS_SANITIZED 0
 #endif
+#define MANY(n) (IS_SANITIZED ? (n) / 20 : (n))
 
 /* Threads wait at a gate until it is opened; then it stays open. */
 struct gate {

@@ -13,54 +13,13 @@
 
 #include "jobs/jobs.h"
 #include "jobs/rows.h"
+#include "scratch.h"
 
-static char folder[64];
 static struct rota *rota;
 static struct rota_outcome outcome;
 static char result[512];
 
-/* -- The folder ---------------------------------------------------------- */
-
-/* The path of a file in the folder. Eight of them live at a time. */
-static const char *
-in_folder(const char *name)
-{
-    static char paths[8][128];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-
-    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
-}
-
-static void
-write_bytes(const char *name, const char *data, size_t size)
-{
-    FILE *file = fopen(in_folder(name), "w");
-
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(data, 1, size, file), size);
-    ck_assert_int_eq(fclose(file), 0);
-}
-
-static void
-write_text(const char *name, const char *text)
-{
-    write_bytes(name, text, strlen(text));
-}
-
-/* n rows "i,row i" below the names id and text. */
-static void
-write_rows(const char *name, int n)
-{
-    FILE *file = fopen(in_folder(name), "w");
-
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_ge(fprintf(file, "id,text\n"), 0);
-    for (int i = 1; i <= n; i++)
-        ck_assert_int_ge(fprintf(file, "%d,row %d\n", i, i), 0);
-    ck_assert_int_eq(fclose(file), 0);
-}
+/* -- The stage ----------------------------------------------------------- */
 
 static void
 open_queue(void)
@@ -69,7 +28,7 @@ open_queue(void)
 
     options.workers = 2;
     options.flags = ROTA_NORMAL;
-    ck_assert_int_eq(rota_open(in_folder("queue.db"), &options, &rota),
+    ck_assert_int_eq(rota_open(in_scratch("queue.db"), &options, &rota),
                      ROTA_OK);
     ck_assert_int_eq(rota_handle(rota, "import", job_import.fn, NULL, NULL),
                      ROTA_OK);
@@ -79,19 +38,15 @@ open_queue(void)
 static void
 setup(void)
 {
-    (void)snprintf(folder, sizeof(folder), "/tmp/rota-import-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    scratch_make();
     open_queue();
 }
 
 static void
 teardown(void)
 {
-    char command[128];
-
     ck_assert_int_eq(rota_close(rota), ROTA_OK);
-    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
+    scratch_remove();
 }
 
 /* -- Jobs ---------------------------------------------------------------- */
@@ -104,7 +59,7 @@ args_with(const char *more)
 
     (void)snprintf(args, sizeof(args),
                    "{\"file\":\"%s\",\"into\":\"%s\",\"table\":\"t\"%s%s}",
-                   in_folder("in.csv"), in_folder("out.db"),
+                   in_scratch("in.csv"), in_scratch("out.db"),
                    more[0] != '\0' ? "," : "", more);
     return args;
 }
@@ -158,7 +113,7 @@ import_args(const char *args)
 static void
 import(const char *text, const char *more)
 {
-    write_text("in.csv", text);
+    scratch_write_text("in.csv", text);
     import_args(args_with(more));
 }
 
@@ -180,46 +135,16 @@ assert_failed(enum rota_error error, const char *part)
 
 /* -- The target ---------------------------------------------------------- */
 
-/* What sql says about out.db: rows in lines, values between bars. */
 static const char *
 ask(const char *sql)
 {
-    static char text[2048];
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    size_t used = 0;
-
-    ck_assert_int_eq(sqlite3_open(in_folder("out.db"), &db), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, 10000);
-    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &statement, NULL) ==
-                      SQLITE_OK,
-                  "%s", sqlite3_errmsg(db));
-    text[0] = '\0';
-    while (sqlite3_step(statement) == SQLITE_ROW) {
-        for (int i = 0; i < sqlite3_column_count(statement); i++) {
-            const char *value = (const char *)sqlite3_column_text(statement, i);
-
-            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s",
-                                     i > 0      ? "|"
-                                     : used > 0 ? "\n"
-                                                : "",
-                                     value == NULL ? "NULL" : value);
-            ck_assert_uint_lt(used, sizeof(text));
-        }
-    }
-    (void)sqlite3_finalize(statement);
-    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
-    return text;
+    return sql_text(in_scratch("out.db"), "%s", sql);
 }
 
 static void
 prepare(const char *sql)
 {
-    sqlite3 *db;
-
-    ck_assert_int_eq(sqlite3_open(in_folder("out.db"), &db), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+    sql_run(in_scratch("out.db"), "%s", sql);
 }
 
 /* Wait until the target has at least n rows: the job is in the middle. */
@@ -227,7 +152,7 @@ static void
 wait_for_rows(int n)
 {
     for (int i = 0; i < 2000; i++) {
-        if (access(in_folder("out.db"), F_OK) == 0 &&
+        if (access(in_scratch("out.db"), F_OK) == 0 &&
             strcmp(ask("SELECT count(*) FROM sqlite_schema"
                        " WHERE name = 't'"),
                    "1") == 0 &&
@@ -249,7 +174,7 @@ START_TEST(rows_are_imported_and_the_result_says_how_many)
     ck_assert_str_eq(ask("SELECT * FROM t"), "1|x\n2|y");
     (void)snprintf(expected, sizeof(expected),
                    "{\"rows\":2,\"bad\":0,\"table\":\"t\",\"into\":\"%s\"}",
-                   in_folder("out.db"));
+                   in_scratch("out.db"));
     ck_assert_str_eq(result, expected);
 }
 END_TEST
@@ -258,9 +183,9 @@ START_TEST(the_table_is_called_like_the_file_unless_told)
 {
     char args[512];
 
-    write_text("some rows.v2.tsv", "a\tb\n1,1\t\"x\ty\"\n");
+    scratch_write_text("some rows.v2.tsv", "a\tb\n1,1\t\"x\ty\"\n");
     (void)snprintf(args, sizeof(args), "{\"file\":\"%s\",\"into\":\"%s\"}",
-                   in_folder("some rows.v2.tsv"), in_folder("out.db"));
+                   in_scratch("some rows.v2.tsv"), in_scratch("out.db"));
     import_args(args);
     assert_succeeded();
     ck_assert_str_eq(ask("SELECT * FROM \"some rows.v2\""), "1,1|x\ty");
@@ -309,7 +234,7 @@ START_TEST(fields_that_are_no_text_are_stored_as_blobs)
 {
     static const char text[] = "a,b\nx\0y,ok\n\xff\xfe,\xc3\xa9\n";
 
-    write_bytes("in.csv", text, sizeof(text) - 1);
+    scratch_write("in.csv", text, sizeof(text) - 1);
     import_args(args_with(""));
     assert_succeeded();
     ck_assert_str_eq(ask("SELECT quote(a), typeof(b) FROM t"),
@@ -341,7 +266,7 @@ END_TEST
 
 START_TEST(a_hundred_thousand_rows_arrive_each_once)
 {
-    write_rows("in.csv", 100000);
+    scratch_write_rows("in.csv", 100000);
     import_args(args_with(""));
     assert_succeeded();
     ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id),"
@@ -395,7 +320,7 @@ START_TEST(reading_from_where_a_row_begins_gives_the_same_rows)
 
     srand(1);
     for (int round = 0; round < 1000; round++) {
-        FILE *file = fopen(in_folder("random.csv"), "w+");
+        FILE *file = fopen(in_scratch("random.csv"), "w+");
         size_t n;
 
         ck_assert_ptr_nonnull(file);
@@ -492,7 +417,7 @@ START_TEST(a_cancelled_import_keeps_whole_groups_only)
 {
     int64_t id;
 
-    write_rows("in.csv", 100000);
+    scratch_write_rows("in.csv", 100000);
     id = submit(args_with("\"group\":7"));
     wait_for_rows(1);
     ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_OK);
@@ -523,7 +448,7 @@ START_TEST(a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice)
 {
     int64_t id;
 
-    write_rows("in.csv", 6000);
+    scratch_write_rows("in.csv", 6000);
     id = stop_in_the_middle("\"group\":2");
     open_queue();
     wait_for(id);
@@ -539,8 +464,8 @@ START_TEST(bad_rows_count_and_are_recorded_once_across_resumes)
     FILE *file;
     int64_t id;
 
-    write_rows("in.csv", 6000);
-    file = fopen(in_folder("in.csv"), "r+");
+    scratch_write_rows("in.csv", 6000);
+    file = fopen(in_scratch("in.csv"), "r+");
     ck_assert_ptr_nonnull(file);
     ck_assert_int_ge(fputs("id,text\n1;row 1\n", file), 0);
     ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
@@ -559,9 +484,9 @@ START_TEST(a_file_with_fewer_rows_than_were_imported_fails_for_good)
 {
     int64_t id;
 
-    write_rows("in.csv", 6000);
+    scratch_write_rows("in.csv", 6000);
     id = stop_in_the_middle("\"group\":2");
-    write_rows("in.csv", 3);
+    scratch_write_rows("in.csv", 3);
     open_queue();
     wait_for(id);
     assert_failed(ROTA_FATAL, "has 3 rows, but");
@@ -625,32 +550,32 @@ import_paths(const char *file, const char *into)
 
 START_TEST(files_that_cannot_be_read_or_written_are_named)
 {
-    const char *out = in_folder("out.db");
+    const char *out = in_scratch("out.db");
 
-    import_paths(in_folder("none.csv"), out);
+    import_paths(in_scratch("none.csv"), out);
     assert_failed(ROTA_FATAL, "none.csv: No such file or directory");
-    ck_assert_int_ne(access(in_folder("out.db"), F_OK), 0);
-    import_paths(folder, in_folder("out.db"));
+    ck_assert_int_ne(access(in_scratch("out.db"), F_OK), 0);
+    import_paths(in_scratch("."), in_scratch("out.db"));
     assert_failed(ROTA_FATAL, "Is a directory");
-    import_paths("/dev/null", in_folder("out.db"));
+    import_paths("/dev/null", in_scratch("out.db"));
     assert_failed(ROTA_FATAL, "/dev/null is no regular file");
-    write_rows("in.csv", 3);
-    import_paths(in_folder("in.csv"), in_folder("in.csv"));
+    scratch_write_rows("in.csv", 3);
+    import_paths(in_scratch("in.csv"), in_scratch("in.csv"));
     assert_failed(ROTA_FATAL, "is the file to write");
-    import_paths(in_folder("in.csv"), folder);
+    import_paths(in_scratch("in.csv"), in_scratch("."));
     assert_failed(ROTA_FAILED, "unable to open database file");
-    write_rows("other.csv", 1000);
-    import_paths(in_folder("in.csv"), in_folder("other.csv"));
+    scratch_write_rows("other.csv", 1000);
+    import_paths(in_scratch("in.csv"), in_scratch("other.csv"));
     assert_failed(ROTA_FATAL, "other.csv: file is not a database");
 }
 END_TEST
 
 START_TEST(the_queue_itself_is_neither_read_nor_written)
 {
-    write_rows("in.csv", 3);
-    import_paths(in_folder("in.csv"), in_folder("queue.db"));
+    scratch_write_rows("in.csv", 3);
+    import_paths(in_scratch("in.csv"), in_scratch("queue.db"));
     assert_failed(ROTA_FATAL, "is the queue's own file");
-    import_paths(in_folder("queue.db"), in_folder("out.db"));
+    import_paths(in_scratch("queue.db"), in_scratch("out.db"));
     assert_failed(ROTA_FATAL, "is the queue's own file");
 }
 END_TEST
@@ -659,11 +584,11 @@ START_TEST(private_tables_are_no_targets)
 {
     char args[512];
 
-    write_rows("in.csv", 3);
+    scratch_write_rows("in.csv", 3);
     (void)snprintf(args, sizeof(args),
                    "{\"file\":\"%s\",\"into\":\"%s\","
                    "\"table\":\"_ROTA_cursor\"}",
-                   in_folder("in.csv"), in_folder("out.db"));
+                   in_scratch("in.csv"), in_scratch("out.db"));
     import_args(args);
     assert_failed(ROTA_FATAL, "not a name to import into");
     import_args("[1]");
