@@ -37,8 +37,9 @@ static char queue[128], target[128];
 static enum rota_error
 enter_item(sqlite3 *db, void *sql)
 {
-    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? ROTA_OK
-                                                                : ROTA_STORE;
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        return ROTA_STORE;
+    return ROTA_OK;
 }
 
 /* Enters items one by one, and is stopped in the middle of its first run. */

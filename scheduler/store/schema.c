@@ -156,43 +156,47 @@ static const char commands[] =
     " DELETE FROM cancel;"
     "END;";
 
-/* The names of enum rota_error, as the views show them. */
-#define CODE_NAME(column)                                                 \
-    "CASE " column " WHEN 0 THEN NULL WHEN 1 THEN 'CANCELED'"             \
-    " WHEN 2 THEN 'DEADLINE' WHEN 3 THEN 'TIMEOUT' WHEN 4 THEN 'NOMEM'"   \
-    " WHEN 5 THEN 'INVALID' WHEN 6 THEN 'NOTFOUND' WHEN 7 THEN 'EXISTS'"  \
-    " WHEN 8 THEN 'FULL' WHEN 9 THEN 'CLOSED' WHEN 10 THEN 'BUSY'"        \
-    " WHEN 11 THEN 'STORE' WHEN 12 THEN 'CORRUPT' WHEN 13 THEN 'VERSION'" \
-    " WHEN 14 THEN 'SYSTEM' WHEN 20 THEN 'FAILED' WHEN 21 THEN 'FATAL'"   \
-    " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST' ELSE CAST(" column        \
-    " AS TEXT) END"
+/* clang-format off */
 
-/* What a job says of itself wherever it stands; j, k, q, b, p as in FROM_JOB.
- */
-#define JOB_COMMON                                                    \
-    " j.max_attempts AS max_attempts, COALESCE(p.cursor, 0) AS done," \
-    " p.total AS total,"                                              \
-    " CASE WHEN p.updated_at > p.base_at AND p.cursor > p.base"       \
-    "  THEN round((p.cursor - p.base) * 1000.0"                       \
-    "   / (p.updated_at - p.base_at), 1) END AS rate,"                \
-    " j.run_at AS run_at, j.created_at AS created_at,"                \
-    " j.deadline_at AS deadline_at, j.timeout_ms AS timeout_ms,"      \
+/* The names of enum rota_error, as the views show them. */
+#define CODE_NAME(column)                                                      \
+    "CASE " column " WHEN 0 THEN NULL WHEN 1 THEN 'CANCELED'"                  \
+    " WHEN 2 THEN 'DEADLINE' WHEN 3 THEN 'TIMEOUT' WHEN 4 THEN 'NOMEM'"        \
+    " WHEN 5 THEN 'INVALID' WHEN 6 THEN 'NOTFOUND' WHEN 7 THEN 'EXISTS'"       \
+    " WHEN 8 THEN 'FULL' WHEN 9 THEN 'CLOSED' WHEN 10 THEN 'BUSY'"             \
+    " WHEN 11 THEN 'STORE' WHEN 12 THEN 'CORRUPT' WHEN 13 THEN 'VERSION'"      \
+    " WHEN 14 THEN 'SYSTEM' WHEN 20 THEN 'FAILED' WHEN 21 THEN 'FATAL'"        \
+    " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST'"                               \
+    " ELSE CAST(" column " AS TEXT) END"
+#define END_NAME(column)                                                       \
+    "CASE " column " WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"             \
+    " ELSE 'cancelled' END"
+
+/* What a job says of itself wherever it stands. */
+#define NAMES " b.name AS batch, k.name AS kind, q.name AS queue,"
+#define JOB_COMMON                                                             \
+    " j.max_attempts AS max_attempts, COALESCE(p.cursor, 0) AS done,"          \
+    " p.total AS total,"                                                       \
+    " CASE WHEN p.updated_at > p.base_at AND p.cursor > p.base"                \
+    "  THEN round((p.cursor - p.base) * 1000.0"                                \
+    "   / (p.updated_at - p.base_at), 1) END AS rate,"                         \
+    " j.run_at AS run_at, j.created_at AS created_at,"                         \
+    " j.deadline_at AS deadline_at, j.timeout_ms AS timeout_ms,"               \
     " j.failures AS failures, j.crashes AS crashes, j.args AS args"
-#define NAMES "b.name AS batch, k.name AS kind, q.name AS queue,"
-#define FROM_JOB                                                     \
-    " JOIN _kind k ON k.id = j.kind JOIN _queue q ON q.id = j.queue" \
-    " LEFT JOIN _batch b ON b.id = j.batch"                          \
+#define FROM_JOB                                                               \
+    " JOIN _kind k ON k.id = j.kind JOIN _queue q ON q.id = j.queue"           \
+    " LEFT JOIN _batch b ON b.id = j.batch"                                    \
     " LEFT JOIN _progress p ON p.id = j.id"
-#define NOTHING_RAN                                                       \
-    " NULL AS started_at, NULL AS finished_at, NULL AS code,"             \
-    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason," \
+#define NOTHING_RAN                                                            \
+    " NULL AS started_at, NULL AS finished_at, NULL AS code,"                  \
+    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason,"      \
     " NULL AS worker, j.lease AS lease, NULL AS result,"
 
 static const char views[] =
-    /* one arm for each place: WHERE state = '...' reads its arm only, WHERE
-     * id = ... probes each, ORDER BY id merges them */
+    /* one arm for each place: WHERE state = '...' reads its arm only, and
+     * WHERE id = ... probes each */
     "CREATE VIEW _jobs AS"
-    " SELECT j.id AS id, " NAMES " 'ready' AS state,"
+    " SELECT j.id AS id," NAMES " 'ready' AS state,"
     "  CASE WHEN q.paused_at IS NOT NULL THEN 'paused'"
     "   WHEN j.lease > 0 THEN 'resumable' ELSE 'ready' END AS status,"
     "  CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
@@ -200,84 +204,81 @@ static const char views[] =
     "  j.priority AS priority, j.failures AS attempt," NOTHING_RAN JOB_COMMON
     " FROM _ready r JOIN _job j ON j.queue = r.queue AND j.kind = r.kind"
     "  AND j.sort_key = r.sort_key AND j.id = r.id" FROM_JOB
-    " UNION ALL SELECT j.id, " NAMES " 'scheduled',"
+    " UNION ALL"
+    " SELECT j.id," NAMES " 'scheduled',"
     "  CASE WHEN j.failures > 0 THEN 'retrying' ELSE 'scheduled' END,"
     "  CASE WHEN j.failures > 0 THEN 'failed ' || j.failures || ' of '"
     "    || j.max_attempts || ' times, runs again at ' ELSE 'not before ' END"
     "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch'),"
     "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
-    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = "
-    "s.id" FROM_JOB " UNION ALL SELECT r.id, " NAMES " 'running',"
+    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = s.id"
+    FROM_JOB
+    " UNION ALL"
+    " SELECT r.id," NAMES " 'running',"
     "  CASE WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
     "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END,"
-    "  CASE WHEN r.cancel_at IS NOT NULL THEN 'cancel asked'"
-    "   || COALESCE(': ' || r.cancel_reason, '') END,"
+    "  CASE WHEN r.cancel_at IS NOT NULL"
+    "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '') END,"
     "  j.priority, j.failures + 1, r.started_at, NULL, NULL, NULL,"
     "  r.cancel_at, r.cancel_reason, r.process, r.lease, NULL," JOB_COMMON
     " FROM _running r JOIN _job j ON j.id = r.id" FROM_JOB
-    " UNION ALL SELECT d.id, " NAMES " CASE d.state WHEN 4 THEN 'succeeded'"
-    "   WHEN 5 THEN 'failed' ELSE 'cancelled' END,"
-    "  CASE d.state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
-    "   ELSE 'cancelled' END, d.cause,"
-    "  j.priority, d.attempt, d.started_at, d.finished_at, d.code, d.cause,"
-    "  d.cancel_at, CASE WHEN d.cancel_at IS NOT NULL THEN d.cause END,"
-    "  d.process, d.lease, d.result," JOB_COMMON
+    " UNION ALL"
+    " SELECT d.id," NAMES " " END_NAME("d.state") ", " END_NAME("d.state") ","
+    "  d.cause, j.priority, d.attempt, d.started_at, d.finished_at, d.code,"
+    "  d.cause, d.cancel_at, CASE WHEN d.cancel_at IS NOT NULL"
+    "   THEN d.cause END, d.process, d.lease, d.result," JOB_COMMON
     " FROM _done d JOIN _job j ON j.id = d.id" FROM_JOB ";"
-    "CREATE VIEW jobs AS SELECT id, batch, kind, queue, state, status, why,"
-    "  priority, attempt, max_attempts, done, total,"
+
+    "CREATE VIEW jobs AS"
+    " SELECT id, batch, kind, queue, state, status, why, priority, attempt,"
+    "  max_attempts, done, total,"
     "  CASE WHEN total > 0 THEN min(100.0, round(100.0 * done / total, 1))"
     "   END AS percent, rate,"
     "  CASE WHEN state = 'running' AND rate > 0 AND total > done"
     "   THEN round((total - done) / rate, 1) END AS eta,"
     "  run_at, created_at, started_at, finished_at,"
-    "  " CODE_NAME(
-        "code") " AS error, cause,"
-                "  CASE typeof(args) WHEN 'text' THEN args END AS args_text, "
-                "result,"
-                "  worker, args, deadline_at, timeout_ms, cancel_requested_at,"
-                "  cancel_reason, lease, failures, crashes,"
-                "  " ISO("created_at") ", " ISO("run_at") ", " ISO(
-                    "started_at") ", "
-                                  "  " ISO(
-                                      "finished_at") " FROM _jobs;"
-                                                     "CREATE VIEW attempts AS "
-                                                     "SELECT *, " ISO(
-                                                         "started_at") ", "
-                                                                       "  " ISO(
-                                                                           "end"
-                                                                           "ed_"
-                                                                           "at") " FROM ("
-                                                                                 " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
-                                                                                 "  " CODE_NAME(
-                                                                                     "code") " AS error, message FROM _attempt"
-                                                                                             " UNION ALL SELECT id, lease, process, started_at, NULL, 'running', NULL,"
-                                                                                             "  NULL FROM _running"
-                                                                                             " UNION ALL SELECT id, lease, process, started_at, finished_at,"
-                                                                                             "  CASE state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
-                                                                                             "   ELSE 'cancelled' END, " CODE_NAME(
-                                                                                                 "code") ", cause FROM _done"
-                                                                                                         "  WHERE process IS NOT NULL);"
-                                                                                                         "CREATE VIEW batches AS SELECT *, " ISO(
-                                                                                                             "created_at") " FROM ("
-                                                                                                                           " SELECT b.name AS batch, count(j.id) AS jobs, 0 AS blocked,"
-                                                                                                                           "  count(s.id) AS scheduled,"
-                                                                                                                           "  count(j.id) - count(s.id) - count(r.id) - count(d.id) AS ready,"
-                                                                                                                           "  count(r.id) AS running,"
-                                                                                                                           "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
-                                                                                                                           "  sum(COALESCE(d.state = 5, 0)) AS failed,"
-                                                                                                                           "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
-                                                                                                                           "  b.created_at AS created_at"
-                                                                                                                           " FROM _batch b JOIN _job j ON j.batch = b.id"
-                                                                                                                           " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
-                                                                                                                           " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
-                                                                                                                           " GROUP BY b.id);"
-                                                                                                                           "CREATE VIEW workers AS SELECT *, " ISO(
-                                                                                                                               "started_at") ", "
-                                                                                                                                             "  " ISO(
-                                                                                                                                                 "ended_at") " FROM ("
-                                                                                                                                                             " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
-                                                                                                                                                             "   ELSE end END AS state, threads,"
-                                                                                                                                                             "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
-                                                                                                                                                             "  version, started_at, ended_at FROM _process p);";
+    "  " CODE_NAME("code") " AS error, cause,"
+    "  CASE typeof(args) WHEN 'text' THEN args END AS args_text, result,"
+    "  worker, args, deadline_at, timeout_ms, cancel_requested_at,"
+    "  cancel_reason, lease, failures, crashes,"
+    "  " ISO("created_at") ", " ISO("run_at") ","
+    "  " ISO("started_at") ", " ISO("finished_at")
+    " FROM _jobs;"
+
+    "CREATE VIEW attempts AS"
+    " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
+    " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
+    "  " CODE_NAME("code") " AS error, message FROM _attempt"
+    " UNION ALL"
+    " SELECT id, lease, process, started_at, NULL, 'running', NULL, NULL"
+    "  FROM _running"
+    " UNION ALL"
+    " SELECT id, lease, process, started_at, finished_at,"
+    "  " END_NAME("state") ", " CODE_NAME("code") ", cause"
+    "  FROM _done WHERE process IS NOT NULL);"
+
+    "CREATE VIEW batches AS"
+    " SELECT *, " ISO("created_at") " FROM ("
+    " SELECT b.name AS batch, count(j.id) AS jobs, 0 AS blocked,"
+    "  count(s.id) AS scheduled,"
+    "  count(j.id) - count(s.id) - count(r.id) - count(d.id) AS ready,"
+    "  count(r.id) AS running,"
+    "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
+    "  sum(COALESCE(d.state = 5, 0)) AS failed,"
+    "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
+    "  b.created_at AS created_at"
+    " FROM _batch b JOIN _job j ON j.batch = b.id"
+    " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
+    " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
+    " GROUP BY b.id);"
+
+    "CREATE VIEW workers AS"
+    " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
+    " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
+    "   ELSE end END AS state, threads,"
+    "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
+    "  version, started_at, ended_at FROM _process p);";
+
+/* clang-format on */
 
 const char *const schema_parts[] = {tables, commands, views, 0};
