@@ -15,12 +15,13 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "scratch.h"
 #include "store/private.h"
 #include "support.h"
 
 /* -- The stage ------------------------------------------------------------ */
 
-static char folder[64], file[128];
+static char file[128];
 static struct store *store;
 static sqlite3 *shell; /* a foreign client */
 static int64_t kind;   /* of the jobs here */
@@ -40,9 +41,8 @@ commit(void)
 static void
 setup(void)
 {
-    (void)snprintf(folder, sizeof(folder), "/tmp/rota-store-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    (void)snprintf(file, sizeof(file), "%s/q.db", folder);
+    scratch_make();
+    (void)snprintf(file, sizeof(file), "%s", in_scratch("q.db"));
     ck_assert_int_eq(store_open(file, false, &store), ROTA_OK);
     ck_assert_int_eq(sqlite3_open(file, &shell), SQLITE_OK);
     (void)sqlite3_busy_timeout(shell, 5000);
@@ -54,56 +54,28 @@ setup(void)
 static void
 teardown(void)
 {
-    char command[128];
-
     (void)sqlite3_close(shell);
     store_close(store);
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    ck_assert_int_eq(system(command), 0);
+    scratch_remove();
 }
 
-/* Run sql as a foreign client; NULL, or the message of its failure. */
+/* The same client, by turns: NULL, or the message of its failure. */
 static const char *
 shell_try(const char *sql)
 {
-    static char message[256];
-    char *error = NULL;
-
-    if (sqlite3_exec(shell, sql, NULL, NULL, &error) == SQLITE_OK)
-        return NULL;
-    (void)snprintf(message, sizeof(message), "%s", error);
-    sqlite3_free(error);
-    return message;
+    return sql_try(file, "%s", sql);
 }
 
 static int64_t
 shell_int(const char *sql)
 {
-    sqlite3_stmt *s;
-    int64_t answer;
-
-    ck_assert_msg(sqlite3_prepare_v2(shell, sql, -1, &s, NULL) == SQLITE_OK,
-                  "%s: %s", sql, sqlite3_errmsg(shell));
-    ck_assert_msg(sqlite3_step(s) == SQLITE_ROW, "%s: no row", sql);
-    answer = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    return answer;
+    return sql_int(file, "%s", sql);
 }
 
 static const char *
 shell_text(const char *sql)
 {
-    static char text[512];
-    sqlite3_stmt *s;
-
-    ck_assert_int_eq(sqlite3_prepare_v2(shell, sql, -1, &s, NULL), SQLITE_OK);
-    ck_assert_msg(sqlite3_step(s) == SQLITE_ROW, "%s: no row", sql);
-    (void)snprintf(text, sizeof(text), "%s",
-                   sqlite3_column_type(s, 0) == SQLITE_NULL
-                       ? "NULL"
-                       : (const char *)sqlite3_column_text(s, 0));
-    sqlite3_finalize(s);
-    return text;
+    return sql_text(file, "%s", sql);
 }
 
 static int64_t
@@ -643,10 +615,8 @@ END_TEST
 
 START_TEST(a_submit_that_is_rolled_back_leaves_no_job)
 {
-    ck_assert_ptr_null(shell_try("BEGIN"));
-    ck_assert_ptr_null(shell_try("INSERT INTO submit(kind) VALUES('k')"));
-    ck_assert_int_eq(shell_int("SELECT count(*) FROM jobs"), 1);
-    ck_assert_ptr_null(shell_try("ROLLBACK"));
+    ck_assert_ptr_null(shell_try("BEGIN; INSERT INTO submit(kind) VALUES('k');"
+                                 "ROLLBACK"));
     ck_assert_int_eq(shell_int("SELECT count(*) FROM jobs"), 0);
     ck_assert_int_eq(claim_as(1).id, 0);
 }
