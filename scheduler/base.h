@@ -126,4 +126,15 @@ saturating_add(int64_t a, int64_t b)
     return sum;
 }
 
+/* So many milliseconds in nanoseconds, held at the ends of the range. */
+static inline int64_t
+saturating_ms(int64_t ms)
+{
+    int64_t ns;
+
+    if (__builtin_mul_overflow(ms, INT64_C(1000000), &ns))
+        return ms < 0 ? INT64_MIN : INT64_MAX;
+    return ns;
+}
+
 #endif

@@ -4,7 +4,7 @@
  * Everything that writes is a request to the writer's role (cycle.c), often
  * carried out on the caller's own thread. What reads uses one connection that
  * callers share, under reader_lock, which is taken with no other lock held and
- * never while waiting.
+ * never while waiting. A query, which may last, has one to itself.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -248,8 +248,8 @@ rota_drain(struct ctx *ctx, struct rota *rota)
     struct waiter waiter = {.id = 0};
     enum rota_error error = ROTA_OK;
     struct reader *reader;
-    int64_t next = 0, active;
-    bool ready = false;
+    int64_t next = 0;
+    bool ready = false, quiet;
 
     if (!rota->started) {
         message_set("rota_start() comes before rota_drain()");
@@ -265,11 +265,12 @@ rota_drain(struct ctx *ctx, struct rota *rota)
         error = reader_waiting(reader, rota->kind_numbers, rota->n_kinds,
                                &ready, &next);
         reader_release(rota);
-        /* after the look: what was claimed before it is counted by now */
+        /* after the look: what was claimed or came back before it is known by
+         * now */
         lock_take(&rota->lock);
-        active = rota->active;
+        quiet = engine_is_quiet(rota);
         lock_drop(&rota->lock);
-        if (error != ROTA_OK || (!ready && active == 0 && next > store_now()))
+        if (error != ROTA_OK || (!ready && quiet && next > store_now()))
             break;
         error = waiter_sleep(rota, ctx, &waiter);
         if (error != ROTA_OK)
@@ -347,7 +348,7 @@ enum rota_error
 rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
            const struct rota_value *params, int n, rota_row_fn *fn, void *arg)
 {
-    enum rota_error error;
+    enum rota_error error = ROTA_OK;
     struct reader *reader;
 
     if (ctx == NULL)
@@ -356,12 +357,14 @@ rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
         message_set("%s", ctx_cause(ctx));
         return ctx_err(ctx);
     }
-    reader = reader_acquire(rota, &error);
+    reader = atomic_exchange(&rota->asker, NULL);
     if (reader == NULL)
+        error = reader_open(rota->path, &reader);
+    if (error != ROTA_OK)
         return error;
     error = reader_query(reader, sql, params, params == NULL ? 0 : n,
                          query_is_unwanted, ctx, fn, arg);
-    reader_release(rota);
+    reader_close(atomic_exchange(&rota->asker, reader));
     if (error == ROTA_CANCELED && ctx_done(ctx)) {
         message_set("%s", ctx_cause(ctx));
         return ctx_err(ctx);

@@ -33,6 +33,8 @@ struct batch {
     size_t n_claimed, claim_limit;
     size_t n_ended;
     bool durable;
+    bool idle;       /* nothing is claimed here but what has ended */
+    bool no_memory;  /* for a claim */
     bool may_return; /* a job that ended is ready again */
 };
 
@@ -136,9 +138,18 @@ is_claiming(const struct rota *rota)
            !ctx_done(rota->run_ctx);
 }
 
+bool
+engine_is_quiet(const struct rota *rota)
+{
+    return rota->active == 0 && !rota->claiming &&
+           !(rota->maybe_ready && is_claiming(rota));
+}
+
 static int64_t
 room_for_claims(const struct rota *rota)
 {
+    if (rota->alone)
+        return 0;
     return pool_workers(rota->pool) + rota->prefetch - rota->active;
 }
 
@@ -194,7 +205,9 @@ gather(struct rota *rota, struct batch *batch)
         rota->next_flush = now + FLUSH_EVERY;
     }
     batch->claim_limit = now >= rota->retry_at ? claim_limit(rota, batch) : 0;
-    if (batch->claim_limit > 0)
+    batch->idle = rota->active == (int64_t)batch->n_ended;
+    rota->claiming = batch->claim_limit > 0;
+    if (rota->claiming)
         rota->maybe_ready = false; /* before the claim looks, so that news that
                                     * comes while it does is not forgotten */
     batch->durable = (rota->options.flags & ROTA_NORMAL) == 0 &&
@@ -221,9 +234,11 @@ begin_process(struct rota *rota, struct request *request)
     for (struct kind *kind = rota->kinds; error == ROTA_OK && kind != NULL;
          kind = kind->next) {
         int attempts = kind->defaults.max_attempts;
+        int64_t timeout_ms = /* rounded up: 0 is none */
+            saturating_add(kind->defaults.timeout, 999999) / 1000000;
 
         error = store_kind(rota->store, kind->name, attempts > 0 ? attempts : 1,
-                           kind->defaults.timeout / 1000000, &kind->number);
+                           timeout_ms, &kind->number);
         rota->kind_numbers[n++] = kind->number;
     }
     if (error == ROTA_OK)
@@ -347,12 +362,33 @@ struct claiming {
 };
 
 static bool
+must_be_alone(const struct claim *claim)
+{
+    return claim->crashes >= CRASHES_ALONE;
+}
+
+/* Whether a job that must be alone keeps this one from being claimed now: it
+ * is that job, or comes behind it. The end of those that are claimed is news
+ * (outside.c), and then it is offered again. */
+static bool
+must_wait(const struct batch *batch, const struct claim *claim)
+{
+    if (must_be_alone(claim))
+        return !batch->idle || batch->n_claimed > 0;
+    return batch->n_claimed > 0 && must_be_alone(&batch->claimed[0]->claim);
+}
+
+static bool
 claim_taken(void *arg, const struct claim *claim)
 {
     struct claiming *claiming = arg;
     struct batch *batch = claiming->batch;
-    struct rota_job *job = job_new(claiming->rota, claim);
+    struct rota_job *job;
 
+    if (must_wait(batch, claim))
+        return false;
+    job = job_new(claiming->rota, claim);
+    batch->no_memory = job == NULL;
     if (job == NULL)
         return false;
     batch->claimed[batch->n_claimed++] = job;
@@ -363,15 +399,17 @@ static enum rota_error
 claims_apply(struct rota *rota, struct batch *batch)
 {
     struct claiming claiming = {rota, batch};
+    enum rota_error error;
 
     if (batch->claim_limit == 0)
         return ROTA_OK;
     batch->claimed = calloc(batch->claim_limit, sizeof(struct rota_job *));
     if (batch->claimed == NULL)
         return ROTA_NOMEM;
-    return store_claim(rota->store, rota->process, rota->kind_numbers,
-                       rota->n_kinds, rota->only, batch->claim_limit,
-                       claim_taken, &claiming);
+    error = store_claim(rota->store, rota->process, rota->kind_numbers,
+                        rota->n_kinds, rota->only, batch->claim_limit,
+                        claim_taken, &claiming);
+    return error == ROTA_OK && batch->no_memory ? ROTA_NOMEM : error;
 }
 
 /* Undo in memory what a transaction that failed had claimed. */
@@ -480,6 +518,8 @@ ended_publish(struct rota *rota, struct batch *batch)
         job->next_ended = done;
         done = job;
     }
+    if (rota->active == (int64_t)batch->n_claimed)
+        rota->alone = false; /* it has ended */
     if (batch->may_return)
         rota->maybe_ready = true;
     lock_drop(&rota->lock);
@@ -520,6 +560,10 @@ dirty_publish(struct rota *rota, struct batch *batch)
             job->flushed_cursor = progress->cursor;
             job->flushed_total = progress->total;
             job->flushed_start = true;
+            if (rota->alone && progress->cursor > job->claim.cursor) {
+                rota->alone = false; /* it gets further: it is not to blame */
+                rota->maybe_ready = true;
+            }
         }
         lock_drop(&rota->lock);
         if (ctx != NULL)
@@ -545,6 +589,9 @@ claimed_publish(struct rota *rota, struct batch *batch)
         list_append(&rota->jobs[job->claim.id % JOB_BUCKETS], &job->on_bucket);
     }
     rota->unstarted += (int64_t)n;
+    rota->claiming = false;
+    if (n > 0)
+        rota->alone = must_be_alone(&batch->claimed[0]->claim);
     lock_drop(&rota->lock);
     /* room was reserved by rota_start(), and the pool closes after the last
      * job */
@@ -647,6 +694,8 @@ cycle(struct rota *rota)
         claims_undo(rota, &batch);
         lock_take(&rota->lock);
         rota->retry_at = ctx_now() + RETRY_EVERY;
+        rota->claiming = false;
+        waiters_tell(rota, 0, false);
         lock_drop(&rota->lock);
         if (began) {
             write_singly(rota, &batch);

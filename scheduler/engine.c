@@ -78,6 +78,7 @@ rota_free(struct rota *rota)
     if (rota == NULL)
         return;
     reader_close(rota->reader);
+    reader_close(atomic_load(&rota->asker));
     store_close(rota->store);
     while ((kind = rota->kinds) != NULL) {
         rota->kinds = kind->next;
@@ -311,7 +312,7 @@ await_quiet(struct rota *rota, int64_t deadline)
 
     for (;;) {
         lock_take(&rota->lock);
-        quiet = rota->active == 0;
+        quiet = engine_is_quiet(rota);
         if (!quiet)
             list_append(&rota->waiters, &waiter.on_waiters);
         lock_drop(&rota->lock);

@@ -149,6 +149,8 @@ struct rota {
     bool writing;          /* somebody has the writer's role */
     bool poked;            /* the writer thread has something to look at */
     bool maybe_ready;      /* a claim may find something */
+    bool claiming;         /* a cycle has not yet published its claims */
+    bool alone;            /* what is claimed here must have no neighbour */
     bool flush_now;        /* a job has got going */
     int64_t next_flush;
     int64_t retry_at;      /* not before: the store failed; 0: at once */
@@ -166,6 +168,7 @@ struct rota {
 
     pthread_mutex_t reader_lock;
     struct reader *reader; /* callers'; opened when first needed */
+    _Atomic(struct reader *) asker; /* a query's, when none has it; acq_rel */
 
     struct outside *outside; /* outside.c's */
 };
@@ -179,6 +182,10 @@ enum rota_error request_run(struct rota *rota, struct request *request);
 /* Let the writer thread look for work. No lock held. */
 void writer_poke(struct rota *rota);
 void *writer_thread(void *rota);
+
+/* Under rota.lock: no job is claimed here, nor about to be. Whoever waits for
+ * it is a waiter for any news. */
+bool engine_is_quiet(const struct rota *rota);
 
 /* run.c */
 

@@ -86,8 +86,10 @@ first_advance(struct rota_job *job)
 void
 rota_job_advance(struct rota_job *job, int64_t cursor)
 {
+    int64_t before = atomic_load_explicit(&job->cursor, memory_order_relaxed);
+
     atomic_store_explicit(&job->cursor, cursor, memory_order_relaxed);
-    if (!job->poked)
+    if (cursor > before && !job->poked)
         first_advance(job);
 }
 

@@ -275,7 +275,7 @@ next_look(const struct outside *outside, int64_t now)
         next = outside->event_at + again_after[outside->again];
     if (outside->next_due != INT64_MAX && !outside->rota->readonly) {
         due = outside->next_due - store_now();
-        due = saturating_add(now, due <= 0 ? 0 : ROTA_MS(due));
+        due = saturating_add(now, due <= 0 ? 0 : saturating_ms(due));
         if (due < next)
             next = due;
     }

@@ -129,11 +129,11 @@ job_context(struct rota_job *job)
     int64_t now = ctx_now(), left;
 
     if (claim->timeout_ms > 0)
-        job->deadline = saturating_add(now, ROTA_MS(claim->timeout_ms));
+        job->deadline = saturating_add(now, saturating_ms(claim->timeout_ms));
     if (claim->deadline_at > 0) {
-        left = claim->deadline_at - store_now();
-        if (saturating_add(now, ROTA_MS(left)) < job->deadline)
-            job->deadline = saturating_add(now, ROTA_MS(left));
+        left = saturating_ms(claim->deadline_at - store_now());
+        if (saturating_add(now, left) < job->deadline)
+            job->deadline = saturating_add(now, left);
     }
     if (job->deadline == ROTA_FOREVER)
         return ctx_with_cancel(job->rota->run_ctx);
@@ -162,6 +162,7 @@ static enum fate
 job_fate(struct rota_job *job, struct ctx *ctx)
 {
     struct rota *rota = job->rota;
+    int64_t now = store_now();
 
     job->in_pool = false;
     if (job->place == JOB_RELEASED)
@@ -176,6 +177,8 @@ job_fate(struct rota_job *job, struct ctx *ctx)
     }
     job->place = JOB_RUNNING;
     job->ctx = ctx;
+    atomic_store_explicit(&job->started_at, now, memory_order_relaxed);
+    atomic_store_explicit(&job->base_at, now, memory_order_relaxed);
     rota->starts++;
     return FATE_RUN;
 }
@@ -183,12 +186,7 @@ job_fate(struct rota_job *job, struct ctx *ctx)
 static void
 job_call(struct rota_job *job)
 {
-    int64_t now = store_now();
-    struct ctx *ctx = job->ctx;
-
-    atomic_store_explicit(&job->started_at, now, memory_order_relaxed);
-    atomic_store_explicit(&job->base_at, now, memory_order_relaxed);
-    job->error = job->kind->fn(ctx, job);
+    job->error = job->kind->fn(job->ctx, job);
     for (size_t i = 0; i < job->n_dbs; i++)
         target_close(job->dbs[i]);
     job->stop = job_stop_reason(job);

@@ -107,6 +107,7 @@ candidate_read(struct candidates *candidates, sqlite3_stmt *row)
                   .deadline_at = sqlite3_column_int64(row, 7),
                   .timeout_ms = sqlite3_column_int64(row, 8),
                   .failures = sqlite3_column_int64(row, 9),
+                  .crashes = sqlite3_column_int64(row, 14),
                   .max_attempts = sqlite3_column_int(row, 10),
                   .cursor = sqlite3_column_int64(row, 11),
                   .total = sqlite3_column_type(row, 12) == SQLITE_NULL
@@ -196,29 +197,30 @@ candidate_order(const void *a, const void *b)
     return x->claim.id < y->claim.id ? -1 : x->claim.id > y->claim.id;
 }
 
-/* ready -> running, or failed if its deadline has passed. */
+/* ready -> running, or failed if its deadline has passed. *ret_more: those
+ * behind it may be offered too. */
 static enum rota_error
 candidate_claim(struct store *store, int64_t process,
-                struct candidate *candidate, claim_fn *fn, void *arg)
+                struct candidate *candidate, claim_fn *fn, void *arg,
+                bool *ret_more)
 {
     struct claim *claim = &candidate->claim;
-    int64_t changed = 0;
+    bool expired = claim->deadline_at != 0 && claim->deadline_at <= store->now;
     enum rota_error error;
 
-    error = RUN(store, DELETE_READY, &changed, candidate->queue, claim->kind,
+    *ret_more = expired || fn(arg, claim);
+    if (!*ret_more)
+        return ROTA_OK;
+    if (!expired)
+        claim->args = NULL; /* the taker's now */
+    error = RUN(store, DELETE_READY, NULL, candidate->queue, claim->kind,
                 candidate->sort_key, claim->id);
-    if (error != ROTA_OK || changed == 0)
-        return error;
-    if (claim->deadline_at != 0 && claim->deadline_at <= store->now)
-        return RUN(store, EXPIRE_READY, NULL, claim->id, store->now);
-    error = RUN(store, INSERT_RUNNING, NULL, claim->id, claim->lease, process,
-                store->now);
     if (error != ROTA_OK)
         return error;
-    if (!fn(arg, claim))
-        return ROTA_NOMEM;
-    claim->args = NULL; /* the taker's now */
-    return ROTA_OK;
+    if (expired)
+        return RUN(store, EXPIRE_READY, NULL, claim->id, store->now);
+    return RUN(store, INSERT_RUNNING, NULL, claim->id, claim->lease, process,
+               store->now);
 }
 
 enum rota_error
@@ -227,6 +229,7 @@ store_claim(struct store *store, int64_t process, const int64_t *kinds,
 {
     struct candidates candidates = {0};
     enum rota_error error = ROTA_OK;
+    bool more = true;
     sqlite3_stmt *one;
 
     if (only != 0) {
@@ -244,8 +247,10 @@ store_claim(struct store *store, int64_t process, const int64_t *kinds,
     if (candidates.n > 1)
         qsort(candidates.all, candidates.n, sizeof(*candidates.all),
               candidate_order);
-    for (size_t i = 0; error == ROTA_OK && i < candidates.n && i < limit; i++)
-        error = candidate_claim(store, process, &candidates.all[i], fn, arg);
+    for (size_t i = 0;
+         error == ROTA_OK && more && i < candidates.n && i < limit; i++)
+        error =
+            candidate_claim(store, process, &candidates.all[i], fn, arg, &more);
     for (size_t i = 0; i < candidates.n; i++)
         free(candidates.all[i].claim.args);
     free(candidates.all);

@@ -88,7 +88,7 @@ run_finish(struct store *store, const struct ending *ending,
     (void)sqlite3_bind_int(s, 2, (int)state);
     (void)sqlite3_bind_int64(s, 3, ending->lease);
     (void)sqlite3_bind_int64(s, 4, standing->attempt);
-    (void)sqlite3_bind_int64(s, 5, standing->process);
+    bind_positive(s, 5, standing->process);
     bind_positive(s, 6,
                   ending->started_at > 0 ? ending->started_at
                                          : standing->started_at);
@@ -105,10 +105,11 @@ run_finish(struct store *store, const struct ending *ending,
 }
 
 /* running -> ready, or scheduled if run_at is later than now (0: unchanged).
- * outcome goes into the history of attempts; NULL leaves none. */
+ * outcome and code go into the history of attempts; NULL leaves none. */
 static enum rota_error
 run_return(struct store *store, const struct ending *ending,
-           const struct standing *standing, const char *outcome, int64_t run_at)
+           const struct standing *standing, const char *outcome,
+           enum rota_error code, int64_t run_at)
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *s;
@@ -140,7 +141,7 @@ run_return(struct store *store, const struct ending *ending,
     bind_positive(s, 4, ending->started_at);
     (void)sqlite3_bind_int64(s, 5, store->now);
     (void)sqlite3_bind_text(s, 6, outcome, -1, SQLITE_STATIC);
-    (void)sqlite3_bind_int(s, 7, (int)ending->error);
+    (void)sqlite3_bind_int(s, 7, (int)code);
     (void)sqlite3_bind_text(s, 8, ending->message, -1, SQLITE_STATIC);
     return connection_run(&store->connection, s, NULL);
 }
@@ -181,6 +182,10 @@ run_decide(struct store *store, const struct ending *ending,
                                          ending->reason, "context canceled")
                               : NULL);
     }
+    if (ending->never_started) {
+        standing->attempt = standing->failures; /* no run, nobody's */
+        standing->process = 0;
+    }
     if (standing->cancel_at != 0 || ending->stop == ROTA_STOP_CANCEL) {
         *ret_state = ROTA_CANCELLED;
         return run_finish(store, ending, standing, ROTA_CANCELLED,
@@ -190,9 +195,9 @@ run_decide(struct store *store, const struct ending *ending,
     }
     *ret_state = ROTA_READY;
     if (ending->never_started)
-        return run_return(store, ending, standing, NULL, 0);
+        return run_return(store, ending, standing, NULL, ROTA_OK, 0);
     if (stopped && ending->stop == ROTA_STOP_SHUTDOWN)
-        return run_return(store, ending, standing, "interrupted", 0);
+        return run_return(store, ending, standing, "interrupted", ROTA_OK, 0);
     *ret_state = ROTA_JOB_FAILED;
     if (stopped && ending->stop == ROTA_STOP_DEADLINE &&
         standing->deadline_at != 0 && standing->deadline_at <= store->now)
@@ -201,13 +206,13 @@ run_decide(struct store *store, const struct ending *ending,
             first_of(ending->message, NULL, "its deadline passed"));
     if (code == ROTA_SNOOZE) {
         *ret_state = ending->snooze_ms > 0 ? ROTA_SCHEDULED : ROTA_READY;
-        return run_return(store, ending, standing, "snoozed",
+        return run_return(store, ending, standing, "snoozed", ROTA_OK,
                           store->now + ending->snooze_ms);
     }
     standing->failures++;
     if (code != ROTA_FATAL && standing->failures < standing->max_attempts) {
         *ret_state = ROTA_SCHEDULED;
-        return run_return(store, ending, standing, "failed",
+        return run_return(store, ending, standing, "failed", code,
                           retry_at(store, standing->failures));
     }
     if (stopped && ending->stop == ROTA_STOP_DEADLINE)
@@ -254,8 +259,11 @@ store_progress(struct store *store, const struct progress *progress)
     (void)sqlite3_bind_int64(s, 6, progress->base_at);
     (void)sqlite3_bind_int64(s, 7, store->now);
     error = connection_run(&store->connection, s, &changed);
-    if (error == ROTA_OK && changed == 0)
+    if (error == ROTA_OK && changed == 0) {
+        message_set("a later run of job %jd has taken over",
+                    (intmax_t)progress->id);
         return ROTA_LOST;
+    }
     if (error == ROTA_OK)
         error = RUN(store, RECORD_START, NULL, progress->id, progress->lease,
                     progress->started_at);
@@ -333,7 +341,7 @@ orphan_move(struct store *store, struct orphan *orphan)
         return run_finish(store, ending, standing, ROTA_JOB_FAILED, ROTA_FATAL,
                           "poison: its process died three times before the "
                           "job got any further");
-    return run_return(store, ending, standing, "crashed", 0);
+    return run_return(store, ending, standing, "crashed", ROTA_LOST, 0);
 }
 
 enum rota_error

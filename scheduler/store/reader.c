@@ -137,6 +137,8 @@ reader_outcome(struct reader *reader, int64_t id,
     ret_outcome->attempts = sqlite3_column_int64(s, 4);
     ret_outcome->cursor = sqlite3_column_int64(s, 5);
     cause = sqlite3_column_text(s, 6);
+    if (ret_outcome->state == ROTA_SUCCEEDED)
+        cause = NULL; /* it tells of a cancel that came too late */
     (void)snprintf(ret_outcome->message, sizeof(ret_outcome->message), "%s",
                    cause == NULL ? "" : (const char *)cause);
     (void)sqlite3_reset(s);
@@ -342,22 +344,25 @@ static enum rota_error
 query_rows(struct reader *reader, sqlite3_stmt *statement, rota_row_fn *fn,
            void *arg)
 {
-    int n = sqlite3_column_count(statement), code = SQLITE_DONE;
+    /* the first step may prepare the statement anew: names come after it */
+    int code = sqlite3_step(statement), n = sqlite3_column_count(statement);
     size_t room = n > 0 ? (size_t)n : 1;
     const char **names = calloc(room, sizeof(*names));
     struct rota_value *values = calloc(room, sizeof(*values));
     enum rota_error error = ROTA_NOMEM;
-    bool more;
+    bool more = code == SQLITE_ROW || code == SQLITE_DONE;
 
     if (names == NULL || values == NULL)
         goto out;
     for (int i = 0; i < n; i++)
         names[i] = sqlite3_column_name(statement, i);
-    more = fn(arg, n, names, NULL);
-    while (more && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+    more = more && fn(arg, n, names, NULL);
+    while (more && code == SQLITE_ROW) {
         for (int i = 0; i < n; i++)
             values[i] = query_value(statement, i);
         more = fn(arg, n, names, values);
+        if (more)
+            code = sqlite3_step(statement);
     }
     error = ROTA_OK;
     if (code == SQLITE_INTERRUPT)
@@ -386,11 +391,8 @@ reader_query(struct reader *reader, const char *sql,
             message_set(ONLY_READS);
         else
             message_set("%s", sqlite3_errmsg(db));
-        (void)sqlite3_set_authorizer(db, NULL, NULL);
-        return ROTA_INVALID;
-    }
-    (void)sqlite3_set_authorizer(db, NULL, NULL);
-    if (statement == NULL || tail[strspn(tail, " \t\r\n;")] != '\0') {
+        error = ROTA_INVALID;
+    } else if (statement == NULL || tail[strspn(tail, " \t\r\n;")] != '\0') {
         message_set("one SQL statement is wanted");
         error = ROTA_INVALID;
     } else if (!sqlite3_stmt_readonly(statement)) {
@@ -403,5 +405,6 @@ reader_query(struct reader *reader, const char *sql,
         sqlite3_progress_handler(db, 0, NULL, NULL);
     }
     (void)sqlite3_finalize(statement);
+    (void)sqlite3_set_authorizer(db, NULL, NULL);
     return error;
 }

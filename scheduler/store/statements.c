@@ -34,7 +34,7 @@ const char *const store_statements[STATEMENTS] = {
                   "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1",
     [LANE_JOBS] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                   " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
-                  " j.max_attempts, p.cursor, p.total, j.args"
+                  " j.max_attempts, p.cursor, p.total, j.args, j.crashes"
                   " FROM _ready r CROSS JOIN _job j ON j.id = r.id"
                   " LEFT JOIN _progress p ON p.id = r.id"
                   " WHERE r.queue = ?1 AND r.kind = ?2"
@@ -42,7 +42,7 @@ const char *const store_statements[STATEMENTS] = {
                   " ORDER BY r.sort_key, r.id LIMIT ?3",
     [ONE_JOB] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                 " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
-                " j.max_attempts, p.cursor, p.total, j.args"
+                " j.max_attempts, p.cursor, p.total, j.args, j.crashes"
                 " FROM _job j CROSS JOIN _ready r ON r.queue = j.queue"
                 " AND r.kind = j.kind AND r.sort_key = j.sort_key"
                 " AND r.id = j.id LEFT JOIN _progress p ON p.id = j.id"

@@ -173,33 +173,52 @@ ask_number(struct connection *connection, const char *sql, int64_t *ret_number)
     return error;
 }
 
+struct stamps {
+    int64_t application, version, objects;
+};
+
+/* All three as of one moment: somebody may be making the schema. */
+static enum rota_error
+stamps_read(struct connection *connection, struct stamps *ret_stamps)
+{
+    enum rota_error error = connection_script(connection, "SAVEPOINT stamps");
+
+    if (error != ROTA_OK)
+        return error;
+    error = ask_number(connection, "PRAGMA application_id",
+                       &ret_stamps->application);
+    if (error == ROTA_OK)
+        error =
+            ask_number(connection, "PRAGMA user_version", &ret_stamps->version);
+    if (error == ROTA_OK)
+        error = ask_number(connection, "SELECT count(*) FROM sqlite_schema",
+                           &ret_stamps->objects);
+    (void)sqlite3_exec(connection->db, "RELEASE stamps", NULL, NULL, NULL);
+    return error;
+}
+
 /* Whose file it is. *ret_new: nobody's yet. */
 static enum rota_error
 schema_check(struct connection *connection, bool *ret_new)
 {
-    int64_t application, version, objects;
-    enum rota_error error;
+    struct stamps stamps = {0};
+    enum rota_error error = stamps_read(connection, &stamps);
 
-    error = ask_number(connection, "PRAGMA application_id", &application);
-    if (error == ROTA_OK)
-        error = ask_number(connection, "PRAGMA user_version", &version);
-    if (error == ROTA_OK)
-        error = ask_number(connection, "SELECT count(*) FROM sqlite_schema",
-                           &objects);
     if (error != ROTA_OK)
         return error;
-    *ret_new = application == 0 && version == 0 && objects == 0;
+    *ret_new =
+        stamps.application == 0 && stamps.version == 0 && stamps.objects == 0;
     if (*ret_new)
         return ROTA_OK;
-    if (application != SCHEMA_APPLICATION_ID) {
+    if (stamps.application != SCHEMA_APPLICATION_ID) {
         message_set("%s is a SQLite file of something else; name another file",
                     connection->path);
         return ROTA_CORRUPT;
     }
-    if (version > SCHEMA_VERSION) {
+    if (stamps.version > SCHEMA_VERSION) {
         message_set("%s was made by a newer rota (version %jd of the file, "
                     "this one knows %d); upgrade rota",
-                    connection->path, (intmax_t)version, SCHEMA_VERSION);
+                    connection->path, (intmax_t)stamps.version, SCHEMA_VERSION);
         return ROTA_VERSION;
     }
     return ROTA_OK;

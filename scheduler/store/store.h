@@ -96,14 +96,19 @@ struct claim {
     int64_t id, lease, kind;
     int64_t run_at, created_at;
     int64_t deadline_at, timeout_ms; /* 0: none */
-    int64_t failures;
+    int64_t failures, crashes;
     int64_t cursor, total;
     int max_attempts;
     void *args; /* malloc'd, a NUL after it; the taker's */
     size_t args_size;
 };
-/* Take *claim; claim->args with it. false: no memory, not taken. */
+/* Take *claim; claim->args with it. false: not taken; it and those behind it
+ * stay where they are. */
 typedef bool claim_fn(void *arg, const struct claim *claim);
+
+/* A job that was there at so many deaths of its process in a row, and got no
+ * further, is to run alone, so that no neighbour is blamed for the next. */
+#define CRASHES_ALONE 2
 
 /* ready -> running for at most limit jobs of the given kinds, soonest sort key
  * first; those past their deadline fail instead. only: that job, unless 0. */
