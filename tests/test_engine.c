@@ -1,0 +1,749 @@
+/*
+ * A scheduler's life (rota/scheduler.h): open, handle, start, wait, drain,
+ * stop, close, and a disk that refuses; in one process. How jobs end is in
+ * test_outcome.c, what they say and ask in test_jobs.c.
+ */
+#define _GNU_SOURCE
+#include <check.h>
+#include <dirent.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "scratch.h"
+#include "stage.h"
+
+/* -- Stopping ------------------------------------------------------------- */
+
+START_TEST(stop_gives_back_all_that_runs_and_all_that_is_claimed)
+{
+    begin(1, until_stopped);
+    (void)submit_running(1);
+    for (int i = 0; i < 3; i++)
+        (void)submit_claimed();
+    ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+    ck_assert_int_eq(act.runs, 1);
+    ck_assert_str_eq(act.words, "shutdown");
+    ck_assert_int_eq(sql_int(queue,
+                             "SELECT count(*) FROM jobs WHERE state <> 'ready'"
+                             " OR failures > 0 OR error IS NOT NULL"),
+                     0);
+    ck_assert_str_eq(sql_text(queue, "SELECT outcome FROM attempts"),
+                     "interrupted");
+    ck_assert_str_eq(sql_text(queue, "SELECT state, running FROM workers"),
+                     "left|0");
+}
+END_TEST
+
+START_TEST(claims_that_no_worker_comes_to_are_given_back)
+{
+    int64_t id;
+
+    begin(1, held);
+    (void)submit_running(1);
+    id = submit_claimed();
+    await_state(id, "ready");
+    ck_assert_str_eq(job_says(id, "failures"), "0");
+    gate_open(&act.gate);
+    wait_for(id);
+    assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
+    drain();
+    ck_assert_int_eq(act.runs, sql_int(queue, "SELECT count(*) FROM jobs"));
+}
+END_TEST
+
+START_TEST(nothing_runs_any_more_when_stop_has_returned)
+{
+    struct rota_submission submissions[20];
+
+    for (size_t i = 0; i < 20; i++)
+        submissions[i] = (struct rota_submission)ROTA_SUBMISSION_INIT("k");
+    for (int round = 0; round < MANY(100); round++) {
+        open_with(2, at_once);
+        ck_assert_int_eq(rota_submit_many(rota, submissions, 20, NULL),
+                         ROTA_OK);
+        start_workers();
+        ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+        ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM _running"), 0);
+        close_queue();
+    }
+}
+END_TEST
+
+static void *
+stop_body(void *arg)
+{
+    static enum rota_error error;
+
+    error = rota_stop(rota, *(int64_t *)arg);
+    return &error;
+}
+
+static bool
+is_stopping(void)
+{
+    bool stopping;
+
+    lock_take(&rota->lock);
+    stopping = rota->stopping;
+    lock_drop(&rota->lock);
+    return stopping;
+}
+
+START_TEST(grace_lets_a_job_finish)
+{
+    int64_t id, grace = ROTA_SEC(3600);
+    pthread_t thread;
+
+    begin(1, held);
+    id = submit_running(1);
+    thread = thread_new(stop_body, &grace);
+    AWAIT(is_stopping() && sleepers() == 1);
+    ck_assert_str_eq(job_says(submit(), "state"), "ready"); /* none claimed */
+    gate_open(&act.gate);
+    ck_assert_int_eq(*(enum rota_error *)thread_join(thread), ROTA_OK);
+    ck_assert(!act.was_done);
+    ck_assert_str_eq(job_says(id, "state"), "succeeded");
+    ck_assert_int_eq(act.runs, 1);
+}
+END_TEST
+
+START_TEST(after_a_grace_the_job_is_told)
+{
+    begin(1, until_stopped);
+    (void)submit_running(1);
+    ck_assert_int_eq(rota_stop(rota, ROTA_MS(5)), ROTA_OK);
+    ck_assert_int_eq(act.stop, ROTA_STOP_SHUTDOWN);
+}
+END_TEST
+
+START_TEST(stop_may_be_called_at_any_time_and_again)
+{
+    int64_t id;
+
+    open_with(1, at_once);
+    ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+    start_workers();
+    ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+    ck_assert_int_eq(rota_stop(rota, ROTA_FOREVER), ROTA_OK);
+    id = submit();
+    ck_assert_int_eq(rota_start(run, rota), ROTA_BUSY);
+    close_queue();
+    ck_assert_str_eq(job_says(id, "state, lease"), "ready|0");
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM workers"), 1);
+}
+END_TEST
+
+START_TEST(the_end_of_the_workers_context_is_a_stop)
+{
+    int64_t id, next;
+
+    begin(1, until_stopped);
+    id = submit_running(1);
+    (void)ctx_cancel_cause(run, "power");
+    await_state(id, "ready");
+    ck_assert_int_eq(act.stop, ROTA_STOP_SHUTDOWN);
+    ck_assert_str_eq(act.words, "power");
+    next = submit();
+    ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+    ck_assert_int_eq(act.runs, 1);
+    ck_assert_str_eq(job_says(next, "state, lease"), "ready|0");
+}
+END_TEST
+
+START_TEST(the_workers_deadline_is_a_shutdown_to_the_job)
+{
+    int64_t id = 0;
+
+    for (int64_t time = ROTA_MS(20); atomic_load(&act.runs) == 0; time *= 2) {
+        open_with(1, until_stopped);
+        id = submit();
+        run = ctx_with_timeout(NULL, time);
+        ck_assert_int_eq(rota_start(run, rota), ROTA_OK);
+        (void)ctx_wait(run, ROTA_FOREVER);
+        close_queue();
+    }
+    ck_assert_int_eq(act.code, ROTA_DEADLINE);
+    ck_assert_int_eq(act.stop, ROTA_STOP_SHUTDOWN);
+    ck_assert_str_eq(job_says(id, "state, failures"), "ready|0");
+}
+END_TEST
+
+START_TEST(workers_that_start_under_an_ended_context_run_nothing)
+{
+    int64_t id;
+
+    open_with(1, at_once);
+    id = submit();
+    run = ctx_with_cancel(NULL);
+    (void)ctx_cancel(run);
+    ck_assert_int_eq(rota_start(run, rota), ROTA_OK);
+    close_queue();
+    ck_assert_str_eq(job_says(id, "state, lease"), "ready|0");
+}
+END_TEST
+
+/* -- Closing -------------------------------------------------------------- */
+
+static enum rota_error
+closes_its_scheduler(struct ctx *ctx, struct rota_job *job)
+{
+    (void)ctx;
+    act.error = rota_close(rota_job_rota(job));
+    (void)snprintf(act.words, sizeof(act.words), "%s", rota_errmsg(NULL));
+    return ROTA_OK;
+}
+
+START_TEST(a_job_cannot_close_the_scheduler_it_runs_on)
+{
+    begin(1, closes_its_scheduler);
+    wait_for(submit());
+    ck_assert_int_eq(act.error, ROTA_INVALID);
+    ck_assert_str_eq(act.words, "a job cannot close the scheduler it runs on");
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+}
+END_TEST
+
+START_TEST(close_stops_what_runs_first)
+{
+    int64_t id;
+
+    begin(1, in_two_runs);
+    id = submit_running(1);
+    close_queue();
+    ck_assert_int_eq(act.stop, ROTA_STOP_SHUTDOWN);
+    ck_assert_str_eq(job_says(id, "state, done, failures"), "ready|4|0");
+    ck_assert_int_eq(rota_close(NULL), ROTA_OK);
+}
+END_TEST
+
+static int
+descriptors(void)
+{
+    DIR *fds = opendir("/proc/self/fd");
+    int n = 0;
+
+    ck_assert_ptr_nonnull(fds);
+    while (readdir(fds) != NULL)
+        n++;
+    closedir(fds);
+    return n;
+}
+
+START_TEST(opening_and_closing_leaks_neither_threads_nor_descriptors)
+{
+    int fds = 0, threads = 0;
+
+    for (int round = 0; round <= 50; round++) {
+        begin(2, at_once);
+        wait_for(submit());
+        close_queue();
+        if (round == 0) {
+            AWAIT(threads_named("rota-w") + threads_named("rota-l") == 0);
+            AWAIT(threads_named("rota-0") + threads_named("rota-1") == 0);
+            fds = descriptors();
+            threads = threads_named("");
+        }
+    }
+    ck_assert_int_eq(descriptors(), fds);
+    AWAIT(threads_named("") == threads); /* joined, and gone in a moment */
+}
+END_TEST
+
+/* -- Waiting -------------------------------------------------------------- */
+
+struct sleeper {
+    struct ctx *ctx;
+    int64_t id; /* 0: drains */
+    enum rota_error error;
+    struct rota_outcome outcome;
+    int ends;
+    char words[64];
+};
+
+static void *
+sleeper_body(void *arg)
+{
+    struct sleeper *sleeper = arg;
+
+    sleeper->outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;
+    sleeper->error =
+        sleeper->id == 0
+            ? rota_drain(sleeper->ctx, rota)
+            : rota_wait(sleeper->ctx, rota, sleeper->id, &sleeper->outcome);
+    sleeper->ends = atomic_load(&act.ends);
+    (void)snprintf(sleeper->words, sizeof(sleeper->words), "%s",
+                   rota_errmsg(rota));
+    return NULL;
+}
+
+START_TEST(many_threads_may_wait_for_one_job)
+{
+    enum { THREADS = 8 };
+    struct sleeper sleepers_of[THREADS];
+    pthread_t threads[THREADS];
+    int64_t id;
+
+    begin(1, held);
+    id = submit_running(1);
+    for (int i = 0; i < THREADS; i++) {
+        sleepers_of[i] = (struct sleeper){.id = id};
+        threads[i] = thread_new(sleeper_body, &sleepers_of[i]);
+    }
+    AWAIT(sleepers() == THREADS);
+    gate_open(&act.gate);
+    for (int i = 0; i < THREADS; i++) {
+        (void)thread_join(threads[i]);
+        ck_assert_int_eq(sleepers_of[i].error, ROTA_OK);
+        ck_assert_int_eq(sleepers_of[i].outcome.state, ROTA_SUCCEEDED);
+        ck_assert_int_eq(sleepers_of[i].ends, 1);
+    }
+}
+END_TEST
+
+START_TEST(drain_waits_for_all_that_is_ready_and_runs)
+{
+    struct sleeper sleeper = {.ctx = NULL};
+    pthread_t thread;
+
+    begin(2, held);
+    for (int i = 0; i < 5; i++)
+        (void)submit();
+    (void)submit_later(); /* not for this one */
+    thread = thread_new(sleeper_body, &sleeper);
+    AWAIT(sleepers() == 1 && atomic_load(&act.runs) == 2);
+    gate_open(&act.gate);
+    (void)thread_join(thread);
+    ck_assert_int_eq(sleeper.error, ROTA_OK);
+    ck_assert_int_eq(sleeper.ends, 5);
+    ck_assert_str_eq(sql_text(queue, "SELECT state, count(*) FROM jobs"
+                                     " GROUP BY state ORDER BY state"),
+                     "scheduled|1\nsucceeded|5");
+}
+END_TEST
+
+START_TEST(a_wait_and_a_drain_end_with_their_context)
+{
+    CTX_AUTO struct ctx *ctx = ctx_with_cancel(NULL);
+    struct sleeper sleeper = {.ctx = ctx};
+    pthread_t thread;
+
+    begin(1, held);
+    sleeper.id = submit_running(1) * _i;
+    thread = thread_new(sleeper_body, &sleeper);
+    AWAIT(ctx_waiters(ctx) == 1);
+    (void)ctx_cancel_cause(ctx, "no time");
+    (void)thread_join(thread);
+    ck_assert_int_eq(sleeper.error, ROTA_CANCELED);
+    ck_assert_str_eq(sleeper.words, "no time");
+    ck_assert_int_eq(sleeper.ends, 0);
+    ck_assert_uint_eq(sleepers(), 0);
+    gate_open(&act.gate);
+}
+END_TEST
+
+START_TEST(a_wait_under_an_ended_context_looks_once)
+{
+    CTX_AUTO struct ctx *ctx = ctx_with_timeout(NULL, 0);
+    int64_t id, ended;
+
+    begin(1, held);
+    gate_open(&act.gate);
+    ended = submit();
+    wait_for(ended);
+    id = submit_later();
+    outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;
+    ck_assert_int_eq(rota_wait(ctx, rota, ended, &outcome), ROTA_OK);
+    assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
+    outcome.attempts = 4711;
+    ck_assert_int_eq(rota_wait(ctx, rota, id, &outcome), ROTA_DEADLINE);
+    ck_assert_int_eq(rota_wait(ctx, rota, 99, &outcome), ROTA_NOTFOUND);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "99"));
+    ck_assert_int_eq(outcome.attempts, 4711);
+    ck_assert_int_eq(rota_wait(NULL, rota, ended, NULL), ROTA_OK);
+}
+END_TEST
+
+START_TEST(drain_comes_after_start)
+{
+    open_with(1, at_once);
+    ck_assert_int_eq(rota_drain(NULL, rota), ROTA_INVALID);
+    ck_assert_str_eq(rota_errmsg(rota),
+                     "rota_start() comes before rota_drain()");
+}
+END_TEST
+
+/* -- Opening -------------------------------------------------------------- */
+
+static void
+make_directory(const char *path)
+{
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+static void
+make_text(const char *path)
+{
+    (void)path;
+    scratch_write_text("other", "This is a text, and not a short one, for a"
+                                " page of SQLite is longer than a line.\n");
+}
+
+static void
+make_foreign(const char *path)
+{
+    sql_run(path, "CREATE TABLE t(a); INSERT INTO t VALUES(1)");
+}
+
+static void
+make_newer(const char *path)
+{
+    struct rota *other = NULL;
+
+    ck_assert_int_eq(rota_open(path, NULL, &other), ROTA_OK);
+    ck_assert_int_eq(rota_close(other), ROTA_OK);
+    sql_run(path, "PRAGMA user_version = 1000");
+}
+
+static void
+make_hard_link(const char *path)
+{
+    make_newer(in_scratch("first"));
+    ck_assert_int_eq(link(in_scratch("first"), path), 0);
+}
+
+static void
+make_nothing(const char *path)
+{
+    (void)path;
+}
+
+static const struct {
+    void (*make)(const char *path);
+    unsigned flags;
+    enum rota_error error;
+    const char *says;
+} strangers[] = {
+    {make_directory, 0, ROTA_INVALID, "is not a regular file"},
+    {make_text, 0, ROTA_CORRUPT, "not a database"},
+    {make_foreign, 0, ROTA_CORRUPT, "a SQLite file of something else"},
+    {make_newer, 0, ROTA_VERSION, "upgrade rota"},
+    {make_hard_link, 0, ROTA_INVALID, "hard links"},
+    {make_text, ROTA_READONLY, ROTA_CORRUPT, "not a database"},
+    {make_nothing, ROTA_READONLY, ROTA_NOTFOUND, "No such file"},
+    {make_nothing, 64, ROTA_INVALID, "ROTA_OPTIONS_INIT"},
+};
+
+/* All that is in the folder, and how it looks. */
+static const char *
+folder_in_words(void)
+{
+    static char words[2][4096];
+    static int turn;
+    char command[256];
+    FILE *pipe;
+    size_t n;
+
+    turn = !turn;
+    (void)snprintf(command, sizeof(command),
+                   "cd '%s' && ls -A && cksum * 2>/dev/null", in_scratch("."));
+    pipe = popen(command, "r");
+    ck_assert_ptr_nonnull(pipe);
+    n = fread(words[turn], 1, sizeof(words[turn]) - 1, pipe);
+    words[turn][n] = '\0';
+    (void)pclose(pipe);
+    return words[turn];
+}
+
+START_TEST(what_is_no_queue_is_refused_and_left_as_it_is)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    struct rota *before = (struct rota *)(void *)&options, *other = before;
+    const char *path = in_scratch("other"), *folder;
+
+    strangers[_i].make(path);
+    folder = folder_in_words();
+    options.flags = strangers[_i].flags;
+    ck_assert_int_eq(rota_open(path, &options, &other), strangers[_i].error);
+    ck_assert_ptr_eq(other, before);
+    ck_assert_msg(strstr(rota_errmsg(NULL), strangers[_i].says) != NULL, "%s",
+                  rota_errmsg(NULL));
+    ck_assert_str_eq(folder_in_words(), folder);
+}
+END_TEST
+
+START_TEST(what_is_no_path_is_refused)
+{
+    const char *const paths[] = {NULL, "", ":memory:", "file:x"};
+    struct rota *other = NULL;
+
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(rota_open(paths[i], NULL, &other), ROTA_INVALID);
+    ck_assert_int_eq(rota_open("/no/such/folder/q.db", NULL, &other),
+                     ROTA_SYSTEM);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(NULL), "/no/such/folder"));
+    ck_assert_ptr_null(other);
+}
+END_TEST
+
+START_TEST(options_that_were_not_initialised_are_refused)
+{
+    struct rota_options zero = {0}, negative = ROTA_OPTIONS_INIT;
+    struct rota *other = NULL;
+
+    negative.workers = -1;
+    ck_assert_int_eq(rota_open(queue, &zero, &other), ROTA_INVALID);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(NULL), "ROTA_OPTIONS_INIT"));
+    ck_assert_int_eq(rota_open(queue, &negative, &other), ROTA_INVALID);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(NULL), "negative"));
+    ck_assert_ptr_null(other);
+    ck_assert_int_ne(access(queue, F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_queue_keeps_its_name_for_life)
+{
+    struct rota *other = NULL;
+    char instance[64];
+
+    open_queue(1);
+    (void)snprintf(instance, sizeof(instance), "%s", rota_instance(rota));
+    ck_assert_uint_ge(strlen(instance), 16);
+    ck_assert_int_eq(rota_open(in_scratch("other"), NULL, &other), ROTA_OK);
+    ck_assert_str_ne(rota_instance(other), instance);
+    ck_assert_int_eq(rota_close(other), ROTA_OK);
+    close_queue();
+    open_queue(1);
+    ck_assert_str_eq(rota_instance(rota), instance);
+}
+END_TEST
+
+static bool
+keep_integer(void *arg, int n, const char *const *names,
+             const struct rota_value *values)
+{
+    (void)n, (void)names;
+    if (values != NULL)
+        *(int64_t *)arg = values[0].integer;
+    return true;
+}
+
+START_TEST(who_opened_to_look_can_look_and_nothing_else)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    int64_t id, jobs = 0;
+    struct rota *look;
+
+    begin(1, at_once);
+    id = submit();
+    wait_for(id);
+    options.flags = ROTA_READONLY;
+    ck_assert_int_eq(rota_open(queue, &options, &look), ROTA_OK);
+    ck_assert_int_eq(rota_handle(look, "k", at_once, NULL, NULL), ROTA_OK);
+    ck_assert_int_eq(rota_submit(look, &submission, NULL), ROTA_INVALID);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(look), "look only"));
+    ck_assert_int_eq(rota_cancel(look, id, NULL, NULL), ROTA_INVALID);
+    ck_assert_int_eq(rota_start(NULL, look), ROTA_INVALID);
+    ck_assert_int_eq(rota_wait(NULL, look, id, NULL), ROTA_OK);
+    ck_assert_int_eq(rota_query(NULL, look, "SELECT count(*) FROM jobs", NULL,
+                                0, keep_integer, &jobs),
+                     ROTA_OK);
+    ck_assert_int_eq(jobs, 1);
+    ck_assert_int_eq(rota_close(look), ROTA_OK);
+}
+END_TEST
+
+/* -- Handling and starting ------------------------------------------------ */
+
+START_TEST(kinds_that_make_no_sense_are_refused)
+{
+    struct rota_defaults defaults = ROTA_DEFAULTS_INIT, zero = {0};
+    char name[257];
+
+    memset(name, 'x', sizeof(name) - 1);
+    name[256] = '\0';
+    open_queue(1);
+    ck_assert_int_eq(rota_start(NULL, rota), ROTA_INVALID); /* no kind */
+    ck_assert_int_eq(rota_handle(rota, NULL, at_once, NULL, NULL),
+                     ROTA_INVALID);
+    ck_assert_int_eq(rota_handle(rota, "", at_once, NULL, NULL), ROTA_INVALID);
+    ck_assert_int_eq(rota_handle(rota, name, at_once, NULL, NULL),
+                     ROTA_INVALID);
+    ck_assert_int_eq(rota_handle(rota, "\xff", at_once, NULL, NULL),
+                     ROTA_INVALID);
+    ck_assert_int_eq(rota_handle(rota, "k", NULL, NULL, NULL), ROTA_INVALID);
+    ck_assert_int_eq(rota_handle(rota, "k", at_once, NULL, &zero),
+                     ROTA_INVALID);
+    defaults.max_attempts = -1;
+    ck_assert_int_eq(rota_handle(rota, "k", at_once, NULL, &defaults),
+                     ROTA_INVALID);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "negative"));
+    name[255] = '\0';
+    ck_assert_int_eq(rota_handle(rota, name, at_once, NULL, NULL), ROTA_OK);
+}
+END_TEST
+
+START_TEST(a_kind_is_handled_once_and_before_the_start_which_comes_once)
+{
+    open_with(1, at_once);
+    ck_assert_int_eq(rota_handle(rota, "k", held, NULL, NULL), ROTA_EXISTS);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "k has a function"));
+    start_workers();
+    ck_assert_int_eq(rota_handle(rota, "j", held, NULL, NULL), ROTA_BUSY);
+    ck_assert_int_eq(rota_start(run, rota), ROTA_BUSY);
+    ck_assert_int_eq(rota_start_job(run, rota, 1), ROTA_BUSY);
+    wait_for(submit());
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+}
+END_TEST
+
+START_TEST(as_many_jobs_run_at_once_as_there_are_workers)
+{
+    begin(5, held);
+    for (int i = 0; i < 6; i++)
+        (void)submit();
+    gate_await(&act.gate, 5);
+    ck_assert_str_eq(sql_text(queue, "SELECT threads, running FROM workers"),
+                     "5|5");
+    gate_open(&act.gate);
+    drain();
+    ck_assert_int_eq(act.ends, 6);
+}
+END_TEST
+
+START_TEST(workers_for_one_job_run_no_other)
+{
+    int64_t other, id;
+
+    open_with(2, at_once);
+    other = submit();
+    id = submit();
+    run = ctx_with_cancel(NULL);
+    ck_assert_int_eq(rota_start_job(run, rota, id), ROTA_OK);
+    wait_for(id);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    close_queue();
+    ck_assert_str_eq(job_says(other, "state, lease"), "ready|0");
+    ck_assert_int_eq(act.runs, 1);
+}
+END_TEST
+
+/* -- Bad days ------------------------------------------------------------- */
+
+static void
+limit_files(rlim_t size)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = size;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+START_TEST(what_the_disk_refuses_is_told_or_kept_until_it_takes_it)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+    int64_t id, none = 4711;
+    struct stat log;
+
+    begin(1, held);
+    id = submit_running(1);
+    ck_assert_int_eq(stat(in_scratch("queue.db-wal"), &log), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    limit_files((rlim_t)log.st_size);
+    gate_open(&act.gate);
+    AWAIT(was_logged(id, "its end cannot be recorded yet"));
+    ck_assert_int_eq(rota_submit(rota, &submission, &none), ROTA_STORE);
+    ck_assert_int_eq(none, 4711);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), queue));
+    ck_assert_str_eq(job_says(id, "state"), "running");
+    limit_files(RLIM_INFINITY);
+    wait_for(id);
+    assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
+    wait_for(submit());
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 2);
+}
+END_TEST
+
+/* -- The suite ------------------------------------------------------------ */
+
+static TCase *
+aspect(Suite *suite, const char *name)
+{
+    TCase *tcase = tcase_create(name);
+
+    tcase_add_checked_fixture(tcase, stage_set, stage_clear);
+    tcase_set_timeout(tcase, 60);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
+static void
+add_stopping(TCase *t)
+{
+    tcase_add_test(t, stop_gives_back_all_that_runs_and_all_that_is_claimed);
+    tcase_add_test(t, claims_that_no_worker_comes_to_are_given_back);
+    tcase_add_test(t, nothing_runs_any_more_when_stop_has_returned);
+    tcase_add_test(t, grace_lets_a_job_finish);
+    tcase_add_test(t, after_a_grace_the_job_is_told);
+    tcase_add_test(t, stop_may_be_called_at_any_time_and_again);
+    tcase_add_test(t, the_end_of_the_workers_context_is_a_stop);
+    tcase_add_test(t, the_workers_deadline_is_a_shutdown_to_the_job);
+    tcase_add_test(t, workers_that_start_under_an_ended_context_run_nothing);
+    tcase_add_test(t, a_job_cannot_close_the_scheduler_it_runs_on);
+    tcase_add_test(t, close_stops_what_runs_first);
+    tcase_add_test(t,
+                   opening_and_closing_leaks_neither_threads_nor_descriptors);
+    tcase_add_test(t, what_the_disk_refuses_is_told_or_kept_until_it_takes_it);
+}
+
+static void
+add_waiting(TCase *t)
+{
+    tcase_add_test(t, many_threads_may_wait_for_one_job);
+    tcase_add_test(t, drain_waits_for_all_that_is_ready_and_runs);
+    tcase_add_loop_test(t, a_wait_and_a_drain_end_with_their_context, 0, 2);
+    tcase_add_test(t, a_wait_under_an_ended_context_looks_once);
+    tcase_add_test(t, drain_comes_after_start);
+}
+
+static void
+add_opening(TCase *t)
+{
+    tcase_add_loop_test(t, what_is_no_queue_is_refused_and_left_as_it_is, 0,
+                        (int)(sizeof(strangers) / sizeof(strangers[0])));
+    tcase_add_test(t, what_is_no_path_is_refused);
+    tcase_add_test(t, options_that_were_not_initialised_are_refused);
+    tcase_add_test(t, a_queue_keeps_its_name_for_life);
+    tcase_add_test(t, who_opened_to_look_can_look_and_nothing_else);
+    tcase_add_test(t, kinds_that_make_no_sense_are_refused);
+    tcase_add_test(
+        t, a_kind_is_handled_once_and_before_the_start_which_comes_once);
+    tcase_add_test(t, as_many_jobs_run_at_once_as_there_are_workers);
+    tcase_add_test(t, workers_for_one_job_run_no_other);
+}
+
+int
+main(void)
+{
+    Suite *suite = suite_create("engine");
+    SRunner *runner;
+    int failed;
+
+    add_stopping(aspect(suite, "stopping"));
+    add_waiting(aspect(suite, "waiting"));
+    add_opening(aspect(suite, "opening"));
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
