@@ -951,6 +951,9 @@ START_TEST(when_all_are_dead_the_next_to_start_has_their_jobs_at_once)
 
     (void)submit("gate");
     EVENTUALLY(noted("gate", other) == 1);
+    /* as if in one moment: it would take over what the first leaves */
+    ck_assert_int_eq(kill(other, SIGSTOP), 0);
+    ck_assert_int_eq(waitpid(other, NULL, WUNTRACED), other);
     child_kill(one);
     child_kill(other);
     ck_assert_int_eq(running(), 3);
