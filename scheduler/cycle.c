@@ -225,22 +225,36 @@ batch_is_empty(const struct batch *batch)
 
 /* -- Writing -------------------------------------------------------------- */
 
+/* Have the file know the kinds handled here, and how their jobs are run. */
 static enum rota_error
-begin_process(struct rota *rota, struct request *request)
+kinds_record(struct rota *rota)
 {
     enum rota_error error = ROTA_OK;
-    size_t n = 0;
+    struct kind *kind;
 
-    for (struct kind *kind = rota->kinds; error == ROTA_OK && kind != NULL;
-         kind = kind->next) {
+    lock_take(&rota->lock);
+    kind = rota->kinds; /* those behind it stay as they are */
+    lock_drop(&rota->lock);
+    for (; error == ROTA_OK && kind != NULL; kind = kind->next) {
         int attempts = kind->defaults.max_attempts;
         int64_t timeout_ms = /* rounded up: 0 is none */
             saturating_add(kind->defaults.timeout, 999999) / 1000000;
 
         error = store_kind(rota->store, kind->name, attempts > 0 ? attempts : 1,
                            timeout_ms, &kind->number);
-        rota->kind_numbers[n++] = kind->number;
     }
+    return error;
+}
+
+static enum rota_error
+begin_process(struct rota *rota, struct request *request)
+{
+    enum rota_error error = kinds_record(rota);
+    size_t n = 0;
+
+    for (struct kind *kind = rota->kinds; error == ROTA_OK && kind != NULL;
+         kind = kind->next)
+        rota->kind_numbers[n++] = kind->number;
     if (error == ROTA_OK)
         error = store_process_begin(rota->store, rota->options.workers,
                                     &request->id);
@@ -259,6 +273,8 @@ request_apply(struct rota *rota, struct request *request)
     request->error = ROTA_OK;
     switch (request->kind) {
     case REQUEST_SUBMIT:
+        if (rota->process == 0) /* rota_start() does it, too */
+            error = kinds_record(rota);
         for (size_t i = 0; error == ROTA_OK && i < request->n; i++)
             error =
                 store_submit(store, &request->submissions[i], &request->ids[i]);

@@ -193,9 +193,11 @@ rota_handle(struct rota *rota, const char *name, rota_job_fn *fn, void *arg,
     kind->arg = arg;
     if (defaults != NULL)
         kind->defaults = *defaults;
+    lock_take(&rota->lock);
     kind->next = rota->kinds;
     rota->kinds = kind;
     rota->n_kinds++;
+    lock_drop(&rota->lock);
     return ROTA_OK;
 }
 

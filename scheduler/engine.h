@@ -41,7 +41,7 @@ struct kind {
     rota_job_fn *fn;
     void *arg;
     struct rota_defaults defaults;
-    int64_t number; /* in the file; set by rota_start() */
+    int64_t number; /* in the file; the writer's, then read-only */
 };
 
 enum job_place {
@@ -133,7 +133,7 @@ struct rota {
     struct store *store;   /* the writer's */
     char *path;
     bool readonly;
-    struct kind *kinds;    /* read-only once started */
+    struct kind *kinds;    /* read-only once started; before, under lock */
     int64_t *kind_numbers; /* the same */
     size_t n_kinds;
     struct ctx *run_ctx;   /* of all jobs; set by rota_start() */

@@ -326,9 +326,10 @@ listen_once(struct outside *outside, bool *ret_died)
     return event;
 }
 
-/* An event, or the time to look again after one. */
+/* An event, or the time to look again after one. What was seen meanwhile may
+ * be an earlier commit, such as one of ours: look to the end. */
 static void
-after_event(struct outside *outside, bool event, bool changed)
+after_event(struct outside *outside, bool event)
 {
     if (event) {
         outside->event_at = ctx_now();
@@ -339,7 +340,7 @@ after_event(struct outside *outside, bool event, bool changed)
     while (outside->again < AGAIN &&
            outside->event_at + again_after[outside->again] <= ctx_now())
         outside->again++;
-    if (changed || outside->again == AGAIN)
+    if (outside->again == AGAIN)
         outside->event_at = 0;
 }
 
@@ -364,7 +365,7 @@ listener_thread(void *arg)
         died = false;
         slow = ctx_now() >= outside->next_slow;
         changed = look(outside, slow);
-        after_event(outside, event, changed);
+        after_event(outside, event);
         if (slow) {
             if (!outside->rota->readonly)
                 look_for_peers(outside);

@@ -126,12 +126,13 @@ static struct ctx *
 job_context(struct rota_job *job)
 {
     const struct claim *claim = &job->claim;
-    int64_t now = ctx_now(), left;
+    int64_t unix_now = store_now(), now = ctx_now(); /* so it ends not early */
+    int64_t left;
 
     if (claim->timeout_ms > 0)
         job->deadline = saturating_add(now, saturating_ms(claim->timeout_ms));
     if (claim->deadline_at > 0) {
-        left = saturating_ms(claim->deadline_at - store_now());
+        left = saturating_ms(claim->deadline_at - unix_now);
         if (saturating_add(now, left) < job->deadline)
             job->deadline = saturating_add(now, left);
     }

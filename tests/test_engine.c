@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,31 +59,22 @@ START_TEST(claims_that_no_worker_comes_to_are_given_back)
 }
 END_TEST
 
-START_TEST(nothing_runs_any_more_when_stop_has_returned)
-{
-    struct rota_submission submissions[20];
-
-    for (size_t i = 0; i < 20; i++)
-        submissions[i] = (struct rota_submission)ROTA_SUBMISSION_INIT("k");
-    for (int round = 0; round < MANY(100); round++) {
-        open_with(2, at_once);
-        ck_assert_int_eq(rota_submit_many(rota, submissions, 20, NULL),
-                         ROTA_OK);
-        start_workers();
-        ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
-        ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM _running"), 0);
-        close_queue();
-    }
-}
-END_TEST
+struct stopper {
+    int64_t grace;
+    enum rota_error error;
+    int64_t active; /* jobs, when it had returned */
+};
 
 static void *
 stop_body(void *arg)
 {
-    static enum rota_error error;
+    struct stopper *stopper = arg;
 
-    error = rota_stop(rota, *(int64_t *)arg);
-    return &error;
+    stopper->error = rota_stop(rota, stopper->grace);
+    lock_take(&rota->lock);
+    stopper->active = rota->active;
+    lock_drop(&rota->lock);
+    return NULL;
 }
 
 static bool
@@ -96,18 +88,70 @@ is_stopping(void)
     return stopping;
 }
 
+/* The writer is about to claim, and cannot, for somebody holds the lock. */
+static bool
+is_claiming(void)
+{
+    bool claiming;
+
+    lock_take(&rota->lock);
+    claiming = rota->writing && rota->claiming;
+    lock_drop(&rota->lock);
+    return claiming;
+}
+
+START_TEST(nothing_runs_any_more_when_stop_has_returned)
+{
+    struct stopper stopper = {.grace = 0};
+    pthread_t thread;
+    sqlite3 *shell;
+
+    begin(2, at_once);
+    ck_assert_int_eq(sqlite3_open(queue, &shell), SQLITE_OK);
+    (void)sqlite3_busy_timeout(shell, 20000);
+    ck_assert_int_eq(
+        sqlite3_exec(shell,
+                     "BEGIN IMMEDIATE;"
+                     "INSERT INTO submit(kind) WITH RECURSIVE n(i) AS (SELECT 1"
+                     " UNION ALL SELECT i + 1 FROM n) SELECT 'k' FROM n"
+                     " LIMIT 1000",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    lock_take(&rota->lock);
+    rota->prefetch = PREFETCH_MAX; /* so that it takes a while to give back */
+    rota->maybe_ready = true;
+    lock_drop(&rota->lock);
+    writer_poke(rota);
+    AWAIT(is_claiming());
+    thread = thread_new(stop_body, &stopper);
+    AWAIT(is_stopping());
+    ck_assert_int_eq(sqlite3_exec(shell, "COMMIT", NULL, NULL, NULL),
+                     SQLITE_OK);
+    (void)thread_join(thread);
+    ck_assert_int_eq(stopper.error, ROTA_OK);
+    ck_assert_int_eq(stopper.active, 0);
+    ck_assert_str_eq(sql_text(queue, "SELECT state, count(*) FROM jobs"
+                                     " GROUP BY state"),
+                     "ready|1000");
+    ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+    ck_assert_int_eq(act.runs, 0);
+}
+END_TEST
+
 START_TEST(grace_lets_a_job_finish)
 {
-    int64_t id, grace = ROTA_SEC(3600);
+    struct stopper stopper = {.grace = ROTA_SEC(3600)};
     pthread_t thread;
+    int64_t id;
 
     begin(1, held);
     id = submit_running(1);
-    thread = thread_new(stop_body, &grace);
+    thread = thread_new(stop_body, &stopper);
     AWAIT(is_stopping() && sleepers() == 1);
     ck_assert_str_eq(job_says(submit(), "state"), "ready"); /* none claimed */
     gate_open(&act.gate);
-    ck_assert_int_eq(*(enum rota_error *)thread_join(thread), ROTA_OK);
+    (void)thread_join(thread);
+    ck_assert_int_eq(stopper.error, ROTA_OK);
     ck_assert(!act.was_done);
     ck_assert_str_eq(job_says(id, "state"), "succeeded");
     ck_assert_int_eq(act.runs, 1);
@@ -647,17 +691,25 @@ limit_files(rlim_t size)
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
+/* Have the disk take nothing more. */
+static void
+refuse_to_write(void)
+{
+    struct stat log;
+
+    ck_assert_int_eq(stat(in_scratch("queue.db-wal"), &log), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    limit_files((rlim_t)log.st_size);
+}
+
 START_TEST(what_the_disk_refuses_is_told_or_kept_until_it_takes_it)
 {
     struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
     int64_t id, none = 4711;
-    struct stat log;
 
     begin(1, held);
     id = submit_running(1);
-    ck_assert_int_eq(stat(in_scratch("queue.db-wal"), &log), 0);
-    (void)signal(SIGXFSZ, SIG_IGN);
-    limit_files((rlim_t)log.st_size);
+    refuse_to_write();
     gate_open(&act.gate);
     AWAIT(was_logged(id, "its end cannot be recorded yet"));
     ck_assert_int_eq(rota_submit(rota, &submission, &none), ROTA_STORE);
@@ -670,6 +722,22 @@ START_TEST(what_the_disk_refuses_is_told_or_kept_until_it_takes_it)
     wait_for(submit());
     ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
     ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 2);
+}
+END_TEST
+
+START_TEST(a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same)
+{
+    int64_t id;
+
+    begin(1, until_stopped);
+    id = submit_running(1);
+    refuse_to_write();
+    ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_STORE);
+    AWAIT(was_logged(id, "its end cannot be recorded yet"));
+    ck_assert_str_eq(act.words, "enough");
+    limit_files(RLIM_INFINITY);
+    wait_for(id);
+    assert_outcome(ROTA_CANCELLED, ROTA_CANCELED, 1, "enough");
 }
 END_TEST
 
@@ -703,6 +771,8 @@ add_stopping(TCase *t)
     tcase_add_test(t,
                    opening_and_closing_leaks_neither_threads_nor_descriptors);
     tcase_add_test(t, what_the_disk_refuses_is_told_or_kept_until_it_takes_it);
+    tcase_add_test(t,
+                   a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same);
 }
 
 static void

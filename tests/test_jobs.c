@@ -392,6 +392,7 @@ START_TEST(a_run_that_has_lost_its_target_writes_nothing_into_it)
     hurry(id);
     wait_for(id); /* run 2 is not run 9 either */
     assert_outcome(ROTA_JOB_FAILED, ROTA_LOST, 2, rota_strerror(ROTA_LOST));
+    ck_assert_int_eq(act.runs, 1); /* it could not even take up */
     ck_assert_str_eq(sql_text(target, "SELECT count(item), lease, cursor"
                                       " FROM _rota_cursor LEFT JOIN t"),
                      "0|9|0");

@@ -130,6 +130,8 @@ START_TEST(what_a_submission_leaves_open_the_kind_decides)
     defaults.timeout = 1; /* rounded up, not down to none */
     open_with(1, at_once);
     ck_assert_int_eq(rota_handle(rota, "j", at_once, NULL, &defaults), ROTA_OK);
+    id = submit_as(&submission); /* before and after the start */
+    ck_assert_str_eq(job_says(id, "max_attempts, timeout_ms"), "4|1");
     start_workers();
     id = submit_as(&submission);
     ck_assert_str_eq(job_says(id, "max_attempts, timeout_ms"), "4|1");
