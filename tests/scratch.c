@@ -35,8 +35,8 @@ scratch_remove(void)
 const char *
 in_scratch(const char *name)
 {
-    static char paths[8][128];
-    static unsigned next;
+    static _Thread_local char paths[8][128];
+    static _Thread_local unsigned next;
     char *path = paths[next++ % 8];
 
     (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);

@@ -1,6 +1,6 @@
 /*
  * A folder of the test's own below /tmp, and looking into SQLite files as a
- * foreign client does. One thread.
+ * foreign client does.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H
@@ -12,7 +12,7 @@
 void scratch_make(void);
 void scratch_remove(void);
 
-/* The path of a file in the folder. Eight of them live at a time. */
+/* The path of a file in the folder. Eight of them live at a time in a thread. */
 const char *in_scratch(const char *name);
 
 void scratch_write(const char *name, const void *data, size_t size);

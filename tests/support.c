@@ -1,7 +1,9 @@
 #include "support.h"
 
+#include <check.h>
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "context/context.h"
@@ -113,4 +115,16 @@ threads_named(const char *prefix)
         n += entry->d_name[0] != '.' && thread_is_named(entry->d_name, prefix);
     closedir(tasks);
     return n;
+}
+
+int
+suite_run(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

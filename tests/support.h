@@ -11,6 +11,8 @@
 
 #include <rota/ctx.h>
 
+struct Suite;
+
 /* Look until condition holds. For what another thread is sure to do. */
 #define AWAIT(condition)     \
     do {                     \
@@ -60,6 +62,9 @@ void *thread_join(pthread_t thread);
 size_t ctx_children(struct ctx *ctx);
 size_t ctx_waiters(struct ctx *ctx);
 size_t ctx_hooks(struct ctx *ctx);
+
+/* Run what CK_RUN_SUITE and the like choose of suite: main()'s result. */
+int suite_run(struct Suite *suite);
 
 /* How many threads this process has whose names begin with prefix. */
 int threads_named(const char *prefix);

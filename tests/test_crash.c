@@ -314,16 +314,9 @@ crash_suite(void)
 int
 main(int argc, char **argv)
 {
-    SRunner *runner;
-    int failed;
-
     if (argc == 3 && strcmp(argv[1], "--work") == 0)
         return work(argv[2]);
     if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
         return EXIT_FAILURE;
-    runner = srunner_create(crash_suite());
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(crash_suite());
 }

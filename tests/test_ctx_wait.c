@@ -687,11 +687,5 @@ wait_suite(void)
 int
 main(void)
 {
-    SRunner *runner = srunner_create(wait_suite());
-    int failures;
-
-    srunner_run_all(runner, CK_ENV);
-    failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(wait_suite());
 }

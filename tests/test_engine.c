@@ -805,15 +805,9 @@ int
 main(void)
 {
     Suite *suite = suite_create("engine");
-    SRunner *runner;
-    int failed;
 
     add_stopping(aspect(suite, "stopping"));
     add_waiting(aspect(suite, "waiting"));
     add_opening(aspect(suite, "opening"));
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -629,8 +629,6 @@ main(void)
     TCase *rows = tcase_create("rows"), *bad = tcase_create("bad rows");
     TCase *stop = tcase_create("stopping"), *no = tcase_create("refusals");
     TCase *cases[] = {rows, bad, stop, no};
-    SRunner *runner;
-    int failed;
 
     for (size_t i = 0; i < 4; i++) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
@@ -672,9 +670,5 @@ main(void)
     tcase_add_test(no, files_that_cannot_be_read_or_written_are_named);
     tcase_add_test(no, the_queue_itself_is_neither_read_nor_written);
     tcase_add_test(no, private_tables_are_no_targets);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

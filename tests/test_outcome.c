@@ -776,15 +776,9 @@ int
 main(void)
 {
     Suite *suite = suite_create("outcome");
-    SRunner *runner;
-    int failed;
 
     add_outcomes(aspect(suite, "outcomes"));
     add_cancel(aspect(suite, "cancel"));
     add_run(aspect(suite, "rota_run()"));
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

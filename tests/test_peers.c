@@ -1766,9 +1766,6 @@ find_programs(void)
 int
 main(int argc, char **argv)
 {
-    SRunner *runner;
-    int failed;
-
     if (argc > 2 && play(argv[1], argv + 2))
         return EXIT_SUCCESS;
     if (argc > 2) {
@@ -1779,9 +1776,5 @@ main(int argc, char **argv)
         (void)fprintf(stderr, "no rota command: %s\n", rota_command);
         return EXIT_FAILURE;
     }
-    runner = srunner_create(peers_suite());
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(peers_suite());
 }

@@ -501,11 +501,5 @@ pool_suite(void)
 int
 main(void)
 {
-    SRunner *runner = srunner_create(pool_suite());
-    int failures;
-
-    srunner_run_all(runner, CK_ENV);
-    failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(pool_suite());
 }

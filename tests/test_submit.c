@@ -697,14 +697,8 @@ int
 main(void)
 {
     Suite *suite = suite_create("submit");
-    SRunner *runner;
-    int failed;
 
     add_submissions(aspect(suite, "submissions"));
     add_query(aspect(suite, "rota_query()"));
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
