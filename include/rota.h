@@ -4,7 +4,9 @@
  *
  *   rota/error.h      what every call answers
  *   rota/ctx.h        contexts: cancellation, deadlines, values
+ *   rota/interrupt.h  SQL statements that a context can stop
  *   rota/job.h        what a job can say and ask while it runs
+ *   rota/process.h    child processes that a context can end
  *   rota/scheduler.h  opening a file, registering kinds, submitting, waiting
  *
  * Link with -lrota (pkg-config: rota). Everything here starts with ctx_, CTX_,
@@ -15,7 +17,9 @@
 
 #include <rota/ctx.h>
 #include <rota/error.h>
+#include <rota/interrupt.h>
 #include <rota/job.h>
+#include <rota/process.h>
 #include <rota/scheduler.h>
 
 #endif

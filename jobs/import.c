@@ -147,7 +147,7 @@ fail_target(struct import *im, enum rota_error error, const char *message)
 
 /* A step of the library's, with fn of the table's. */
 static enum rota_error
-step(struct import *im, int64_t cursor, rota_step_fn *fn)
+step(struct import *im, int64_t cursor, rota_sqlite_fn *fn)
 {
     const char *message = im->table.message;
     enum rota_error error;

@@ -47,10 +47,10 @@ enum rota_error table_columns_from_row(struct table *table,
 /* Count the bad rows that earlier runs of this job have recorded. */
 enum rota_error table_take_up(struct table *table, sqlite3 *db);
 
-/* A rota_step_fn: make the tables, or check that what is there fits. */
+/* A rota_sqlite_fn: make the tables, or check that what is there fits. */
 enum rota_error table_make(sqlite3 *db, void *table);
 
-/* A rota_step_fn: insert table->group's rows. */
+/* A rota_sqlite_fn: insert table->group's rows. */
 enum rota_error table_insert(sqlite3 *db, void *table);
 
 #endif

@@ -2,14 +2,15 @@
  * What callers ask from outside a job: submit, cancel, wait, run, query.
  *
  * Everything that writes is a request to the writer's role (cycle.c), often
- * carried out on the caller's own thread. What reads uses one connection that
- * callers share, under reader_lock, which is taken with no other lock held and
- * never while waiting. A query, which may last, has one to itself.
+ * carried out on the caller's own thread. Who reads takes a connection out of
+ * those that lie idle, under rota.lock, or opens one, and has it to itself.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <rota/interrupt.h>
 
 #include "engine.h"
 
@@ -137,19 +138,26 @@ rota_cancel(struct rota *rota, int64_t id, const char *reason,
 struct reader *
 reader_acquire(struct rota *rota, enum rota_error *error)
 {
-    *error = ROTA_OK;
-    lock_take(&rota->reader_lock);
-    if (rota->reader == NULL)
-        *error = reader_open(rota->path, &rota->reader);
-    if (*error != ROTA_OK)
-        lock_drop(&rota->reader_lock);
-    return *error == ROTA_OK ? rota->reader : NULL;
+    struct reader *reader = NULL;
+
+    lock_take(&rota->lock);
+    if (rota->n_idle > 0)
+        reader = rota->idle[--rota->n_idle];
+    lock_drop(&rota->lock);
+    *error = reader != NULL ? ROTA_OK : reader_open(rota->path, &reader);
+    return reader;
 }
 
 void
-reader_release(struct rota *rota)
+reader_release(struct rota *rota, struct reader *reader)
 {
-    lock_drop(&rota->reader_lock);
+    lock_take(&rota->lock);
+    if (rota->n_idle < READERS_IDLE) {
+        rota->idle[rota->n_idle++] = reader;
+        reader = NULL;
+    }
+    lock_drop(&rota->lock);
+    reader_close(reader);
 }
 
 static enum rota_error
@@ -161,7 +169,7 @@ outcome_read(struct rota *rota, int64_t id, struct rota_outcome *ret_outcome)
     if (reader == NULL)
         return error;
     error = reader_outcome(reader, id, ret_outcome);
-    reader_release(rota);
+    reader_release(rota, reader);
     return error;
 }
 
@@ -264,7 +272,7 @@ rota_drain(struct ctx *ctx, struct rota *rota)
             break;
         error = reader_waiting(reader, rota->kind_numbers, rota->n_kinds,
                                &ready, &next);
-        reader_release(rota);
+        reader_release(rota, reader);
         /* after the look: what was claimed or came back before it is known by
          * now */
         lock_take(&rota->lock);
@@ -338,17 +346,12 @@ rota_run(struct ctx *ctx, struct rota *rota,
 
 /* -- Query ---------------------------------------------------------------- */
 
-static int
-query_is_unwanted(void *ctx)
-{
-    return ctx_done(ctx);
-}
-
 enum rota_error
 rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
            const struct rota_value *params, int n, rota_row_fn *fn, void *arg)
 {
-    enum rota_error error = ROTA_OK;
+    struct rota_sqlite bound;
+    enum rota_error error;
     struct reader *reader;
 
     if (ctx == NULL)
@@ -357,14 +360,13 @@ rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
         message_set("%s", ctx_cause(ctx));
         return ctx_err(ctx);
     }
-    reader = atomic_exchange(&rota->asker, NULL);
+    reader = reader_acquire(rota, &error);
     if (reader == NULL)
-        error = reader_open(rota->path, &reader);
-    if (error != ROTA_OK)
         return error;
-    error = reader_query(reader, sql, params, params == NULL ? 0 : n,
-                         query_is_unwanted, ctx, fn, arg);
-    reader_close(atomic_exchange(&rota->asker, reader));
+    rota_sqlite_bind(&bound, ctx, reader_db(reader));
+    error = reader_query(reader, sql, params, params == NULL ? 0 : n, fn, arg);
+    rota_sqlite_unbind(&bound);
+    reader_release(rota, reader);
     if (error == ROTA_CANCELED && ctx_done(ctx)) {
         message_set("%s", ctx_cause(ctx));
         return ctx_err(ctx);

@@ -59,7 +59,7 @@ locks_init(struct rota *rota)
     pthread_condattr_t attr;
 
     MUST(pthread_mutex_init(&rota->lock, NULL));
-    MUST(pthread_mutex_init(&rota->reader_lock, NULL));
+    MUST(pthread_mutex_init(&rota->start_lock, NULL));
     MUST(pthread_condattr_init(&attr));
     MUST(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
     MUST(pthread_cond_init(&rota->work, &attr));
@@ -77,8 +77,8 @@ rota_free(struct rota *rota)
 
     if (rota == NULL)
         return;
-    reader_close(rota->reader);
-    reader_close(atomic_load(&rota->asker));
+    while (rota->n_idle > 0)
+        reader_close(rota->idle[--rota->n_idle]);
     store_close(rota->store);
     while ((kind = rota->kinds) != NULL) {
         rota->kinds = kind->next;
@@ -89,7 +89,7 @@ rota_free(struct rota *rota)
     free(rota->path);
     MUST(pthread_cond_destroy(&rota->work));
     MUST(pthread_mutex_destroy(&rota->lock));
-    MUST(pthread_mutex_destroy(&rota->reader_lock));
+    MUST(pthread_mutex_destroy(&rota->start_lock));
     free(rota);
 }
 

@@ -10,10 +10,11 @@
  *
  * Locking. rota.lock guards the fields that say so; it is never held across
  * the store, a job or a callback. The store belongs to whoever holds the
- * writer's role (rota.writing, cycle.c). reader_lock guards the reader that
- * callers share, and is taken with no other lock held. A job's own fields are
- * its worker's while it runs, except those marked. Order: reader_lock, then
- * rota.lock, then the pool's and contexts' own.
+ * writer's role (rota.writing, cycle.c), a reader to whoever has taken it out
+ * of rota.idle. start_lock is held while the listener is started, and is taken
+ * with no other lock held. A job's own fields are its worker's while it runs,
+ * except those marked. Order: start_lock, then rota.lock, then the pool's and
+ * contexts' own.
  */
 #ifndef ENGINE_H
 #define ENGINE_H
@@ -32,6 +33,8 @@
 #define FLUSH_EVERY ROTA_MS(500)
 /* Unstarted claims kept ahead of the workers, at most. */
 #define PREFETCH_MAX 1024
+/* Connections for reading that are kept when nobody needs them. */
+#define READERS_IDLE 4
 /* How long a job that was told to stop may ignore it, when stopping. */
 #define STUCK_AFTER ROTA_SEC(10)
 
@@ -83,8 +86,9 @@ struct rota_job {
     size_t result_size;
     struct rota_job *next_ended; /* rota.ended, or the writer's list */
     /* the job's databases */
-    struct sqlite3 **dbs, **resumed;
-    size_t n_dbs, n_resumed;
+    struct target *targets;   /* that it opened */
+    struct sqlite3 **resumed; /* that it may step on */
+    size_t n_resumed;
 };
 
 #define JOB_BUCKETS 256
@@ -142,7 +146,7 @@ struct rota {
     int64_t only;          /* the one job to run; 0: any */
     pthread_t writer, listener;
 
-    pthread_mutex_t lock;  /* guards all down to reader_lock */
+    pthread_mutex_t lock;  /* guards all down to jobs */
     pthread_cond_t work;   /* for the writer thread */
     bool started, stopping, closing;
     bool has_writer, has_listener;
@@ -159,6 +163,8 @@ struct rota {
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
     int64_t prefetch;
     int64_t last_cycle;
+    struct reader *idle[READERS_IDLE];
+    int n_idle;
     struct link requests, waiters;
     struct link jobs[JOB_BUCKETS]; /* by id */
 
@@ -166,9 +172,7 @@ struct rota {
     struct rota_job *unrecorded;      /* the writer's: ended, not in the file */
     atomic_bool unsynced;             /* commits that power loss may undo */
 
-    pthread_mutex_t reader_lock;
-    struct reader *reader; /* callers'; opened when first needed */
-    _Atomic(struct reader *) asker; /* a query's, when none has it; acq_rel */
+    pthread_mutex_t start_lock;
 
     struct outside *outside; /* outside.c's */
 };
@@ -202,12 +206,18 @@ bool job_cancel(struct rota *rota, int64_t id, int64_t lease,
 struct rota_job *job_find(struct rota *rota, int64_t id); /* under rota.lock */
 enum rota_stop_reason job_stop_reason(const struct rota_job *job);
 
+/* job.c */
+
+/* What the tags of another process's children begin with. */
+void process_tag(const struct rota *rota, int64_t process, char *tag,
+                 size_t size);
+
 /* client.c */
 
-/* The callers' reader, locked; NULL and *error otherwise. Give it back with
- * reader_release(). */
+/* A reader for the caller alone; NULL and *error if none can be opened. Give it
+ * back with reader_release(). No lock held. */
 struct reader *reader_acquire(struct rota *rota, enum rota_error *error);
-void reader_release(struct rota *rota);
+void reader_release(struct rota *rota, struct reader *reader);
 
 /* outside.c */
 

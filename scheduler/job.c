@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "engine.h"
-#include "interrupt/interrupt.h"
+#include "interrupt/target.h"
 
 int64_t
 rota_job_id(const struct rota_job *job)
@@ -156,20 +156,33 @@ rota_job_log(struct rota_job *job, const char *format, ...)
     rota_say(job->rota, job->claim.id, "%s", line);
 }
 
-/* -- Databases ------------------------------------------------------------ */
+/* -- Child processes ------------------------------------------------------- */
 
-/* Append db to a list of databases. */
-static bool
-db_remember(struct sqlite3 ***list, size_t *n, struct sqlite3 *db)
+/* What our children's tags begin with: this process, as the queue knows it. */
+void
+process_tag(const struct rota *rota, int64_t process, char *tag, size_t size)
 {
-    struct sqlite3 **grown = realloc(*list, (*n + 1) * sizeof(*grown));
-
-    if (grown == NULL)
-        return false;
-    *list = grown;
-    grown[(*n)++] = db;
-    return true;
+    (void)snprintf(tag, size, "%s.%jd.", store_instance(rota->store),
+                   (intmax_t)process);
 }
+
+enum rota_error
+rota_job_process(struct rota_job *job, const struct rota_process *process,
+                 struct rota_process_result *ret_result)
+{
+    struct rota_process own = *process;
+    char tag[128];
+    size_t n;
+
+    process_tag(job->rota, job->rota->process, tag, sizeof(tag));
+    n = strlen(tag);
+    (void)snprintf(tag + n, sizeof(tag) - n, "%jd.%jd", (intmax_t)job->claim.id,
+                   (intmax_t)job->claim.lease);
+    own.tag = tag;
+    return rota_process_run(job->ctx, &own, ret_result);
+}
+
+/* -- Databases ------------------------------------------------------------ */
 
 static enum rota_error
 refuse_own_file(const struct rota_job *job, struct sqlite3 *db)
@@ -184,42 +197,56 @@ refuse_own_file(const struct rota_job *job, struct sqlite3 *db)
 enum rota_error
 rota_job_db(struct rota_job *job, const char *path, struct sqlite3 **ret_db)
 {
-    struct sqlite3 *db;
-    enum rota_error error = target_open(job->ctx, path, &db);
+    struct target *target;
+    enum rota_error error = target_open(job->ctx, path, &target);
 
     if (error != ROTA_OK)
         return error;
-    error = refuse_own_file(job, db);
-    if (error == ROTA_OK && !db_remember(&job->dbs, &job->n_dbs, db))
-        error = ROTA_NOMEM;
+    error = refuse_own_file(job, target->db);
     if (error != ROTA_OK) {
-        target_close(db);
+        target_close(target);
         return error;
     }
-    *ret_db = db;
+    target->next = job->targets;
+    job->targets = target;
+    *ret_db = target->db;
     return ROTA_OK;
 }
 
-static struct target
-job_target(const struct rota_job *job)
+static struct stepper
+job_stepper(const struct rota_job *job)
 {
-    return (struct target){.queue = store_instance(job->rota->store),
-                           .job = job->claim.id,
-                           .lease = job->claim.lease};
+    return (struct stepper){.queue = store_instance(job->rota->store),
+                            .job = job->claim.id,
+                            .lease = job->claim.lease};
+}
+
+/* From now on the job may step on db. */
+static bool
+remember_resumed(struct rota_job *job, struct sqlite3 *db)
+{
+    struct sqlite3 **grown =
+        realloc(job->resumed, (job->n_resumed + 1) * sizeof(struct sqlite3 *));
+
+    if (grown == NULL)
+        return false;
+    job->resumed = grown;
+    grown[job->n_resumed++] = db;
+    return true;
 }
 
 enum rota_error
 rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor)
 {
-    struct target target = job_target(job);
+    struct stepper stepper = job_stepper(job);
     int64_t cursor;
     enum rota_error error = refuse_own_file(job, db);
 
     if (error == ROTA_OK)
-        error = target_resume(job->ctx, db, &target, &cursor);
+        error = target_resume(job->ctx, db, &stepper, &cursor);
     if (error != ROTA_OK)
         return error;
-    if (!db_remember(&job->resumed, &job->n_resumed, db))
+    if (!remember_resumed(job, db))
         return ROTA_NOMEM;
     atomic_store_explicit(&job->base, cursor, memory_order_relaxed);
     atomic_store_explicit(&job->base_at, store_now(), memory_order_relaxed);
@@ -230,9 +257,9 @@ rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor)
 
 enum rota_error
 rota_job_step(struct rota_job *job, struct sqlite3 *db, int64_t cursor,
-              rota_step_fn *fn, void *arg)
+              rota_sqlite_fn *fn, void *arg)
 {
-    struct target target = job_target(job);
+    struct stepper stepper = job_stepper(job);
     enum rota_error error;
     size_t i = 0;
 
@@ -242,7 +269,7 @@ rota_job_step(struct rota_job *job, struct sqlite3 *db, int64_t cursor,
         message_set("rota_job_resume() comes before rota_job_step()");
         return ROTA_INVALID;
     }
-    error = target_step(job->ctx, db, &target, cursor, fn, arg);
+    error = target_step(job->ctx, db, &stepper, cursor, fn, arg);
     if (error == ROTA_OK)
         rota_job_advance(job, cursor);
     return error;

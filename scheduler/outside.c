@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "interrupt/strays.h"
 
 /* Everything is looked at so often, hint or no hint. */
 #define LOOK_EVERY ROTA_MS(500)
@@ -187,8 +188,20 @@ rescue(struct rota *rota, int64_t process)
 {
     struct request request = {.kind = REQUEST_RESCUE, .id = process};
 
+    char entry[160] = "ROTA_TAG=";
+    int n;
+
     if (store_lives(rota->store, process))
         return;
+    /* before its jobs run again: what they had started still runs */
+    process_tag(rota, process, entry + 9, sizeof(entry) - 9);
+    n = strays_kill(entry);
+    if (n > 0)
+        rota_say(rota, 0,
+                 "worker %" PRId64
+                 " died: killed %d processes that its jobs had "
+                 "started",
+                 process, n);
     if (request_run(rota, &request) == ROTA_OK && request.count > 0)
         rota_say(rota, 0,
                  "worker %" PRId64 " died: its %" PRId64 " jobs came back",
@@ -253,7 +266,7 @@ outside_rescue(struct rota *rota)
     if (reader == NULL)
         return error;
     error = reader_peers(reader, dead_note, &dead);
-    reader_release(rota);
+    reader_release(rota, reader);
     if (error == ROTA_OK && dead.failed)
         error = ROTA_NOMEM;
     for (size_t i = 0; i < dead.n; i++)
@@ -441,8 +454,7 @@ outside_start(struct rota *rota)
     enum rota_error error = ROTA_OK;
     int failed;
 
-    /* reader_lock, for there is no other that may be held while opening */
-    lock_take(&rota->reader_lock);
+    lock_take(&rota->start_lock);
     if (rota->has_listener)
         goto out;
     error = outside_open(rota, &outside);
@@ -459,7 +471,7 @@ outside_start(struct rota *rota)
     rota->outside = outside;
     rota->has_listener = true;
 out:
-    lock_drop(&rota->reader_lock);
+    lock_drop(&rota->start_lock);
     return error;
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "engine.h"
-#include "interrupt/interrupt.h"
+#include "interrupt/target.h"
 
 static const struct kind *
 kind_find(const struct rota *rota, int64_t number)
@@ -52,7 +52,6 @@ job_free(struct rota_job *job)
     free(job->cancel_reason);
     free(job->message);
     free(job->result);
-    free(job->dbs);
     free(job->resumed);
     free(job);
 }
@@ -188,8 +187,12 @@ static void
 job_call(struct rota_job *job)
 {
     job->error = job->kind->fn(job->ctx, job);
-    for (size_t i = 0; i < job->n_dbs; i++)
-        target_close(job->dbs[i]);
+    while (job->targets != NULL) {
+        struct target *target = job->targets;
+
+        job->targets = target->next;
+        target_close(target);
+    }
     job->stop = job_stop_reason(job);
     lock_take(&job->rota->lock);
     job->place = JOB_ENDED; /* a cancel from here on comes too late */

@@ -725,13 +725,6 @@ END_TEST
 
 /* -- Looking -------------------------------------------------------------- */
 
-static int
-never(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 static bool
 count_rows(void *arg, int n, const char *const *names,
            const struct rota_value *values)
@@ -772,12 +765,11 @@ START_TEST(a_look_only_looks)
 
     (void)submit();
     ck_assert_int_eq(reader_open(file, &reader), ROTA_OK);
-    ck_assert_int_eq(reader_query(reader, looks[_i].sql, NULL, 0, never, NULL,
-                                  count_rows, &rows),
-                     looks[_i].error);
-    ck_assert_int_eq(reader_query(reader, "SELECT 1", NULL, 0, never, NULL,
-                                  count_rows, &rows),
-                     ROTA_OK);
+    ck_assert_int_eq(
+        reader_query(reader, looks[_i].sql, NULL, 0, count_rows, &rows),
+        looks[_i].error);
+    ck_assert_int_eq(
+        reader_query(reader, "SELECT 1", NULL, 0, count_rows, &rows), ROTA_OK);
     reader_close(reader);
     ck_assert_int_eq(shell_int("SELECT count(*) FROM jobs"), 1);
 }
@@ -1049,11 +1041,5 @@ store_suite(void)
 int
 main(void)
 {
-    SRunner *runner = srunner_create(store_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(store_suite());
 }

@@ -40,6 +40,8 @@
 
 #include <rota/ctx.h>
 #include <rota/error.h>
+#include <rota/interrupt.h>
+#include <rota/process.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,7 +49,6 @@ extern "C" {
 
 struct rota;
 struct rota_job;
-struct sqlite3;
 
 /* A job's body. Runs on a worker thread, many at a time. ctx is lent: it ends
  * when the job is cancelled, its deadline passes, or the worker shuts down.
@@ -106,8 +107,8 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_job_commit(struct rota_job *job,
                                                        int64_t cursor);
 
 /* Keep size bytes as the job's result, copied. Text (UTF-8) is stored as TEXT,
- * anything else as a BLOB. The last call before a ROTA_OK counts.
- * Errors: ROTA_NOMEM. */
+ * anything else as a BLOB, when the job has ended for good, whatever became of
+ * it. The last call of its last run counts. Errors: ROTA_NOMEM. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_result(struct rota_job *job, const void *data, size_t size);
 
@@ -125,12 +126,22 @@ ROTA_API enum rota_error rota_job_snooze(struct rota_job *job, int64_t delay);
 ROTA_API void rota_job_log(struct rota_job *job, const char *format, ...)
     ROTA_PRINTF(2, 3);
 
+/* -- Child processes ------------------------------------------------------ */
+
+/* rota_process_run() under the job's context. The tag is the run's: should this
+ * process die, whichever process learns of it ends the child and what descends
+ * from it, before the job is ready again. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_job_process(struct rota_job *job, const struct rota_process *process,
+                 struct rota_process_result *ret_result);
+
 /* -- Exactly once per item ------------------------------------------------ */
 
 /*
- * Open a SQLite file for this job, making it if it is not there. Its waits for
- * locks end when the job's context does. The connection is closed when the job
- * returns; do not close it. Any file but the queue's own.
+ * Open a SQLite file for this job, making it if it is not there. The connection
+ * is bound to the job's context (rota/interrupt.h) and closed when the job
+ * returns; do not close it. No value in it is longer than 64 MiB, until
+ * sqlite3_limit() says otherwise. Any file but the queue's own.
  * Errors: ROTA_INVALID, ROTA_STORE, ROTA_NOMEM.
  */
 ROTA_API ROTA_MUST_USE enum rota_error
@@ -148,20 +159,16 @@ rota_job_db(struct rota_job *job, const char *path, struct sqlite3 **ret_db);
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor);
 
-/* The items' work on db, inside the step's transaction. Must not commit or
- * roll back. Any error it returns rolls the step back and is the step's. */
-typedef enum rota_error rota_step_fn(struct sqlite3 *db, void *arg);
-
 /*
  * Run fn(db, arg) and move the cursor to cursor in one transaction of the
- * target database, so that an item's rows and the record that it is done are
- * there together or not at all, whatever dies. On ROTA_OK both are committed.
- * On any error neither is. ROTA_LOST: a later run of this job has taken over;
+ * target database (rota_sqlite_tx()), so that an item's rows and the record
+ * that it is done are there together or not at all, whatever dies. On ROTA_OK
+ * both are committed. On any error neither is. ROTA_LOST: a later run of this job has taken over;
  * the job should return it.
  */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_step(struct rota_job *job, struct sqlite3 *db, int64_t cursor,
-              rota_step_fn *fn, void *arg);
+              rota_sqlite_fn *fn, void *arg);
 
 #ifdef __cplusplus
 }

@@ -229,9 +229,8 @@ typedef bool rota_row_fn(void *arg, int n, const char *const *names,
 /* Read the file with one SQL statement, on a connection that can only read;
  * params, if not NULL, are bound to ?1 ... ?n. The public views are described
  * in rota(1). What a look does not need (ATTACH, transactions, settings,
- * extensions) is refused. fn must not call rota_query() on the same rota.
- * Errors: ROTA_INVALID (the statement; the message is SQLite's), ctx_err(ctx),
- * ROTA_STORE. */
+ * extensions) is refused. Errors: ROTA_INVALID (the statement; the message is
+ * SQLite's), ctx_err(ctx), ROTA_STORE. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
            const struct rota_value *params, int n, rota_row_fn *fn, void *arg);

@@ -1,235 +1,345 @@
 /*
- * A job's own SQLite connection, and the exactly-once step on it.
+ * Binding a SQLite connection to a context (rota/interrupt.h).
  *
- * The cursor lives in the target, in the same transaction as the rows it
- * counts: two files are never committed together, because a commit across two
- * write-ahead logs tears. Its row carries the lease of the latest run: a run
- * that was overtaken updates no row, and rolls back.
+ * Three ways reach a statement, and together they miss none and hit no other:
  *
- * Locking: none. One thread at a time per connection.
+ *   not begun   the trace callback, which SQLite calls when a statement starts,
+ *               just after it has thrown away older interrupts: if the context
+ *               is done by now, the callback interrupts the statement itself
+ *   running     a hook on the context calls sqlite3_interrupt(). The context
+ *               was done before the hook ran: either the trace callback saw it,
+ *               or the interrupt comes after the throwing away, and stays
+ *   waiting     the busy handler sleeps on the context
+ *
+ * There is no progress handler: SQLite asks it once more after a statement has
+ * committed, and would call a commit interrupted. The interrupt flag is looked
+ * at only where nothing has been committed yet, COMMIT included, so that
+ * SQLITE_INTERRUPT always means "not done" and SQLITE_DONE "done".
+ *
+ * Locking. A shard's lock guards the bindings of the connections that hash to
+ * it: which is the innermost, and whether its one interrupt has been sent. It
+ * is a leaf, and held around sqlite3_interrupt(), which is a single store. A
+ * connection's own calls are its user's, one thread at a time.
  */
 #define _GNU_SOURCE
-#include "interrupt/interrupt.h"
+#include <rota/interrupt.h>
 
 #include <sqlite3.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <strings.h>
 
 #include "base.h"
+#include "sqlite_error.h"
+
+struct binding {
+    struct ctx_hook hook;
+    struct ctx *ctx;
+    struct sqlite3 *db;
+    struct binding *outer; /* of the same connection; read-only */
+    struct binding *next;  /* in the shard, under its lock */
+    int busy_ms;           /* the timeout that was there before; read-only */
+    bool sent;             /* the hook interrupts no more; under shard->lock */
+};
+_Static_assert(sizeof(struct binding) <= sizeof(struct rota_sqlite),
+               "struct rota_sqlite is too small");
+
+/* The innermost bindings of the connections that hash here. */
+struct shard {
+    pthread_mutex_t lock;
+    struct binding *first;
+};
+#define SHARDS 64
+static struct shard shards[SHARDS] = {
+    [0 ... SHARDS - 1] = {PTHREAD_MUTEX_INITIALIZER, NULL}};
+
+static struct shard *
+shard_of(const struct sqlite3 *db)
+{
+    return &shards[((uintptr_t)db >> 6) * 2654435761u / SHARDS % SHARDS];
+}
+
+/* The link that holds the innermost binding of db, or NULL at the end. */
+static struct binding **
+innermost_of(struct shard *shard, const struct sqlite3 *db)
+{
+    struct binding **link = &shard->first;
+
+    while (*link != NULL && (*link)->db != db)
+        link = &(*link)->next;
+    return link;
+}
+
+static const struct binding *
+binding_of(const struct rota_sqlite *bound)
+{
+    return (const struct binding *)(const void *)bound;
+}
+
+/* -- Stopping -------------------------------------------------------------- */
+
+/* The context has ended: a ctx_hook_fn. */
+static void
+on_end(void *arg)
+{
+    struct binding *b = arg;
+    struct shard *shard = shard_of(b->db);
+
+    lock_take(&shard->lock);
+    if (!b->sent && *innermost_of(shard, b->db) == b) {
+        b->sent = true;
+        sqlite3_interrupt(b->db);
+    }
+    lock_drop(&shard->lock);
+}
+
+/* From here on no interrupt comes from another thread. */
+static void
+settle(struct binding *b)
+{
+    struct shard *shard = shard_of(b->db);
+
+    lock_take(&shard->lock);
+    b->sent = true;
+    lock_drop(&shard->lock);
+}
+
+static bool
+is_rollback(const char *sql)
+{
+    return strncasecmp(sql + strspn(sql, " \t\r\n;"), "ROLLBACK", 8) == 0;
+}
+
+/* A statement starts. */
+static int
+on_start(unsigned event, void *arg, void *statement, void *sql)
+{
+    struct binding *b = arg;
+
+    (void)event, (void)statement;
+    if (!ctx_done(b->ctx) || is_rollback(sql))
+        return 0;
+    settle(b);
+    sqlite3_interrupt(b->db);
+    return 0;
+}
 
 /* Wait a little for a lock, longer each time, but not past the context. */
 static int
-busy_wait(void *arg, int times)
+on_busy(void *arg, int times)
 {
+    struct binding *b = arg;
     int64_t pause = times < 10 ? ROTA_US(100) << times / 2 : ROTA_MS(5);
 
-    return ctx_sleep(arg, pause) == ROTA_OK;
+    return ctx_sleep(b->ctx, pause) == ROTA_OK;
 }
 
-static enum rota_error
-target_error(struct ctx *ctx, struct sqlite3 *db)
-{
-    int code = sqlite3_errcode(db) & 0xff;
-    const char *path = sqlite3_db_filename(db, "main");
+/* -- Binding --------------------------------------------------------------- */
 
-    if (code == SQLITE_BUSY && ctx_done(ctx)) {
-        message_set("%s", ctx_cause(ctx));
-        return ctx_err(ctx);
-    }
-    message_set("%s: %s", path == NULL ? "database" : path, sqlite3_errmsg(db));
-    switch (code) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return ROTA_BUSY;
-    case SQLITE_FULL:
-        return ROTA_FULL;
-    case SQLITE_NOMEM:
-        return ROTA_NOMEM;
-    case SQLITE_NOTADB:
-    case SQLITE_CORRUPT:
-        return ROTA_CORRUPT;
-    default:
-        return ROTA_STORE;
-    }
+static int
+busy_timeout_of(struct sqlite3 *db)
+{
+    sqlite3_stmt *statement = NULL;
+    int ms = 0;
+
+    if (sqlite3_prepare_v2(db, "PRAGMA busy_timeout", -1, &statement, NULL) ==
+            SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        ms = sqlite3_column_int(statement, 0);
+    (void)sqlite3_finalize(statement);
+    return ms;
 }
 
-enum rota_error
-target_open(struct ctx *ctx, const char *path, struct sqlite3 **ret_db)
+static void
+handlers_install(struct binding *b)
 {
-    struct sqlite3 *db = NULL;
-    enum rota_error error = ROTA_OK;
-
-    if (sqlite3_open_v2(path, &db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-                            SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK) {
-        error = db == NULL ? ROTA_NOMEM : target_error(ctx, db);
-        message_set("%s: %s", path, sqlite3_errmsg(db));
-        (void)sqlite3_close(db);
-        return error;
-    }
-    (void)sqlite3_extended_result_codes(db, 1);
-    (void)sqlite3_busy_handler(db, busy_wait, ctx);
-    *ret_db = db;
-    return ROTA_OK;
+    (void)sqlite3_busy_handler(b->db, on_busy, b);
+    (void)sqlite3_trace_v2(b->db, SQLITE_TRACE_STMT, on_start, b);
 }
 
 void
-target_close(struct sqlite3 *db)
+rota_sqlite_bind(struct rota_sqlite *bound, struct ctx *ctx, struct sqlite3 *db)
 {
-    sqlite3_stmt *statement;
+    struct binding *b = (struct binding *)(void *)bound, **link;
+    struct shard *shard = shard_of(db);
 
-    while ((statement = sqlite3_next_stmt(db, NULL)) != NULL)
-        (void)sqlite3_finalize(statement);
-    if (!sqlite3_get_autocommit(db))
-        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    (void)sqlite3_close(db);
+    *b = (struct binding){.ctx = ctx, .db = db};
+    lock_take(&shard->lock);
+    link = innermost_of(shard, db);
+    b->outer = *link;
+    if (b->outer != NULL)
+        *link = b->outer->next;
+    b->next = shard->first;
+    shard->first = b;
+    lock_drop(&shard->lock);
+    if (b->outer == NULL)
+        b->busy_ms = busy_timeout_of(db);
+    handlers_install(b);
+    ctx_after(ctx, &b->hook, on_end, b);
 }
 
-bool
-target_is_file(struct sqlite3 *db, const char *path)
+void
+rota_sqlite_unbind(struct rota_sqlite *bound)
 {
-    const char *name = sqlite3_db_filename(db, "main");
-    struct stat a, b;
+    struct binding *b = (struct binding *)(void *)bound, **link;
+    struct shard *shard = shard_of(b->db);
+    sqlite3_stmt *nothing;
 
-    /* stat() opens nothing, so it drops none of SQLite's locks */
-    return name != NULL && stat(name, &a) == 0 && stat(path, &b) == 0 &&
-           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    ctx_hook_stop_wait(&b->hook);
+    lock_take(&shard->lock);
+    link = innermost_of(shard, b->db);
+    MUST_BE(*link == b);
+    *link = b->next;
+    if (b->outer != NULL) {
+        b->outer->next = shard->first;
+        shard->first = b->outer;
+    }
+    lock_drop(&shard->lock);
+    if (b->outer != NULL) {
+        handlers_install(b->outer);
+    } else {
+        (void)sqlite3_trace_v2(b->db, 0, NULL, NULL);
+        (void)sqlite3_busy_timeout(b->db, b->busy_ms);
+    }
+    /* preparing throws away an interrupt that found no statement */
+    if (b->sent)
+        (void)sqlite3_prepare_v2(b->db, "", -1, &nothing, NULL);
 }
 
-/* Run sql with the target's queue, job, lease and cursor bound to ?1 .. ?4.
- * *ret_row, unless NULL, is the integer in the first row's first column. */
-static enum rota_error
-target_run(struct ctx *ctx, struct sqlite3 *db, const char *sql,
-           const struct target *target, int64_t cursor, int64_t *ret_row)
-{
-    sqlite3_stmt *statement = NULL;
-    enum rota_error error = ROTA_OK;
-    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL), n;
+/* -- Running under a binding ----------------------------------------------- */
 
-    if (code != SQLITE_OK)
-        return target_error(ctx, db);
-    n = sqlite3_bind_parameter_count(statement);
-    if (n >= 1)
-        (void)sqlite3_bind_text(statement, 1, target->queue, -1,
-                                SQLITE_STATIC);
-    if (n >= 2)
-        (void)sqlite3_bind_int64(statement, 2, target->job);
-    if (n >= 3)
-        (void)sqlite3_bind_int64(statement, 3, target->lease);
-    if (n >= 4)
-        (void)sqlite3_bind_int64(statement, 4, cursor);
+int
+rota_sqlite_step(struct rota_sqlite *bound, struct sqlite3_stmt *statement)
+{
+    struct binding *b = (struct binding *)(void *)bound;
+    int code;
+
+    if (ctx_done(b->ctx)) {
+        if (!sqlite3_stmt_busy(statement))
+            return SQLITE_INTERRUPT;
+        /* it stands at a row: it must not go on, nor commit when it is reset */
+        settle(b);
+        sqlite3_interrupt(b->db);
+    }
     code = sqlite3_step(statement);
-    if (code == SQLITE_ROW && ret_row != NULL)
-        *ret_row = sqlite3_column_int64(statement, 0);
-    else if (code != SQLITE_DONE && code != SQLITE_ROW)
-        error = target_error(ctx, db);
-    (void)sqlite3_finalize(statement);
+    return (code & 0xff) == SQLITE_BUSY && ctx_done(b->ctx) ? SQLITE_INTERRUPT
+                                                            : code;
+}
+
+enum rota_error
+rota_sqlite_error(const struct rota_sqlite *bound, int code)
+{
+    const struct binding *b = binding_of(bound);
+    enum rota_error error = error_of_sqlite(code);
+    bool stopped =
+        (code & 0xff) == SQLITE_INTERRUPT || (code & 0xff) == SQLITE_BUSY;
+    const char *path;
+
+    if (error == ROTA_OK)
+        return ROTA_OK;
+    if (stopped && ctx_done(b->ctx)) {
+        message_set("%s", ctx_cause(b->ctx));
+        return ctx_err(b->ctx);
+    }
+    path = sqlite3_db_filename(b->db, "main");
+    message_set("%s: %s (SQLite %d)",
+                path == NULL || path[0] == '\0' ? "database" : path,
+                (sqlite3_errcode(b->db) & 0xff) == (code & 0xff)
+                    ? sqlite3_errmsg(b->db)
+                    : sqlite3_errstr(code),
+                code);
     return error;
 }
 
-/* Make sure that nothing of a step is left. Never interrupted. */
+/* Make sure that nothing of a transaction is left. Never stopped. */
 static void
-target_roll_back(struct sqlite3 *db)
+roll_back(struct binding *b)
 {
     sqlite3_stmt *statement = NULL;
 
-    /* a statement that is still at a row would keep the transaction open */
-    while ((statement = sqlite3_next_stmt(db, statement)) != NULL)
+    settle(b);
+    /* a statement that stands at a row would keep the interrupt alive */
+    while ((statement = sqlite3_next_stmt(b->db, statement)) != NULL)
         (void)sqlite3_reset(statement);
-    if (!sqlite3_get_autocommit(db))
-        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    if (!sqlite3_get_autocommit(b->db))
+        (void)sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+/* Run the statement at *sql, and move *sql behind it. */
+static int
+run_one(struct rota_sqlite *bound, struct sqlite3 *db, const char **sql)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db, *sql, -1, &statement, sql), reset;
+
+    if (code != SQLITE_OK || statement == NULL)
+        return code;
+    do {
+        code = rota_sqlite_step(bound, statement);
+    } while (code == SQLITE_ROW);
+    reset = sqlite3_finalize(statement);
+    return code == SQLITE_DONE ? reset : code;
 }
 
 static enum rota_error
-target_begin(struct ctx *ctx, struct sqlite3 *db)
+run_all(struct rota_sqlite *bound, struct sqlite3 *db, const char *sql)
 {
-    if (ctx_done(ctx)) {
-        message_set("%s", ctx_cause(ctx));
-        return ctx_err(ctx);
-    }
-    if (!sqlite3_get_autocommit(db)) {
-        message_set("the database is in a transaction already");
-        return ROTA_INVALID;
-    }
-    return target_run(ctx, db, "BEGIN IMMEDIATE", NULL, 0, NULL);
+    int code = SQLITE_OK;
+
+    while (code == SQLITE_OK && *sql != '\0')
+        code = run_one(bound, db, &sql);
+    return rota_sqlite_error(bound, code);
 }
 
+enum rota_error
+rota_sqlite_exec(struct ctx *ctx, struct sqlite3 *db, const char *sql)
+{
+    bool was_outside = sqlite3_get_autocommit(db) != 0;
+    struct rota_sqlite bound;
+    enum rota_error error;
+
+    rota_sqlite_bind(&bound, ctx, db);
+    error = run_all(&bound, db, sql);
+    if (error != ROTA_OK && was_outside && !sqlite3_get_autocommit(db))
+        roll_back((struct binding *)(void *)&bound);
+    rota_sqlite_unbind(&bound);
+    return error;
+}
+
+/* From BEGIN to COMMIT. */
 static enum rota_error
-lost(const struct target *target)
+transact(struct rota_sqlite *bound, struct sqlite3 *db, rota_sqlite_fn *fn,
+         void *arg)
 {
-    message_set("a later run of job %jd has taken over in the target",
-                (intmax_t)target->job);
-    return ROTA_LOST;
-}
-
-enum rota_error
-target_resume(struct ctx *ctx, struct sqlite3 *db, const struct target *target,
-              int64_t *ret_cursor)
-{
-    int64_t lease = 0, cursor = 0;
-    enum rota_error error = target_begin(ctx, db);
-
-    if (error != ROTA_OK)
-        return error;
-    error = target_run(ctx, db,
-                       "CREATE TABLE IF NOT EXISTS _rota_cursor(queue TEXT,"
-                       " job INTEGER, lease INTEGER NOT NULL,"
-                       " cursor INTEGER NOT NULL, PRIMARY KEY(queue, job))"
-                       " WITHOUT ROWID",
-                       NULL, 0, NULL);
-    if (error == ROTA_OK)
-        error = target_run(ctx, db,
-                           "INSERT INTO _rota_cursor VALUES(?1, ?2, ?3, 0)"
-                           " ON CONFLICT(queue, job) DO UPDATE"
-                           " SET lease = max(lease, excluded.lease)",
-                           target, 0, NULL);
-    if (error == ROTA_OK)
-        error = target_run(ctx, db,
-                           "SELECT lease FROM _rota_cursor"
-                           " WHERE queue = ?1 AND job = ?2",
-                           target, 0, &lease);
-    if (error == ROTA_OK && lease != target->lease)
-        error = lost(target);
-    if (error == ROTA_OK)
-        error = target_run(ctx, db,
-                           "SELECT cursor FROM _rota_cursor"
-                           " WHERE queue = ?1 AND job = ?2",
-                           target, 0, &cursor);
-    if (error == ROTA_OK)
-        error = target_run(ctx, db, "COMMIT", NULL, 0, NULL);
-    if (error != ROTA_OK) {
-        target_roll_back(db);
-        return error;
-    }
-    *ret_cursor = cursor;
-    return ROTA_OK;
-}
-
-enum rota_error
-target_step(struct ctx *ctx, struct sqlite3 *db, const struct target *target,
-            int64_t cursor, rota_step_fn *fn, void *arg)
-{
-    enum rota_error error = target_begin(ctx, db);
+    const struct binding *b = binding_of(bound);
+    enum rota_error error = run_all(bound, db, "BEGIN IMMEDIATE");
 
     if (error != ROTA_OK)
         return error;
     error = fn(db, arg);
+    if (ctx_done(b->ctx))
+        return rota_sqlite_error(bound, SQLITE_INTERRUPT);
     if (error == ROTA_OK && sqlite3_get_autocommit(db)) {
-        message_set("the step ended its transaction, or an error did");
+        message_set("the transaction was ended before its time");
         error = ROTA_STORE;
     }
-    if (error == ROTA_OK)
-        error = target_run(ctx, db,
-                           "UPDATE _rota_cursor SET cursor = ?4"
-                           " WHERE queue = ?1 AND job = ?2 AND lease = ?3",
-                           target, cursor, NULL);
-    if (error == ROTA_OK && sqlite3_changes(db) == 0)
-        error = lost(target);
-    /* from here on a cancel comes too late */
-    if (error == ROTA_OK)
-        error = target_run(ctx, db, "COMMIT", NULL, 0, NULL);
+    return error != ROTA_OK ? error : run_all(bound, db, "COMMIT");
+}
+
+enum rota_error
+rota_sqlite_tx(struct ctx *ctx, struct sqlite3 *db, rota_sqlite_fn *fn,
+               void *arg)
+{
+    struct rota_sqlite bound;
+    enum rota_error error;
+
+    if (!sqlite3_get_autocommit(db)) {
+        message_set("the database is in a transaction already");
+        return ROTA_INVALID;
+    }
+    rota_sqlite_bind(&bound, ctx, db);
+    error = transact(&bound, db, fn, arg);
     if (error != ROTA_OK)
-        target_roll_back(db);
+        roll_back((struct binding *)(void *)&bound);
+    rota_sqlite_unbind(&bound);
     return error;
 }

@@ -9,39 +9,16 @@
 #include <string.h>
 
 #include "base.h"
+#include "sqlite_error.h"
 
 /* How long a statement waits for a foreign client's lock. */
 #define BUSY_MS 5000
-
-static enum rota_error
-error_of(int code)
-{
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return ROTA_OK;
-    case SQLITE_NOMEM:
-        return ROTA_NOMEM;
-    case SQLITE_FULL:
-        return ROTA_FULL;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-    case SQLITE_PROTOCOL:
-        return ROTA_BUSY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ROTA_CORRUPT;
-    default:
-        return ROTA_STORE;
-    }
-}
 
 enum rota_error
 connection_error(struct connection *connection)
 {
     int code = sqlite3_extended_errcode(connection->db);
-    enum rota_error error = error_of(code);
+    enum rota_error error = error_of_sqlite(code);
 
     message_set("%s: %s (SQLite %d)", connection->path,
                 sqlite3_errmsg(connection->db), code);

@@ -99,8 +99,7 @@ run_finish(struct store *store, const struct ending *ending,
                                           : ending->delivered_at);
     bind_positive(s, 10, ending->delivered_at);
     (void)sqlite3_bind_text(s, 11, cause, -1, SQLITE_STATIC);
-    bind_data(s, 12, state == ROTA_SUCCEEDED ? ending->result : NULL,
-              ending->result_size, false);
+    bind_data(s, 12, ending->result, ending->result_size, false);
     return connection_run(&store->connection, s, NULL);
 }
 

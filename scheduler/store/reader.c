@@ -300,9 +300,8 @@ static int
 query_allows(void *arg, int action, const char *a, const char *b,
              const char *database, const char *trigger)
 {
-    static const char *const asking[] = {"table_info", "table_xinfo",
-                                         "index_list", "index_info",
-                                         "index_xinfo"};
+    static const char *const asking[] = {
+        "table_info", "table_xinfo", "index_list", "index_info", "index_xinfo"};
 
     (void)arg;
     (void)database;
@@ -377,8 +376,7 @@ out:
 
 enum rota_error
 reader_query(struct reader *reader, const char *sql,
-             const struct rota_value *params, int n, int (*stop)(void *),
-             void *stop_arg, rota_row_fn *fn, void *arg)
+             const struct rota_value *params, int n, rota_row_fn *fn, void *arg)
 {
     sqlite3 *db = reader->connection.db;
     sqlite3_stmt *statement = NULL;
@@ -400,11 +398,15 @@ reader_query(struct reader *reader, const char *sql,
         error = ROTA_INVALID;
     } else {
         query_bind(statement, params, n);
-        sqlite3_progress_handler(db, 1000, stop, stop_arg);
         error = query_rows(reader, statement, fn, arg);
-        sqlite3_progress_handler(db, 0, NULL, NULL);
     }
     (void)sqlite3_finalize(statement);
     (void)sqlite3_set_authorizer(db, NULL, NULL);
     return error;
+}
+
+struct sqlite3 *
+reader_db(struct reader *reader)
+{
+    return reader->connection.db;
 }

@@ -202,12 +202,14 @@ ROTA_MUST_USE enum rota_error reader_waiting(struct reader *reader,
                                              bool *ret_ready,
                                              int64_t *ret_next);
 
-/* rota_query(). stop(stop_arg) is asked now and then; true ends the statement
- * with ROTA_CANCELED. */
-ROTA_MUST_USE enum rota_error
-reader_query(struct reader *reader, const char *sql,
-             const struct rota_value *params, int n, int (*stop)(void *),
-             void *stop_arg, rota_row_fn *fn, void *arg);
+/* rota_query(). ROTA_CANCELED: somebody interrupted the connection. */
+ROTA_MUST_USE enum rota_error reader_query(struct reader *reader,
+                                           const char *sql,
+                                           const struct rota_value *params,
+                                           int n, rota_row_fn *fn, void *arg);
+
+/* The connection, for who wants to interrupt it. */
+struct sqlite3 *reader_db(struct reader *reader);
 
 /* Who this process is, to tell it from a later one with the same number. */
 int64_t process_start_ticks(int64_t pid); /* -1: no such process */

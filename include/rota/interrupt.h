@@ -1,0 +1,102 @@
+/*
+ * How a context reaches a SQLite statement: one that computes, one that waits
+ * for a lock, one that has not begun.
+ *
+ *   struct rota_sqlite bound;
+ *
+ *   rota_sqlite_bind(&bound, ctx, db);
+ *   while ((code = rota_sqlite_step(&bound, statement)) == SQLITE_ROW)
+ *       use(statement);
+ *   (void)sqlite3_reset(statement);
+ *   rota_sqlite_unbind(&bound);
+ *
+ * sqlite3_interrupt() alone loses a cancel that comes between two statements,
+ * does not wake one that waits for a lock, and if it comes late stops whatever
+ * uses the connection next; a progress handler alone reports an INSERT as
+ * interrupted that has been committed. A binding does none of this:
+ *
+ *   - What is reported as stopped has left nothing behind. What was finished
+ *     when the context ended is a success, whoever asked for what.
+ *   - Once the context is done no statement starts, and one that runs ends
+ *     within milliseconds; one that waits for a lock, at once. Only a single
+ *     step inside SQLite (a function that builds a huge string, a sync of the
+ *     disk) is not cut short: sqlite3_limit() bounds the former.
+ *   - ROLLBACK is never stopped.
+ *   - After rota_sqlite_unbind() the context can no longer touch db.
+ *
+ * While bound, db's busy handler and trace callback are the binding's: its
+ * statements wait for locks until the context ends, with no limit of their
+ * own. The busy timeout that was set is there again afterwards; a busy handler
+ * or a trace callback of the caller's own is not. Bindings of one connection
+ * nest; the innermost alone counts: below a ctx_without_cancel() one can clean
+ * up on a connection whose job was cancelled.
+ *
+ * One thread at a time for each connection, as SQLite's rule is for handles of
+ * SQLITE_OPEN_NOMUTEX, whatever they were opened with.
+ */
+#ifndef ROTA_INTERRUPT_H
+#define ROTA_INTERRUPT_H
+
+#include <rota/ctx.h>
+#include <rota/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+/* Storage for one binding, the caller's. Needs no initialisation. */
+struct rota_sqlite {
+    void *opaque_[16];
+};
+
+/* Bind db to ctx until rota_sqlite_unbind(). bound must stay in place, and ctx
+ * and db must live, until then. Statements that sqlite3_step() or
+ * sqlite3_exec() runs are reached too, but a short one may still start. */
+ROTA_API void rota_sqlite_bind(struct rota_sqlite *bound, struct ctx *ctx,
+                               struct sqlite3 *db);
+
+/* End the binding: the innermost of its connection. Waits for a cancel that is
+ * just being delivered. Statements should have been reset: those that have not
+ * been stay interrupted if ctx is done. Call it before sqlite3_close(). */
+ROTA_API void rota_sqlite_unbind(struct rota_sqlite *bound);
+
+/* sqlite3_step() as long as the context is live. SQLITE_ROW, SQLITE_DONE or
+ * SQLite's error; SQLITE_INTERRUPT: the context is done, and the statement has
+ * done nothing. An INSERT, UPDATE or DELETE that is interrupted inside a
+ * transaction takes the transaction with it, as SQLite's rule is: look at
+ * sqlite3_get_autocommit(). */
+ROTA_API ROTA_MUST_USE int rota_sqlite_step(struct rota_sqlite *bound,
+                                            struct sqlite3_stmt *statement);
+
+/* What a SQLite error code that was met under the binding means here, with its
+ * words in rota_errmsg(NULL): ctx_err() for SQLITE_INTERRUPT, and for
+ * SQLITE_BUSY once ctx is done; ROTA_OK, ROTA_BUSY, ROTA_FULL, ROTA_NOMEM,
+ * ROTA_CORRUPT, ROTA_STORE. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_sqlite_error(const struct rota_sqlite *bound, int code);
+
+/* Run all the statements in sql under ctx. Rows are thrown away. A transaction
+ * that sql began and did not end is rolled back if there was an error. Errors:
+ * those of rota_sqlite_error(). */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_sqlite_exec(struct ctx *ctx, struct sqlite3 *db, const char *sql);
+
+/* Work on db inside a transaction. Must neither commit nor roll back. */
+typedef enum rota_error rota_sqlite_fn(struct sqlite3 *db, void *arg);
+
+/* Run fn(db, arg) under ctx in a transaction of its own (BEGIN IMMEDIATE). On
+ * ROTA_OK it is committed. On any error it is rolled back: what fn returned,
+ * or one of rota_sqlite_error(), or ROTA_INVALID (db is in a transaction). If
+ * ctx ends before the commit begins, the error is ctx_err(ctx), whatever fn
+ * returned. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_sqlite_tx(struct ctx *ctx, struct sqlite3 *db, rota_sqlite_fn *fn,
+               void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,119 @@
+#define _GNU_SOURCE
+#include "interrupt/output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void
+output_init(struct output *output, int fd, size_t max)
+{
+    *output = (struct output){
+        .head_max = max - max / 2, .tail_max = max / 2, .fd = fd};
+}
+
+static size_t
+min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Room for n bytes more behind the head. */
+static bool
+reserve(struct output *output, size_t n)
+{
+    size_t needed = output->kept.head_size + n, room = output->head_room;
+    char *grown;
+
+    if (needed <= room)
+        return true;
+    for (room = room == 0 ? 1024 : room; room < needed; room *= 2)
+        continue;
+    grown = realloc(output->kept.head, room);
+    if (grown == NULL)
+        return false;
+    output->kept.head = grown;
+    output->head_room = room;
+    return true;
+}
+
+static bool
+keep(struct output *output, const char *data, size_t size)
+{
+    struct rota_process_output *kept = &output->kept;
+    size_t n = min(size, output->head_max - kept->head_size);
+
+    kept->size += (int64_t)size;
+    if (n > 0) {
+        if (!reserve(output, n))
+            return false;
+        memcpy(kept->head + kept->head_size, data, n);
+        kept->head_size += n;
+        data += n;
+        size -= n;
+    }
+    if (size == 0 || output->tail_max == 0)
+        return true;
+    if (kept->tail == NULL && (kept->tail = malloc(output->tail_max)) == NULL)
+        return false;
+    if (size > output->tail_max) { /* the rest would be written over */
+        data += size - output->tail_max;
+        size = output->tail_max;
+    }
+    n = min(size, output->tail_max - output->tail_at);
+    memcpy(kept->tail + output->tail_at, data, n);
+    memcpy(kept->tail, data + n, size - n);
+    output->tail_at = (output->tail_at + size) % output->tail_max;
+    kept->tail_size = min(kept->tail_size + size, output->tail_max);
+    return true;
+}
+
+bool
+output_read(struct output *output)
+{
+    char data[16384];
+    bool ok = true;
+    ssize_t n;
+
+    while (output->fd >= 0) {
+        n = read(output->fd, data, sizeof(data));
+        if (n > 0) {
+            ok = keep(output, data, (size_t)n) && ok;
+        } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
+            (void)close(output->fd);
+            output->fd = -1;
+        } else if (errno == EAGAIN) {
+            break;
+        }
+    }
+    return ok;
+}
+
+/* Turn the ring, so that its oldest byte comes first: three reversals. */
+static void
+reverse(char *from, char *to)
+{
+    while (from < to) {
+        char c = *--to;
+
+        *to = *from;
+        *from++ = c;
+    }
+}
+
+struct rota_process_output
+output_end(struct output *output)
+{
+    struct rota_process_output *kept = &output->kept;
+
+    if (output->fd >= 0)
+        (void)close(output->fd);
+    output->fd = -1;
+    if (kept->tail_size == output->tail_max && output->tail_max > 0) {
+        reverse(kept->tail, kept->tail + output->tail_at);
+        reverse(kept->tail + output->tail_at, kept->tail + kept->tail_size);
+        reverse(kept->tail, kept->tail + kept->tail_size);
+    }
+    return *kept;
+}

@@ -1,0 +1,205 @@
+/*
+ * A job's own SQLite connections, and the exactly-once step on them.
+ *
+ * The cursor lives in the target, in the same transaction as the rows it
+ * counts: two files are never committed together, because a commit across two
+ * write-ahead logs tears. Its row carries the lease of the latest run: a run
+ * that was overtaken updates no row, and rolls back.
+ *
+ * Locking: none. One thread at a time for each connection.
+ */
+#define _GNU_SOURCE
+#include "interrupt/target.h"
+
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base.h"
+#include "sqlite_error.h"
+
+/* No single value is longer: what makes one cannot be stopped half-way. */
+#define VALUE_MAX (64 << 20)
+
+static enum rota_error
+target_error(struct sqlite3 *db)
+{
+    const char *path = sqlite3_db_filename(db, "main");
+
+    message_set("%s: %s", path == NULL ? "database" : path, sqlite3_errmsg(db));
+    return error_of_sqlite(sqlite3_errcode(db));
+}
+
+enum rota_error
+target_open(struct ctx *ctx, const char *path, struct target **ret_target)
+{
+    struct target *target = malloc(sizeof(*target));
+    enum rota_error error;
+
+    if (target == NULL)
+        return ROTA_NOMEM;
+    if (sqlite3_open_v2(path, &target->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+                            SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK) {
+        error = ROTA_NOMEM;
+        if (target->db != NULL)
+            error = error_of_sqlite(sqlite3_errcode(target->db));
+        message_set("%s: %s", path, sqlite3_errmsg(target->db));
+        (void)sqlite3_close(target->db);
+        free(target);
+        return error;
+    }
+    (void)sqlite3_extended_result_codes(target->db, 1);
+    (void)sqlite3_limit(target->db, SQLITE_LIMIT_LENGTH, VALUE_MAX);
+    rota_sqlite_bind(&target->bound, ctx, target->db);
+    *ret_target = target;
+    return ROTA_OK;
+}
+
+void
+target_close(struct target *target)
+{
+    sqlite3_stmt *statement;
+
+    while ((statement = sqlite3_next_stmt(target->db, NULL)) != NULL)
+        (void)sqlite3_finalize(statement);
+    if (!sqlite3_get_autocommit(target->db))
+        (void)sqlite3_exec(target->db, "ROLLBACK", NULL, NULL, NULL);
+    rota_sqlite_unbind(&target->bound);
+    MUST(sqlite3_close(target->db));
+    free(target);
+}
+
+bool
+target_is_file(struct sqlite3 *db, const char *path)
+{
+    const char *name = sqlite3_db_filename(db, "main");
+    struct stat a, b;
+
+    /* stat() opens nothing, so it drops none of SQLite's locks */
+    return name != NULL && stat(name, &a) == 0 && stat(path, &b) == 0 &&
+           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Run sql with queue, job, lease and cursor bound to ?1 .. ?4. *ret_row, unless
+ * NULL, is the integer in the first row's first column. */
+static enum rota_error
+run(struct sqlite3 *db, const char *sql, const struct stepper *stepper,
+    int64_t cursor, int64_t *ret_row)
+{
+    sqlite3_stmt *statement = NULL;
+    enum rota_error error = ROTA_OK;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+
+    if (code != SQLITE_OK)
+        return target_error(db);
+    (void)sqlite3_bind_text(statement, 1, stepper->queue, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(statement, 2, stepper->job);
+    (void)sqlite3_bind_int64(statement, 3, stepper->lease);
+    (void)sqlite3_bind_int64(statement, 4, cursor);
+    code = sqlite3_step(statement);
+    if (code == SQLITE_ROW && ret_row != NULL)
+        *ret_row = sqlite3_column_int64(statement, 0);
+    else if (code != SQLITE_DONE && code != SQLITE_ROW)
+        error = target_error(db);
+    (void)sqlite3_finalize(statement);
+    return error;
+}
+
+static enum rota_error
+lost(const struct stepper *stepper)
+{
+    message_set("a later run of job %jd has taken over in the target",
+                (intmax_t)stepper->job);
+    return ROTA_LOST;
+}
+
+/* -- Resume ---------------------------------------------------------------- */
+
+struct resumption {
+    const struct stepper *stepper;
+    int64_t cursor;
+};
+
+/* A rota_sqlite_fn. */
+static enum rota_error
+resume(struct sqlite3 *db, void *arg)
+{
+    struct resumption *r = arg;
+    int64_t lease = 0;
+    enum rota_error error =
+        run(db,
+            "CREATE TABLE IF NOT EXISTS _rota_cursor(queue TEXT, job INTEGER,"
+            " lease INTEGER NOT NULL, cursor INTEGER NOT NULL,"
+            " PRIMARY KEY(queue, job)) WITHOUT ROWID",
+            r->stepper, 0, NULL);
+
+    if (error == ROTA_OK)
+        error = run(db,
+                    "INSERT INTO _rota_cursor VALUES(?1, ?2, ?3, 0)"
+                    " ON CONFLICT(queue, job) DO UPDATE"
+                    " SET lease = max(lease, excluded.lease)",
+                    r->stepper, 0, NULL);
+    if (error == ROTA_OK)
+        error = run(db,
+                    "SELECT lease FROM _rota_cursor"
+                    " WHERE queue = ?1 AND job = ?2",
+                    r->stepper, 0, &lease);
+    if (error == ROTA_OK && lease != r->stepper->lease)
+        error = lost(r->stepper);
+    if (error == ROTA_OK)
+        error = run(db,
+                    "SELECT cursor FROM _rota_cursor"
+                    " WHERE queue = ?1 AND job = ?2",
+                    r->stepper, 0, &r->cursor);
+    return error;
+}
+
+enum rota_error
+target_resume(struct ctx *ctx, struct sqlite3 *db,
+              const struct stepper *stepper, int64_t *ret_cursor)
+{
+    struct resumption resumption = {.stepper = stepper};
+    enum rota_error error = rota_sqlite_tx(ctx, db, resume, &resumption);
+
+    if (error == ROTA_OK)
+        *ret_cursor = resumption.cursor;
+    return error;
+}
+
+/* -- Step ------------------------------------------------------------------ */
+
+struct step {
+    const struct stepper *stepper;
+    int64_t cursor;
+    rota_sqlite_fn *fn;
+    void *arg;
+};
+
+/* A rota_sqlite_fn: the items' rows, and the cursor behind them. */
+static enum rota_error
+step(struct sqlite3 *db, void *arg)
+{
+    const struct step *s = arg;
+    enum rota_error error = s->fn(db, s->arg);
+
+    if (error != ROTA_OK || sqlite3_get_autocommit(db))
+        return error;
+    error = run(db,
+                "UPDATE _rota_cursor SET cursor = ?4"
+                " WHERE queue = ?1 AND job = ?2 AND lease = ?3",
+                s->stepper, s->cursor, NULL);
+    return error == ROTA_OK && sqlite3_changes(db) == 0 ? lost(s->stepper)
+                                                        : error;
+}
+
+enum rota_error
+target_step(struct ctx *ctx, struct sqlite3 *db, const struct stepper *stepper,
+            int64_t cursor, rota_sqlite_fn *fn, void *arg)
+{
+    struct step s = {
+        .stepper = stepper, .cursor = cursor, .fn = fn, .arg = arg};
+
+    return rota_sqlite_tx(ctx, db, step, &s);
+}

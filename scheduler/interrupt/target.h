@@ -1,0 +1,48 @@
+/*
+ * A job's own databases: connections that end with the job's context, and the
+ * step, a transaction that holds the items' rows and the cursor.
+ *
+ * One thread at a time: the job's.
+ */
+#ifndef TARGET_H
+#define TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rota/interrupt.h>
+
+/* A connection that is bound to a job's context until it is closed. */
+struct target {
+    struct target *next; /* the job's */
+    struct sqlite3 *db;
+    struct rota_sqlite bound;
+};
+
+/* Who steps: what stands in the target's _rota_cursor. */
+struct stepper {
+    const char *queue; /* the queue's instance */
+    int64_t job, lease;
+};
+
+/* Open path, making it if it is not there. ctx must outlive the target.
+ * Errors: ROTA_STORE, ROTA_NOMEM. */
+ROTA_MUST_USE enum rota_error target_open(struct ctx *ctx, const char *path,
+                                          struct target **ret_target);
+
+/* Finalize what the job left behind, and close. */
+void target_close(struct target *target);
+
+/* Whether db is the file at path, under whatever name. */
+bool target_is_file(struct sqlite3 *db, const char *path);
+
+/* rota_job_resume() and rota_job_step(), on any connection. */
+ROTA_MUST_USE enum rota_error target_resume(struct ctx *ctx, struct sqlite3 *db,
+                                            const struct stepper *stepper,
+                                            int64_t *ret_cursor);
+ROTA_MUST_USE enum rota_error target_step(struct ctx *ctx, struct sqlite3 *db,
+                                          const struct stepper *stepper,
+                                          int64_t cursor, rota_sqlite_fn *fn,
+                                          void *arg);
+
+#endif
