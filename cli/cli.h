@@ -13,7 +13,6 @@
  *   look.c      `ls`, `show`, `sql`
  *   cancel.c    `cancel`
  *   out.c       rows as a table or as plain lines
- *   json.c      rows as JSON
  *   progress.c  the live line on stderr
  *   text.c      what may be shown on a terminal, and how
  */

@@ -131,7 +131,7 @@ show_job(void *arg, int n, const char *const *names,
         return true;
     show->is_found = true;
     if (show->cli->is_json) {
-        show->job = out_object(n, names, values);
+        show->job = json_row(n, names, values);
         return show->job != NULL;
     }
     for (int i = 0; i < n; i++) {
@@ -153,8 +153,8 @@ show_attempt(void *arg, int n, const char *const *names,
 
     if (values == NULL)
         return true;
-    return json_array_append_new(show->attempts,
-                                 out_object(n, names, values)) == 0;
+    return json_array_append_new(show->attempts, json_row(n, names, values)) ==
+           0;
 }
 
 static enum rota_error
@@ -215,7 +215,7 @@ cli_show(struct cli *cli)
         json_t *all = json_pack("{sI sO sO}", "schema", (json_int_t)1, "job",
                                 show.job, "attempts", show.attempts);
 
-        out_json(all);
+        (void)json_print(all, stdout);
         json_decref(all);
     }
     json_decref(show.job);

@@ -275,13 +275,13 @@ plain_row(int n, const struct rota_value *values)
 }
 
 static bool
-json_row(int n, const char *const *names, const struct rota_value *values)
+object_row(int n, const char *const *names, const struct rota_value *values)
 {
-    json_t *object = out_object(n, names, values);
+    json_t *object = json_row(n, names, values);
 
     if (object == NULL)
         return false;
-    out_json(object);
+    (void)json_print(object, stdout);
     json_decref(object);
     return true;
 }
@@ -302,7 +302,7 @@ out_row(void *arg, int n, const char *const *names,
         plain_row(n, values);
         return !ferror(stdout);
     case OUT_JSON:
-        return json_row(n, names, values) && !ferror(stdout);
+        return object_row(n, names, values) && !ferror(stdout);
     }
     return false;
 }

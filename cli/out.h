@@ -6,9 +6,8 @@
 #ifndef OUT_H
 #define OUT_H
 
-#include <jansson.h>
-
 #include "cli/cli.h"
+#include "jobs/json.h"
 
 enum out_format { OUT_TABLE, OUT_PLAIN, OUT_JSON };
 
@@ -35,13 +34,5 @@ bool out_row(void *out, int n, const char *const *names,
 
 /* Print what was kept, and free everything. */
 void out_end(struct out *out);
-
-/* One row as an object. A value that is no text is in base64, under a name
- * that ends in _b64. NULL without memory. */
-json_t *out_object(int n, const char *const *names,
-                   const struct rota_value *values);
-
-/* Print an object on one line. */
-void out_json(const json_t *object);
 
 #endif

@@ -133,10 +133,72 @@ add_argument(const struct cli *cli, const struct job_kind *kind,
     return code;
 }
 
+/* The words after KIND and the folder we are in, as JSON if they can be said in
+ * it (jobs/exec.c). */
+static int
+command_as_json(const struct cli *cli, const char *folder, char **ret_args)
+{
+    json_t *argv = json_array();
+
+    for (int i = 1; i < cli->n_words; i++) {
+        if (!utf8_is_text(cli->words[i], strlen(cli->words[i]))) {
+            json_decref(argv);
+            return CLI_USAGE;
+        }
+        (void)json_array_append_new(argv, json_string(cli->words[i]));
+    }
+    if (!utf8_is_text(folder, strlen(folder))) {
+        json_decref(argv);
+        return CLI_USAGE;
+    }
+    argv = json_pack("{so ss}", "argv", argv, "dir", folder);
+    *ret_args = argv == NULL ? NULL : json_dumps(argv, JSON_COMPACT);
+    json_decref(argv);
+    return CLI_OK;
+}
+
+/* The same as bytes: each ended by a NUL. */
+static char *
+command_as_bytes(const struct cli *cli, const char *folder, size_t *ret_size)
+{
+    char *bytes = NULL;
+    FILE *file = open_memstream(&bytes, ret_size);
+
+    if (file == NULL)
+        return NULL;
+    (void)fwrite(folder, 1, strlen(folder) + 1, file);
+    for (int i = 1; i < cli->n_words; i++)
+        (void)fwrite(cli->words[i], 1, strlen(cli->words[i]) + 1, file);
+    if (fclose(file) == 0)
+        return bytes;
+    free(bytes);
+    return NULL;
+}
+
+static int
+read_command(const struct cli *cli, const struct job_kind *kind,
+             char **ret_args, size_t *ret_size)
+{
+    char *folder;
+
+    if (cli->n_words < 2)
+        return cli_usage("%s: which command? rota %s %s -- COMMAND ARGUMENT...",
+                         kind->name, cli->command->name, kind->name);
+    folder = getcwd(NULL, 0);
+    if (folder == NULL)
+        return cli_fail(NULL, ROTA_SYSTEM);
+    if (command_as_json(cli, folder, ret_args) != CLI_OK)
+        *ret_args = command_as_bytes(cli, folder, ret_size);
+    else if (*ret_args != NULL)
+        *ret_size = strlen(*ret_args);
+    free(folder);
+    return *ret_args != NULL ? CLI_OK : cli_fail(NULL, ROTA_NOMEM);
+}
+
 /* The words after KIND as a JSON object. */
 static int
-read_arguments(const struct cli *cli, const struct job_kind *kind,
-               char **ret_args)
+read_pairs(const struct cli *cli, const struct job_kind *kind, char **ret_args,
+           size_t *ret_size)
 {
     json_t *args = json_object();
     int code = CLI_OK;
@@ -153,9 +215,19 @@ read_arguments(const struct cli *cli, const struct job_kind *kind,
         *ret_args = json_dumps(args, JSON_COMPACT);
         if (*ret_args == NULL)
             code = cli_fail(NULL, ROTA_NOMEM);
+        else
+            *ret_size = strlen(*ret_args);
     }
     json_decref(args);
     return code;
+}
+
+static int
+read_arguments(const struct cli *cli, const struct job_kind *kind,
+               char **ret_args, size_t *ret_size)
+{
+    return kind->is_command ? read_command(cli, kind, ret_args, ret_size)
+                            : read_pairs(cli, kind, ret_args, ret_size);
 }
 
 /* The kind that the command line names. NULL after saying that none is. */
@@ -180,10 +252,11 @@ submit_check(const struct cli *cli)
 {
     const struct job_kind *kind = find_kind(cli);
     char *args = NULL;
+    size_t size;
     int code = CLI_USAGE;
 
     if (kind != NULL)
-        code = read_arguments(cli, kind, &args);
+        code = read_arguments(cli, kind, &args, &size);
     free(args);
     return code;
 }
@@ -201,12 +274,11 @@ submit(const struct cli *cli, struct rota *rota, int64_t *ret_id)
 
     if (kind == NULL)
         return CLI_USAGE;
-    code = read_arguments(cli, kind, &args);
+    code = read_arguments(cli, kind, &args, &submission.args_size);
     if (code != CLI_OK)
         return code;
     submission.kind = kind->name;
     submission.args = args;
-    submission.args_size = strlen(args);
     submission.queue = cli->queue;
     submission.batch = cli->batch;
     submission.priority = cli->priority;

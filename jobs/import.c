@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "jobs/args.h"
+#include "jobs/files.h"
 #include "jobs/source.h"
 #include "jobs/table.h"
 
@@ -48,14 +49,6 @@ struct import {
 
 /* -- Arguments ----------------------------------------------------------- */
 
-static bool
-ends_in(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n >= m && strcasecmp(text + n - m, end) == 0;
-}
-
 static enum rota_error
 read_format(struct import *im)
 {
@@ -63,8 +56,8 @@ read_format(struct import *im)
     bool is_tsv;
 
     if (format == NULL)
-        is_tsv = ends_in(im->source.path, ".tsv") ||
-                 ends_in(im->source.path, ".tab");
+        is_tsv = files_name_ends(im->source.path, ".tsv") ||
+                 files_name_ends(im->source.path, ".tab");
     else if (strcmp(format, "csv") == 0 || strcmp(format, "tsv") == 0)
         is_tsv = format[0] == 't';
     else

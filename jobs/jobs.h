@@ -3,7 +3,8 @@
  * the function that runs it. They are written against the public headers only,
  * as anybody's own kinds would be.
  *
- * A kind's arguments are a JSON object of texts: {"file":"/tmp/a.csv"}.
+ * A kind's arguments are a JSON object of texts: {"file":"/tmp/a.csv"}; for
+ * one that runs a command, see exec.c.
  */
 #ifndef JOBS_H
 #define JOBS_H
@@ -27,9 +28,12 @@ struct job_kind {
     struct rota_defaults defaults;
     const char *summary;
     const struct job_key *keys;
+    bool is_command; /* takes a command and its arguments instead (exec.c) */
 };
 
+extern const struct job_kind job_exec;
 extern const struct job_kind job_import;
+extern const struct job_kind job_sql;
 
 /* All of them; ends in NULL. */
 extern const struct job_kind *const job_kinds[];

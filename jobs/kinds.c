@@ -1,3 +1,4 @@
 #include "jobs/jobs.h"
 
-const struct job_kind *const job_kinds[] = {&job_import, NULL};
+const struct job_kind *const job_kinds[] = {&job_exec, &job_import, &job_sql,
+                                            NULL};

@@ -8,66 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "jobs/files.h"
+
 static enum rota_error
 fail(struct source *source, enum rota_error error, const char *verb)
 {
-    int code = errno;
-
-    return rota_job_fail(source->job, error, "cannot %s %s: %s", verb,
-                         source->path, strerror(code));
+    return files_fail(source->job, error, verb, source->path);
 }
 
 /* -- Opening ------------------------------------------------------------- */
-
-static bool
-is_file(const struct stat *file, const char *path)
-{
-    struct stat other;
-
-    return stat(path, &other) == 0 && other.st_dev == file->st_dev &&
-           other.st_ino == file->st_ino;
-}
-
-struct queue_question {
-    const struct stat *file;
-    bool is_queue;
-};
-
-static bool
-compare(void *arg, int n, const char *const *names,
-        const struct rota_value *values)
-{
-    struct queue_question *question = arg;
-
-    (void)n;
-    (void)names;
-    if (values != NULL && values[0].type == ROTA_TEXT &&
-        is_file(question->file, values[0].data))
-        question->is_queue = true;
-    return true;
-}
-
-/* Closing any descriptor of a SQLite file drops all locks that this process
- * has on it: neither the queue nor the target may be opened as if they were
- * text, not even to find out that they are none. */
-static enum rota_error
-refuse_databases(struct source *source, const struct stat *file)
-{
-    struct queue_question question = {.file = file};
-    enum rota_error error;
-
-    error = rota_query(source->ctx, rota_job_rota(source->job),
-                       "SELECT file FROM pragma_database_list"
-                       " WHERE name = 'main'",
-                       NULL, 0, compare, &question);
-    if (error != ROTA_OK)
-        return error;
-    if (question.is_queue || is_file(file, source->into))
-        return rota_job_fail(
-            source->job, ROTA_FATAL, "file=%s is %s", source->path,
-            question.is_queue ? "the queue's own file" : "the file to write");
-    return ROTA_OK;
-}
 
 enum rota_error
 source_open(struct source *source)
@@ -87,7 +36,8 @@ source_open(struct source *source)
                              "%s is no regular file, so that the import could "
                              "not be taken up again",
                              source->path);
-    error = refuse_databases(source, &file);
+    error = files_refuse_databases(source->ctx, source->job, "file",
+                                   source->path, &file, source->into);
     if (error != ROTA_OK)
         return error;
     fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -98,6 +98,7 @@ many_rows() {
 
 state_is() { [ "$(ask queue.db 'SELECT state FROM jobs')" = "$1" ]; }
 
+has_ones() { [ "$(ask b.db 'SELECT count(*) FROM t' 2>/dev/null)" = 1 ]; }
 has_rows() { [ "$(ask b.db 'SELECT count(*) FROM a')" -gt "$1" ]; }
 
 # on_terminal COLUMNS COMMAND: what it shows there is in ./out
@@ -470,6 +471,57 @@ a_run_that_is_killed_is_taken_up_by_resume() {
     expect 0 "$rota" resume
     [ "$(ask b.db 'SELECT count(*), count(DISTINCT id) FROM a')" = \
         "$keep|$keep" ] || fail "rows: $(cat err)"
+}
+
+exec_gets_its_arguments_as_they_are() {
+    mkdir "a folder" && cd "a folder" || return
+    expect 0 "$rota" run --db ../queue.db exec -- \
+        printf '%s|' "it's" '$(so)' '' "$(printf 'b\377')" -x
+    cd ..
+    [ "$(ask queue.db "SELECT result ->> 'out_b64', typeof(args) FROM jobs")" = \
+        "aXQnc3wkKHNvKXx8Yv98LXh8|blob" ] || fail "$(cat "a folder/out")"
+    expect 1 "$rota" run exec -- sh -c 'echo why >&2; exit 3'
+    err_has "exit code 3: why"
+    expect 2 "$rota" run exec
+    err_is_one_line
+}
+
+sigint_ends_the_command_and_resume_runs_it_again() {
+    in_background run exec -- \
+        sh -c 'echo x >>runs; [ "$(wc -l <runs)" -gt 1 ] || sleep 65432'
+    within_10_s test -s runs
+    kill -INT "$pid"
+    ended 130
+    ! pgrep -fx 'sleep 65432' >/dev/null || fail "it goes on"
+    expect 0 "$rota" resume
+    [ "$(wc -l <runs)" -eq 2 ] || fail "$(wc -l <runs) runs"
+}
+
+what_a_killed_worker_had_started_is_ended_before_it_runs_again() {
+    in_background run exec -- \
+        sh -c 'echo x >>runs; [ "$(wc -l <runs)" -gt 1 ] || setsid sleep 65431'
+    within_10_s pgrep -fx 'sleep 65431' >/dev/null
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    pgrep -fx 'sleep 65431' >/dev/null || fail "it ended by itself"
+    expect 0 "$rota" resume
+    err_has "processes that its jobs had started"
+    ! pgrep -fx 'sleep 65431' >/dev/null || fail "it goes on"
+    [ "$(wc -l <runs)" -eq 2 ] || fail "$(wc -l <runs) runs"
+}
+
+sigint_takes_back_the_statement_that_ran() {
+    echo "CREATE TABLE t(a); INSERT INTO t VALUES(1);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+        INSERT INTO t SELECT i FROM n" >q.sql
+    in_background run sql file=q.sql on=b.db
+    within_10_s has_ones
+    kill -INT "$pid"
+    ended 130
+    [ "$(ask b.db 'SELECT count(*) FROM t')" = 1 ] || fail "it left something"
+    expect 0 "$rota" cancel 1
+    expect 2 "$rota" run sql on=b.db
+    err_has "file= is missing"
 }
 
 resume_ends_with_1_when_a_job_failed() {

@@ -1,9 +1,9 @@
-/* Rows as JSON. */
+#include "jobs/json.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/out.h"
 #include "jobs/utf8.h"
 
 static json_t *
@@ -74,21 +74,35 @@ unused_name(const json_t *object, const char *name, bool has_bytes, char *text,
         (void)snprintf(text, size, "%.200s_%d%s", name, i, end);
 }
 
+static int
+put(json_t *object, const char *name, const struct rota_value *value)
+{
+    char unused[256];
+
+    unused_name(object, name, is_bytes(value), unused, sizeof(unused));
+    return json_object_set_new(object, unused, json_of(value));
+}
+
 json_t *
-out_object(int n, const char *const *names, const struct rota_value *values)
+json_row(int n, const char *const *names, const struct rota_value *values)
 {
     json_t *object = json_object();
 
     for (int i = 0; object != NULL && i < n; i++) {
-        char name[256];
-
-        unused_name(object, names[i], is_bytes(&values[i]), name, sizeof(name));
-        if (json_object_set_new(object, name, json_of(&values[i])) != 0) {
+        if (put(object, names[i], &values[i]) != 0) {
             json_decref(object);
             object = NULL;
         }
     }
     return object;
+}
+
+int
+json_put_bytes(json_t *object, const char *name, const char *data, size_t size)
+{
+    struct rota_value value = {.type = ROTA_TEXT, .data = data, .size = size};
+
+    return put(object, name, &value);
 }
 
 /* 15 digits read well, 0.1 and not 0.10000000000000001; 17 are needed where
@@ -113,12 +127,13 @@ needs_17_digits(const json_t *value)
     return false;
 }
 
-void
-out_json(const json_t *object)
+int
+json_print(const json_t *object, FILE *file)
 {
     size_t digits = needs_17_digits(object) ? 17 : 15;
 
-    (void)json_dumpf(object, stdout,
-                     JSON_COMPACT | JSON_REAL_PRECISION(digits));
-    (void)fputc('\n', stdout);
+    if (json_dumpf(object, file, JSON_COMPACT | JSON_REAL_PRECISION(digits)) !=
+        0)
+        return -1;
+    return fputc('\n', file) == EOF ? -1 : 0;
 }

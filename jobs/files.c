@@ -1,0 +1,73 @@
+#include "jobs/files.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+enum rota_error
+files_fail(struct rota_job *job, enum rota_error error, const char *verb,
+           const char *path)
+{
+    int code = errno;
+
+    return rota_job_fail(job, error, "cannot %s %s: %s", verb, path,
+                         strerror(code));
+}
+
+bool
+files_name_ends(const char *path, const char *extension)
+{
+    size_t n = strlen(path), m = strlen(extension);
+
+    return n >= m && strcasecmp(path + n - m, extension) == 0;
+}
+
+static bool
+is_file(const struct stat *file, const char *path)
+{
+    struct stat other;
+
+    return stat(path, &other) == 0 && other.st_dev == file->st_dev &&
+           other.st_ino == file->st_ino;
+}
+
+struct question {
+    const struct stat *file;
+    bool is_queue;
+};
+
+static bool
+compare(void *arg, int n, const char *const *names,
+        const struct rota_value *values)
+{
+    struct question *question = arg;
+
+    (void)n, (void)names;
+    if (values != NULL && values[0].type == ROTA_TEXT &&
+        is_file(question->file, values[0].data))
+        question->is_queue = true;
+    return true;
+}
+
+enum rota_error
+files_refuse_databases(struct ctx *ctx, struct rota_job *job, const char *key,
+                       const char *path, const struct stat *file,
+                       const char *target)
+{
+    struct question question = {.file = file};
+    enum rota_error error;
+
+    error = rota_query(ctx, rota_job_rota(job),
+                       "SELECT file FROM pragma_database_list"
+                       " WHERE name = 'main'",
+                       NULL, 0, compare, &question);
+    if (error != ROTA_OK)
+        return error;
+    if (question.is_queue)
+        return rota_job_fail(job, ROTA_FATAL, "%s=%s is the queue's own file",
+                             key, path);
+    if (is_file(file, target))
+        return rota_job_fail(job, ROTA_FATAL, "%s=%s is the file to write", key,
+                             path);
+    return ROTA_OK;
+}

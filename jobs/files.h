@@ -1,0 +1,26 @@
+/* Files that jobs open with open(), and that therefore must be no databases of
+ * this process: closing any descriptor of a SQLite file drops all locks that
+ * the process has on it. */
+#ifndef FILES_H
+#define FILES_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include <rota.h>
+
+/* Fail job for good if key=path, which is file, is its queue's own file or the
+ * one at target. */
+enum rota_error files_refuse_databases(struct ctx *ctx, struct rota_job *job,
+                                       const char *key, const char *path,
+                                       const struct stat *file,
+                                       const char *target);
+
+/* Whether path ends in extension, in whatever case. */
+bool files_name_ends(const char *path, const char *extension);
+
+/* Fail job with error: "cannot VERB PATH: " and what errno says. */
+enum rota_error files_fail(struct rota_job *job, enum rota_error error,
+                           const char *verb, const char *path);
+
+#endif

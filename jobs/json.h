@@ -1,0 +1,22 @@
+/* Rows and bytes as JSON, for the command and for jobs. */
+#ifndef JSON_H
+#define JSON_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include <rota/scheduler.h>
+
+/* One row as an object. A value that is no text is in base64, under a name
+ * that ends in _b64. NULL without memory. */
+json_t *json_row(int n, const char *const *names,
+                 const struct rota_value *values);
+
+/* Put size bytes into object in the same way. 0, or -1 without memory. */
+int json_put_bytes(json_t *object, const char *name, const char *data,
+                   size_t size);
+
+/* Print an object on one line, and end it. 0, or -1. */
+int json_print(const json_t *object, FILE *file);
+
+#endif

@@ -1,0 +1,37 @@
+/* The statements of a SQL script, one after another, however long it is. */
+#ifndef SCRIPT_H
+#define SCRIPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct script {
+    FILE *file;
+    int64_t line; /* of what is read next */
+    /* the current statement */
+    char *text; /* with its semicolon and what stood before it; ends in NUL */
+    size_t size, room;
+    int64_t begins; /* its line */
+};
+
+enum script_read { SCRIPT_STATEMENT, SCRIPT_END, SCRIPT_IO, SCRIPT_NO_MEMORY };
+
+/* Read file, which is at its beginning and becomes the script's. */
+void script_init(struct script *script, FILE *file);
+void script_fini(struct script *script);
+
+/* Go to the beginning of the file; false if it cannot be read. */
+bool script_rewind(struct script *script);
+
+/* Read the next statement. What holds no more than blanks and comments is
+ * none. */
+enum script_read script_next(struct script *script);
+
+/* The nth word that the current statement begins with, from 0, in capitals and
+ * at most size - 1 bytes; "" if there are fewer. */
+void script_keyword(const struct script *script, int n, char *word,
+                    size_t size);
+
+#endif

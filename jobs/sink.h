@@ -1,0 +1,32 @@
+/* Rows that go to a file, as CSV or as JSON Lines. */
+#ifndef SINK_H
+#define SINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct sqlite3_stmt;
+
+struct sink {
+    FILE *file; /* NULL: rows are only counted */
+    bool is_json;
+    int64_t rows;
+};
+
+/* Before a statement's first row: in CSV, the line of names. False: errno says
+ * why, here and below. */
+bool sink_names(struct sink *sink, struct sqlite3_stmt *statement);
+
+/* Write the row at which statement stands. */
+bool sink_row(struct sink *sink, struct sqlite3_stmt *statement);
+
+/* Have what was written reach the disk; *ret_size is the file's size then. */
+bool sink_sync(struct sink *sink, int64_t *ret_size);
+
+/* Forget all behind size. */
+bool sink_truncate(struct sink *sink, int64_t size);
+
+bool sink_close(struct sink *sink);
+
+#endif
