@@ -55,6 +55,17 @@ was_logged(int64_t id, const char *part)
     return found;
 }
 
+TCase *
+stage_case(Suite *suite, const char *name)
+{
+    TCase *tcase = tcase_create(name);
+
+    tcase_add_checked_fixture(tcase, stage_set, stage_clear);
+    tcase_set_timeout(tcase, 60);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
 /* -- The scheduler -------------------------------------------------------- */
 
 void

@@ -15,6 +15,8 @@
 
 #include "support.h"
 
+struct TCase;
+
 extern struct rota *rota;
 extern struct ctx *run;             /* the workers' */
 extern struct rota_outcome outcome; /* of the last wait_for() */
@@ -23,6 +25,9 @@ extern char queue[128];             /* the file */
 /* Checked fixtures. What is open at the end is closed. */
 void stage_set(void);
 void stage_clear(void);
+
+/* A case of suite that is played on the stage, with a minute for each test. */
+struct TCase *stage_case(struct Suite *suite, const char *name);
 
 /* -- The scheduler -------------------------------------------------------- */
 

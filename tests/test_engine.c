@@ -743,17 +743,6 @@ END_TEST
 
 /* -- The suite ------------------------------------------------------------ */
 
-static TCase *
-aspect(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, stage_set, stage_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_stopping(TCase *t)
 {
@@ -806,8 +795,8 @@ main(void)
 {
     Suite *suite = suite_create("engine");
 
-    add_stopping(aspect(suite, "stopping"));
-    add_waiting(aspect(suite, "waiting"));
-    add_opening(aspect(suite, "opening"));
+    add_stopping(stage_case(suite, "stopping"));
+    add_waiting(stage_case(suite, "waiting"));
+    add_opening(stage_case(suite, "opening"));
     return suite_run(suite);
 }

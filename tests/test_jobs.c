@@ -549,17 +549,6 @@ END_TEST
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-static TCase *
-aspect(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, stage_set, stage_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_jobs(TCase *t)
 {
@@ -593,7 +582,7 @@ main(void)
 {
     Suite *suite = suite_create("jobs");
 
-    add_jobs(aspect(suite, "jobs"));
-    add_databases(aspect(suite, "databases"));
+    add_jobs(stage_case(suite, "jobs"));
+    add_databases(stage_case(suite, "databases"));
     return suite_run(suite);
 }

@@ -363,10 +363,8 @@ static Suite *
 kinds_suite(void)
 {
     Suite *suite = suite_create("kinds");
-    TCase *sql = tcase_create("sql"), *exec = tcase_create("exec");
+    TCase *sql = stage_case(suite, "sql"), *exec = stage_case(suite, "exec");
 
-    tcase_add_checked_fixture(sql, stage_set, stage_clear);
-    tcase_set_timeout(sql, 60);
     tcase_add_test(sql, each_statement_is_an_item_however_it_is_written);
     tcase_add_test(sql,
                    a_script_runs_to_its_end_with_or_without_a_last_semicolon);
@@ -377,9 +375,6 @@ kinds_suite(void)
                         a_script_that_makes_no_sense_is_refused_in_one_line, 0,
                         COUNT(refused));
     tcase_add_test(sql, databases_are_not_opened_as_text);
-    suite_add_tcase(suite, sql);
-    tcase_add_checked_fixture(exec, stage_set, stage_clear);
-    tcase_set_timeout(exec, 60);
     tcase_add_test(exec, a_command_that_exits_with_0_has_succeeded);
     tcase_add_test(exec, a_command_that_fails_says_how_and_its_output_is_kept);
     tcase_add_test(exec,
@@ -389,7 +384,6 @@ kinds_suite(void)
     tcase_add_test(exec, a_cancel_ends_the_command);
     tcase_add_loop_test(exec, a_command_that_makes_no_sense_is_refused_for_good,
                         0, COUNT(senseless));
-    suite_add_tcase(suite, exec);
     return suite;
 }
 

@@ -704,17 +704,6 @@ END_TEST
 
 /* -- The suite ------------------------------------------------------------ */
 
-static TCase *
-aspect(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, stage_set, stage_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_outcomes(TCase *t)
 {
@@ -777,8 +766,8 @@ main(void)
 {
     Suite *suite = suite_create("outcome");
 
-    add_outcomes(aspect(suite, "outcomes"));
-    add_cancel(aspect(suite, "cancel"));
-    add_run(aspect(suite, "rota_run()"));
+    add_outcomes(stage_case(suite, "outcomes"));
+    add_cancel(stage_case(suite, "cancel"));
+    add_run(stage_case(suite, "rota_run()"));
     return suite_run(suite);
 }

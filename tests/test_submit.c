@@ -648,17 +648,6 @@ END_TEST
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-static TCase *
-aspect(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, stage_set, stage_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_submissions(TCase *t)
 {
@@ -698,7 +687,7 @@ main(void)
 {
     Suite *suite = suite_create("submit");
 
-    add_submissions(aspect(suite, "submissions"));
-    add_query(aspect(suite, "rota_query()"));
+    add_submissions(stage_case(suite, "submissions"));
+    add_query(stage_case(suite, "rota_query()"));
     return suite_run(suite);
 }
