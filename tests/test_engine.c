@@ -741,6 +741,25 @@ START_TEST(a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same)
 }
 END_TEST
 
+START_TEST(who_waits_for_a_foreign_lock_in_vain_is_told_so)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+    sqlite3 *shell;
+    int64_t id = 4711;
+
+    open_with(1, at_once);
+    ck_assert_int_eq(sqlite3_open(queue, &shell), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(shell, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+                     SQLITE_OK);
+    ck_assert_int_eq(rota_submit(rota, &submission, &id), ROTA_BUSY);
+    ck_assert_int_eq(id, 4711);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "locked"));
+    ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+    ck_assert_str_eq(job_says(submit(), "state"), "ready");
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 1);
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 static void
@@ -762,6 +781,7 @@ add_stopping(TCase *t)
     tcase_add_test(t, what_the_disk_refuses_is_told_or_kept_until_it_takes_it);
     tcase_add_test(t,
                    a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same);
+    tcase_add_test(t, who_waits_for_a_foreign_lock_in_vain_is_told_so);
 }
 
 static void

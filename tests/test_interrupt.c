@@ -588,7 +588,7 @@ cancel_in_time(void *arg)
 
 struct racer {
     struct canceller canceller;
-    int number, ops;
+    int ops;
     unsigned seed;
     sqlite3 *db;
     sqlite3_stmt *insert, *select, *exists, *endless;
@@ -727,7 +727,7 @@ START_TEST(cancels_at_random_times_hit_no_other_and_report_what_is_true)
 {
     int ops = number_from("ROTA_TEST_OPS", IS_SANITIZED ? 10000 : 40000);
     unsigned seed = (unsigned)number_from("ROTA_TEST_SEED", (int)time(NULL));
-    struct racer racers[RACERS] = {0};
+    struct racer racers[RACERS] = {{.ops = 0}};
     pthread_t threads[RACERS];
 
     (void)printf("ROTA_TEST_SEED=%u\n", seed);

@@ -358,10 +358,11 @@ START_TEST(every_shape_of_shell_script_ends_at_once)
 }
 END_TEST
 
+/* Each makes the file ready once it has got away. */
 static const char *const evasive[] = {
     "setsid sh -c '>ready; " SLEEP "' & wait",
-    "setsid sh -c '>ready; " SLEEP "' </dev/null >/dev/null 2>&1 3>&- & wait",
-    "(setsid sh -c '" SLEEP " & exit' &) ; >ready; " SLEEP,
+    "setsid sh -c '>ready; " SLEEP "' <&- >&- 2>&- 3>&- & wait",
+    ("(setsid sh -c '" SLEEP " & exit' &) ; >ready; " SLEEP),
     "kill -STOP $$ & >ready; " SLEEP,
 };
 

@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #define SIGNALS 65 /* 1 to 64, and no 0 */
-#define REPEAT ROTA_MS(100)
+#define REPEAT  ROTA_MS(100)
 
 struct signals_node {
     struct node node;
@@ -93,8 +93,7 @@ on_signal(int number)
 static bool
 handler_install(int number)
 {
-    struct sigaction ours = {.sa_handler = on_signal,
-                             .sa_flags = SA_RESTART};
+    struct sigaction ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction *before = &signals.table[number].before, now;
 
     if (signals.table[number].is_installed)

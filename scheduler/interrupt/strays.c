@@ -18,21 +18,21 @@
 /* A tree that forks faster than we look is given up on after so many looks. */
 #define LOOKS_MAX 50
 
-/* Whether the size bytes at environ, entries that end in NUL, have the entry.
+/* Whether the size bytes at text, entries that end in NUL, have the entry.
  */
 static bool
-has_entry(const char *environ, size_t size, const char *entry)
+has_entry(const char *text, size_t size, const char *entry)
 {
     size_t length = strlen(entry);
 
     while (size >= length) {
-        size_t own = strnlen(environ, size);
+        size_t own = strnlen(text, size);
 
-        if (own >= length && memcmp(environ, entry, length) == 0)
+        if (own >= length && memcmp(text, entry, length) == 0)
             return true;
         if (own == size)
             return false;
-        environ += own + 1;
+        text += own + 1;
         size -= own + 1;
     }
     return false;
