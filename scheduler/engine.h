@@ -208,7 +208,7 @@ enum rota_stop_reason job_stop_reason(const struct rota_job *job);
 
 /* job.c */
 
-/* What the tags of another process's children begin with. */
+/* What the tags of the children of process begin with. */
 void process_tag(const struct rota *rota, int64_t process, char *tag,
                  size_t size);
 

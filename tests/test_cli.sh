@@ -510,6 +510,17 @@ what_a_killed_worker_had_started_is_ended_before_it_runs_again() {
     [ "$(wc -l <runs)" -eq 2 ] || fail "$(wc -l <runs) runs"
 }
 
+a_copy_of_the_queue_ends_nothing_of_the_original() {
+    in_background run exec -- sleep 65430
+    within_10_s pgrep -fx 'sleep 65430' >/dev/null
+    ask queue.db '.backup copy.db'
+    expect 0 "$rota" --db copy.db cancel 1
+    expect 0 "$rota" --db copy.db resume
+    pgrep -fx 'sleep 65430' >/dev/null || fail "it was ended: $(cat err)"
+    kill -INT "$pid"
+    ended 130
+}
+
 sigint_takes_back_the_statement_that_ran() {
     echo "CREATE TABLE t(a); INSERT INTO t VALUES(1);
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
