@@ -263,6 +263,8 @@ rota_drain(struct ctx *ctx, struct rota *rota)
         message_set("rota_start() comes before rota_drain()");
         return ROTA_INVALID;
     }
+    if (is_own_job(rota, "drain"))
+        return ROTA_INVALID;
     if (ctx == NULL)
         ctx = ctx_background();
     waiter_join(rota, &waiter);

@@ -333,6 +333,15 @@ await_quiet(struct rota *rota, int64_t deadline)
     }
 }
 
+bool
+is_own_job(const struct rota *rota, const char *what)
+{
+    if (rota->pool == NULL || !pool_is_worker(rota->pool))
+        return false;
+    message_set("a job cannot %s the scheduler it runs on", what);
+    return true;
+}
+
 enum rota_error
 rota_stop(struct rota *rota, int64_t grace)
 {
@@ -341,6 +350,8 @@ rota_stop(struct rota *rota, int64_t grace)
 
     if (!rota->started)
         return ROTA_OK;
+    if (is_own_job(rota, "stop"))
+        return ROTA_INVALID;
     lock_take(&rota->lock);
     rota->stopping = true;
     request.id = rota->process;
@@ -368,10 +379,8 @@ rota_close(struct rota *rota)
 
     if (rota == NULL)
         return ROTA_OK;
-    if (rota->pool != NULL && pool_is_worker(rota->pool)) {
-        message_set("a job cannot close the scheduler it runs on");
+    if (is_own_job(rota, "close"))
         return ROTA_INVALID;
-    }
     error = rota_stop(rota, 0);
     if (error == ROTA_BUSY && !await_quiet(rota, 0))
         return error;

@@ -229,6 +229,10 @@ void outside_stop(struct rota *rota);
 ROTA_MUST_USE enum rota_error outside_rescue(struct rota *rota);
 
 /* engine.c */
+
+/* True, after saying that it cannot do what, if a job of rota's calls. */
+bool is_own_job(const struct rota *rota, const char *what);
+
 void rota_say(struct rota *rota, int64_t job, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

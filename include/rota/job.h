@@ -23,7 +23,8 @@
  *   anything else, cancel asked  cancelled, never retried
  *   ctx_err(ctx), shutting down  ready again with its cursor, nothing charged
  *   ctx_err(ctx), its deadline   failed for good
- *   ROTA_FAILED or another error scheduled again while attempts are left
+ *   ctx_err(ctx), its timeout    scheduled again while attempts are left
+ *   ROTA_FAILED or another error the same
  *   ROTA_FATAL                   failed for good
  *   ROTA_SNOOZE                  scheduled again later, not charged
  * An error that comes from a context of the job's own making is an ordinary

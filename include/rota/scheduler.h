@@ -112,11 +112,13 @@ rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id);
 /* Stop claiming; after grace nanoseconds end the contexts of what still runs,
  * and wait until every job has returned and is recorded. ROTA_OK, or
  * ROTA_BUSY with the number of jobs in rota_errmsg() if some ignore their
- * context for 10 seconds. No-op if not started. */
+ * context for 10 seconds. No-op if not started. ROTA_INVALID from inside a job
+ * of its own. */
 ROTA_API enum rota_error rota_stop(struct rota *rota, int64_t grace);
 
 /* Wait until no job of the kinds handled here is ready or running in this
- * process. Errors: ctx_err(ctx), ROTA_INVALID (not started), ROTA_STORE. */
+ * process. Errors: ctx_err(ctx), ROTA_INVALID (not started, or from inside a
+ * job of its own), ROTA_STORE. */
 ROTA_API ROTA_MUST_USE enum rota_error rota_drain(struct ctx *ctx,
                                                   struct rota *rota);
 
