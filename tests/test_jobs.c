@@ -539,7 +539,9 @@ START_TEST(a_wait_for_a_database_lock_ends_with_the_job)
     id = submit_running(1);
     ck_assert_int_eq(rota_cancel(rota, id, NULL, NULL), ROTA_OK);
     wait_for(id);
-    ck_assert_int_eq(act.number & 0xff, SQLITE_BUSY);
+    /* whether it had begun to wait when the cancel came, nobody can tell */
+    ck_assert((act.number & 0xff) == SQLITE_BUSY ||
+              (act.number & 0xff) == SQLITE_INTERRUPT);
     assert_outcome(ROTA_CANCELLED, ROTA_CANCELED, 1, "context canceled");
     ck_assert_int_eq(sqlite3_close(locker), SQLITE_OK);
 }
