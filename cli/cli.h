@@ -33,7 +33,7 @@ enum cli_code {
     CLI_USAGE = 2,      /* the command line, or the SQL, is wrong */
     CLI_CANCELLED = 4,  /* the job was cancelled */
     CLI_NOTFOUND = 5,   /* no such job, no such file */
-    CLI_BUSY = 75,      /* locked by somebody else: try again */
+    CLI_BUSY = 75,      /* locked by somebody else, or a job does not stop */
     CLI_DEADLINE = 124, /* the job's deadline or timeout passed */
     CLI_BROKEN = 125    /* the file, the disk, the system */
 };
@@ -119,6 +119,11 @@ int cli_open(const struct cli *cli, struct rota_options *options,
 
 /* Say what rota's last error was, and give the code for it. */
 int cli_fail(struct rota *rota, enum rota_error error);
+
+/* Close a queue that may have been worked on, and give code. While a job does
+ * not stop, its thread would trip over what goes when main() returns: then the
+ * process ends here. */
+int cli_close(struct rota *rota, int code);
 
 /* A job's id from a word. CLI_OK or CLI_USAGE. */
 int cli_parse_id(const char *word, int64_t *ret_id);

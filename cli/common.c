@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/text.h"
@@ -77,6 +78,16 @@ cli_fail(struct rota *rota, enum rota_error error)
 
     cli_say("%s", message[0] != '\0' ? message : rota_strerror(error));
     return code_of(error);
+}
+
+int
+cli_close(struct rota *rota, int code)
+{
+    if (rota_close(rota) == ROTA_OK)
+        return code;
+    cli_say("quitting all the same; what did not stop will be run again");
+    (void)fflush(stdout);
+    _exit(code != CLI_OK ? code : CLI_BUSY);
 }
 
 int

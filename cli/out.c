@@ -80,7 +80,8 @@ colour_of(const char *name, const char *cell)
     static const char *const colours[][2] = {
         {"running", "\033[33m"},    {"succeeded", "\033[32m"},
         {"failed", "\033[31m"},     {"cancelled", "\033[35m"},
-        {"cancelling", "\033[35m"}, {"retrying", "\033[31m"}};
+        {"cancelling", "\033[35m"}, {"retrying", "\033[31m"},
+        {"stuck", "\033[31m"}};
 
     if (strcmp(name, "state") != 0 && strcmp(name, "status") != 0 &&
         strcmp(name, "outcome") != 0)

@@ -225,8 +225,10 @@ run_job(struct run *run)
         return cli_fail(run->rota, error);
     cli_say("stopping; again to quit at once");
     error = rota_stop(run->rota, 0);
-    if (error != ROTA_OK)
+    if (error != ROTA_OK) {
         (void)cli_fail(run->rota, error);
+        return cli_signal_code(run->ctx);
+    }
     /* it may have ended all the same */
     if (look(run, &view) && view.is_ended &&
         rota_wait(ctx_background(), run->rota, run->id, &outcome) == ROTA_OK)
@@ -256,8 +258,7 @@ cli_run(struct cli *cli)
         code = submit(cli, run.rota, &run.id);
     if (code == CLI_OK)
         code = run_job(&run);
-    if (rota_close(run.rota) != ROTA_OK)
-        (void)cli_fail(run.rota, ROTA_BUSY);
+    code = cli_close(run.rota, code);
     ctx_end(run.ctx);
     return code;
 }

@@ -86,8 +86,7 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
 static int
 close_work(struct work *work, int code)
 {
-    if (work->rota != NULL && rota_close(work->rota) != ROTA_OK)
-        (void)cli_fail(work->rota, ROTA_BUSY);
+    code = cli_close(work->rota, code);
     ctx_end(work->ctx);
     return code;
 }

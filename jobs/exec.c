@@ -314,7 +314,8 @@ static const struct job_key keys[] = {{NULL, 0, NULL}};
 const struct job_kind job_exec = {
     .name = "exec",
     .fn = exec_run,
-    .defaults = ROTA_DEFAULTS_INIT,
+    /* a command has 10 seconds to end by itself, and is killed then */
+    .defaults = {.size = sizeof(struct rota_defaults), .grace = ROTA_SEC(20)},
     .summary = "run a command: exec -- COMMAND ARGUMENT...",
     .keys = keys,
     .is_command = true,

@@ -23,12 +23,22 @@
 /* After the store failed, what waits in memory is tried again so often. */
 #define RETRY_EVERY ROTA_MS(200)
 
+/* A job that ignores that its context has ended. */
+struct deaf {
+    int64_t id, time;
+    const char *kind;
+    struct ctx *ctx; /* a reference */
+};
+
 /* The work of one cycle. */
 struct batch {
     struct link requests;
     struct rota_job *ended; /* oldest first, by next_ended */
     struct progress *dirty; /* progress that the file lacks */
     size_t n_dirty;
+    struct deaf *deaf; /* to be told of */
+    size_t n_deaf;
+    bool newly_stuck;
     struct rota_job **claimed;
     size_t n_claimed, claim_limit;
     size_t n_ended;
@@ -67,12 +77,47 @@ job_is_dirty(const struct rota_job *job, int64_t cursor, int64_t total)
 {
     return job->place == JOB_RUNNING &&
            (cursor != job->flushed_cursor || total != job->flushed_total ||
-            !job->flushed_start);
+            job->stuck_since != job->flushed_stuck || !job->flushed_start);
 }
 
-/* Note the progress of every running job that has made some. */
+/* See whether a running job ignores that its context has ended. It is to be
+ * told of when its grace is over, and whenever the time has doubled since. */
 static void
-gather_progress(struct rota *rota, struct batch *batch)
+gather_deaf(struct rota *rota, struct batch *batch, struct rota_job *job,
+            int64_t now)
+{
+    int64_t grace =
+        job->kind->defaults.grace > 0 ? job->kind->defaults.grace : GRACE;
+    struct deaf *grown;
+
+    if (job->place != JOB_RUNNING || !ctx_done(job->ctx))
+        return;
+    if (job->told_at == 0) {
+        job->told_at = now;
+        job->say_at = saturating_add(now, grace);
+    }
+    if (now < job->say_at)
+        return;
+    job->say_at = saturating_add(now, now - job->told_at);
+    if (job->stuck_since == 0) {
+        job->stuck_since = store_now() - (now - job->told_at) / 1000000;
+        rota->stuck++;
+        batch->newly_stuck = true;
+    }
+    grown = realloc(batch->deaf, (batch->n_deaf + 1) * sizeof(*grown));
+    if (grown == NULL)
+        return; /* the view says it */
+    batch->deaf = grown;
+    grown[batch->n_deaf++] = (struct deaf){.id = job->claim.id,
+                                           .kind = job->kind->name,
+                                           .ctx = ctx_ref(job->ctx),
+                                           .time = now - job->told_at};
+}
+
+/* Note the progress of every running job that has made some, and those that
+ * should have stopped. */
+static void
+gather_progress(struct rota *rota, struct batch *batch, int64_t now)
 {
     size_t room = (size_t)rota->active;
 
@@ -88,6 +133,7 @@ gather_progress(struct rota *rota, struct batch *batch)
             int64_t total =
                 atomic_load_explicit(&job->total, memory_order_relaxed);
 
+            gather_deaf(rota, batch, job, now);
             if (!job_is_dirty(job, cursor, total) || batch->n_dirty == room)
                 continue;
             batch->dirty[batch->n_dirty++] = (struct progress){
@@ -99,7 +145,8 @@ gather_progress(struct rota *rota, struct batch *batch)
                 .total = total,
                 .base = atomic_load_explicit(&job->base, memory_order_relaxed),
                 .base_at =
-                    atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+                    atomic_load_explicit(&job->base_at, memory_order_relaxed),
+                .stuck_since = job->stuck_since};
         }
 }
 
@@ -200,7 +247,7 @@ gather(struct rota *rota, struct batch *batch)
     if (rota->flush_now || now >= rota->next_flush) {
         if (now >= rota->next_flush)
             gather_released(rota, batch);
-        gather_progress(rota, batch);
+        gather_progress(rota, batch, now);
         rota->flush_now = false;
         rota->next_flush = now + FLUSH_EVERY;
     }
@@ -213,6 +260,43 @@ gather(struct rota *rota, struct batch *batch)
     batch->durable = (rota->options.flags & ROTA_NORMAL) == 0 &&
                      (!list_is_empty(&batch->requests) ||
                       somebody_waits_for(rota, batch->ended));
+    lock_drop(&rota->lock);
+}
+
+/* Under rota.lock: tell those who wait for this job, or for any news. */
+static void
+waiters_tell(struct rota *rota, int64_t id, bool durable)
+{
+    for (struct link *l = rota->waiters.next; l != &rota->waiters;
+         l = l->next) {
+        struct waiter *waiter = OWNER_OF(l, struct waiter, on_waiters);
+
+        if (waiter->id != id && waiter->id != 0)
+            continue;
+        if (durable)
+            atomic_store_explicit(&waiter->durable, true, memory_order_relaxed);
+        wake_up(&waiter->wake, WAKE_SET);
+    }
+}
+
+/* Say which jobs ignore their context, and wake who waits for them to end. */
+static void
+deaf_tell(struct rota *rota, struct batch *batch)
+{
+    for (size_t i = 0; i < batch->n_deaf; i++) {
+        struct deaf *deaf = &batch->deaf[i];
+
+        rota_say(rota, deaf->id,
+                 "%s has ignored for %.1f s that it should stop: %s",
+                 deaf->kind, (double)deaf->time / 1e9, ctx_cause(deaf->ctx));
+        ctx_unref(deaf->ctx);
+    }
+    free(batch->deaf);
+    batch->deaf = NULL;
+    if (!batch->newly_stuck)
+        return;
+    lock_take(&rota->lock);
+    waiters_tell(rota, 0, false);
     lock_drop(&rota->lock);
 }
 
@@ -498,22 +582,6 @@ answer(struct rota *rota, struct batch *batch, enum rota_error error)
     lock_drop(&rota->lock);
 }
 
-/* Under rota.lock: tell those who wait for this job, or for any news. */
-static void
-waiters_tell(struct rota *rota, int64_t id, bool durable)
-{
-    for (struct link *l = rota->waiters.next; l != &rota->waiters;
-         l = l->next) {
-        struct waiter *waiter = OWNER_OF(l, struct waiter, on_waiters);
-
-        if (waiter->id != id && waiter->id != 0)
-            continue;
-        if (durable)
-            atomic_store_explicit(&waiter->durable, true, memory_order_relaxed);
-        wake_up(&waiter->wake, WAKE_SET);
-    }
-}
-
 /* The ended jobs are in the file: forget them. */
 static void
 ended_publish(struct rota *rota, struct batch *batch)
@@ -575,6 +643,7 @@ dirty_publish(struct rota *rota, struct batch *batch)
         } else if (job != NULL) {
             job->flushed_cursor = progress->cursor;
             job->flushed_total = progress->total;
+            job->flushed_stuck = progress->stuck_since;
             job->flushed_start = true;
             if (rota->alone && progress->cursor > job->claim.cursor) {
                 rota->alone = false; /* it gets further: it is not to blame */
@@ -699,6 +768,7 @@ cycle(struct rota *rota)
     bool began;
 
     gather(rota, &batch);
+    deaf_tell(rota, &batch);
     if (batch_is_empty(&batch)) {
         free(batch.dirty);
         return;

@@ -155,7 +155,7 @@ kind_check(struct rota *rota, const char *name, rota_job_fn *fn,
     }
     if (defaults != NULL &&
         (defaults->size != sizeof(*defaults) || defaults->max_attempts < 0 ||
-         defaults->timeout < 0)) {
+         defaults->timeout < 0 || defaults->grace < 0)) {
         message_set("defaults start as ROTA_DEFAULTS_INIT and must not be "
                     "negative");
         return ROTA_INVALID;
@@ -305,32 +305,72 @@ rota_start(struct ctx *ctx, struct rota *rota)
 /* -- Stop ----------------------------------------------------------------- */
 
 /* Wait until no job is claimed or running here; false if some still are at
- * deadline. */
+ * deadline, or all that are will not stop. */
 static bool
 await_quiet(struct rota *rota, int64_t deadline)
 {
     struct waiter waiter = {.id = 0};
-    bool quiet;
+    bool quiet, is_over = false;
 
-    for (;;) {
-        lock_take(&rota->lock);
-        quiet = engine_is_quiet(rota);
-        if (!quiet)
-            list_append(&rota->waiters, &waiter.on_waiters);
+    lock_take(&rota->lock);
+    while (!(quiet = engine_is_quiet(rota)) && !is_over &&
+           (rota->stuck == 0 || rota->stuck < rota->active)) {
+        list_append(&rota->waiters, &waiter.on_waiters);
         lock_drop(&rota->lock);
-        if (quiet || ctx_now() >= deadline) {
-            lock_take(&rota->lock);
-            if (!quiet)
-                list_remove(&waiter.on_waiters);
-            lock_drop(&rota->lock);
-            return quiet;
-        }
         (void)wake_wait(&waiter.wake, deadline);
+        is_over = ctx_now() >= deadline;
         lock_take(&rota->lock);
         list_remove(&waiter.on_waiters);
-        lock_drop(&rota->lock);
         atomic_store_explicit(&waiter.wake.word, 0, memory_order_relaxed);
     }
+    lock_drop(&rota->lock);
+    return quiet;
+}
+
+/* How long jobs may take to stop, and to be seen to have. */
+static int64_t
+longest_grace(const struct rota *rota)
+{
+    int64_t longest = 0, grace;
+
+    for (const struct kind *kind = rota->kinds; kind != NULL;
+         kind = kind->next) {
+        grace = kind->defaults.grace > 0 ? kind->defaults.grace : GRACE;
+        if (grace > longest)
+            longest = grace;
+    }
+    return saturating_add(longest, 4 * FLUSH_EVERY);
+}
+
+/* Say what keeps the scheduler from stopping. */
+static enum rota_error
+fail_to_stop(struct rota *rota)
+{
+    struct rota_job *first = NULL;
+    char others[48] = "";
+
+    lock_take(&rota->lock);
+    for (int b = 0; b < JOB_BUCKETS; b++)
+        for (struct link *l = rota->jobs[b].next; l != &rota->jobs[b];
+             l = l->next) {
+            struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
+
+            if (job->stuck_since != 0 && job->place == JOB_RUNNING &&
+                (first == NULL || job->claim.id < first->claim.id))
+                first = job;
+        }
+    if (rota->stuck > 1)
+        (void)snprintf(others, sizeof(others), ", and %jd other%s",
+                       (intmax_t)rota->stuck - 1, rota->stuck > 2 ? "s" : "");
+    if (first != NULL)
+        message_set("job %jd (%s) has ignored for %.1f s that it should stop%s",
+                    (intmax_t)first->claim.id, first->kind->name,
+                    (double)(ctx_now() - first->told_at) / 1e9, others);
+    else
+        message_set("the ends of %jd jobs cannot be written to the file yet",
+                    (intmax_t)rota->active);
+    lock_drop(&rota->lock);
+    return ROTA_BUSY;
 }
 
 bool
@@ -346,7 +386,7 @@ enum rota_error
 rota_stop(struct rota *rota, int64_t grace)
 {
     struct request request = {.kind = REQUEST_END_PROCESS};
-    int64_t deadline, active;
+    int64_t deadline;
 
     if (!rota->started)
         return ROTA_OK;
@@ -360,13 +400,8 @@ rota_stop(struct rota *rota, int64_t grace)
     deadline = saturating_add(ctx_now(), grace);
     if (ctx_done(rota->run_ctx) || !await_quiet(rota, deadline))
         (void)ctx_cancel_cause(rota->run_ctx, "shutdown");
-    if (!await_quiet(rota, saturating_add(ctx_now(), STUCK_AFTER))) {
-        lock_take(&rota->lock);
-        active = rota->active;
-        lock_drop(&rota->lock);
-        message_set("%jd jobs ignore that they should stop", (intmax_t)active);
-        return ROTA_BUSY;
-    }
+    if (!await_quiet(rota, saturating_add(ctx_now(), longest_grace(rota))))
+        return fail_to_stop(rota);
     return request_run(rota, &request);
 }
 

@@ -35,8 +35,9 @@
 #define PREFETCH_MAX 1024
 /* Connections for reading that are kept when nobody needs them. */
 #define READERS_IDLE 4
-/* How long a job that was told to stop may ignore it, when stopping. */
-#define STUCK_AFTER ROTA_SEC(10)
+/* How long a job may ignore that its context has ended, unless its kind says
+ * otherwise, before it is called stuck. */
+#define GRACE ROTA_SEC(10)
 
 struct kind {
     struct kind *next;
@@ -72,8 +73,12 @@ struct rota_job {
     _Atomic int64_t base;     /* the same; where this run took up */
     _Atomic int64_t base_at;
     _Atomic int64_t started_at; /* Unix milliseconds; 0: not started */
+    int64_t told_at;          /* the writer saw ctx done; 0: not yet. Down to */
+    int64_t say_at;           /* stuck_since under rota.lock */
+    int64_t stuck_since;      /* Unix milliseconds; 0: it is not stuck */
     int64_t flushed_cursor;   /* what the file has: the writer's */
     int64_t flushed_total;
+    int64_t flushed_stuck;
     bool flushed_start;
     bool poked;               /* the first advance was announced */
     /* what the run came to; the writer's once it ended */
@@ -160,6 +165,7 @@ struct rota {
     int64_t retry_at;      /* not before: the store failed; 0: at once */
     int64_t active;        /* jobs claimed and not yet recorded as ended */
     int64_t unstarted;     /* of these, in the pool's queue */
+    int64_t stuck;         /* of these, running, and deaf to their context */
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
     int64_t prefetch;
     int64_t last_cycle;

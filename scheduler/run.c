@@ -197,6 +197,7 @@ job_call(struct rota_job *job)
     lock_take(&job->rota->lock);
     job->place = JOB_ENDED; /* a cancel from here on comes too late */
     job->ctx = NULL;
+    job->rota->stuck -= job->stuck_since != 0;
     lock_drop(&job->rota->lock);
 }
 

@@ -87,8 +87,10 @@ struct rota_defaults {
     size_t size;      /* set by ROTA_DEFAULTS_INIT */
     int max_attempts; /* 0: 1, that is, a failure is final */
     int64_t timeout;  /* of one run, in nanoseconds; 0: none */
+    int64_t grace;    /* to return within, once its context has ended; later it
+                       * is called stuck; 0: 10 seconds */
 };
-#define ROTA_DEFAULTS_INIT { sizeof(struct rota_defaults), 0, 0 }
+#define ROTA_DEFAULTS_INIT { sizeof(struct rota_defaults), 0, 0, 0 }
 
 /* Have jobs of kind run by fn; rota_job_arg() gives them arg. Before
  * rota_start(). kind is copied; defaults may be NULL. Errors: ROTA_EXISTS,
@@ -111,8 +113,9 @@ rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id);
 
 /* Stop claiming; after grace nanoseconds end the contexts of what still runs,
  * and wait until every job has returned and is recorded. ROTA_OK, or
- * ROTA_BUSY with the number of jobs in rota_errmsg() if some ignore their
- * context for 10 seconds. No-op if not started. ROTA_INVALID from inside a job
+ * ROTA_BUSY if all that is left are jobs that ignore their context beyond
+ * their kind's grace; rota_errmsg() names one, and how long it has, and the
+ * column stuck of the view workers names all. No-op if not started. ROTA_INVALID from inside a job
  * of its own. */
 ROTA_API enum rota_error rota_stop(struct rota *rota, int64_t grace);
 

@@ -265,7 +265,7 @@ store_progress(struct store *store, const struct progress *progress)
     }
     if (error == ROTA_OK)
         error = RUN(store, RECORD_START, NULL, progress->id, progress->lease,
-                    progress->started_at);
+                    progress->started_at, progress->stuck_since);
     return error;
 }
 

@@ -50,7 +50,8 @@ static const char tables[] =
     " id INTEGER, PRIMARY KEY(queue, kind, sort_key, id)) WITHOUT ROWID;"
     "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"
     " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"
-    " started_at INTEGER, cancel_at INTEGER, cancel_reason TEXT);"
+    " started_at INTEGER, cancel_at INTEGER, cancel_reason TEXT,"
+    " stuck_since INTEGER);"
     /* process is NULL if the job did not end by a run */
     "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"
     " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER,"
@@ -215,9 +216,13 @@ static const char views[] =
     FROM_JOB
     " UNION ALL"
     " SELECT r.id," NAMES " 'running',"
-    "  CASE WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
+    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'stuck'"
+    "   WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
     "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END,"
-    "  CASE WHEN r.cancel_at IS NOT NULL"
+    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'has ignored for '"
+    "    || ((" NOW " - r.stuck_since) / 1000) || ' s that it should stop'"
+    "    || COALESCE(': ' || r.cancel_reason, '')"
+    "   WHEN r.cancel_at IS NOT NULL"
     "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '') END,"
     "  j.priority, j.failures + 1, r.started_at, NULL, NULL, NULL,"
     "  r.cancel_at, r.cancel_reason, r.process, r.lease, NULL," JOB_COMMON
@@ -277,7 +282,10 @@ static const char views[] =
     " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
     "   ELSE end END AS state, threads,"
     "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
-    "  version, started_at, ended_at FROM _process p);";
+    "  version, started_at, ended_at,"
+    "  (SELECT group_concat(r.id, ', ') FROM _running r"
+    "   WHERE r.process = p.id AND r.stuck_since IS NOT NULL) AS stuck"
+    "  FROM _process p);";
 
 /* clang-format on */
 

@@ -84,8 +84,9 @@ const char *const store_statements[STATEMENTS] = {
         " lease = excluded.lease, cursor = excluded.cursor,"
         " total = excluded.total, base = excluded.base,"
         " base_at = excluded.base_at, updated_at = excluded.updated_at",
-    [RECORD_START] = "UPDATE _running SET started_at = ?3"
-                     " WHERE id = ?1 AND lease = ?2 AND started_at IS NULL",
+    [RECORD_START] = "UPDATE _running SET started_at = ?3,"
+                     " stuck_since = nullif(?4, 0) WHERE id = ?1 AND lease = ?2"
+                     " AND (started_at IS NULL OR ?4 > 0)",
 
     [DUE_JOBS] = "SELECT run_at, id FROM _scheduled WHERE run_at <= ?1"
                  " ORDER BY run_at, id LIMIT 1000",

@@ -123,6 +123,7 @@ struct progress {
     int64_t started_at;
     int64_t cursor, total; /* total < 0: unknown */
     int64_t base, base_at; /* where this run took up, and when */
+    int64_t stuck_since;   /* ignores its context; 0: it does not */
 };
 
 /* How a run ended, for store_end(). */
