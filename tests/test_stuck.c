@@ -212,18 +212,24 @@ stop_it(void *arg)
     return NULL;
 }
 
-START_TEST(stop_waits_for_the_others_all_the_same)
+static void
+begin_with_slow(void)
 {
-    struct rota_submission s = ROTA_SUBMISSION_INIT("slow");
-    pthread_t stopper;
-    int64_t id, other;
-
     slow_gate = (struct gate)GATE_INIT;
     atomic_store(&slow_ended, false);
     open_queue(2);
     ck_assert_int_eq(rota_handle(rota, "k", held, NULL, &hasty), ROTA_OK);
     ck_assert_int_eq(rota_handle(rota, "slow", slow, NULL, &patient), ROTA_OK);
     start_workers();
+}
+
+START_TEST(stop_waits_for_the_others_all_the_same)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("slow");
+    pthread_t stopper;
+    int64_t id, other;
+
+    begin_with_slow();
     other = submit_as(&s);
     gate_await(&slow_gate, 1);
     id = submit_running(1);
@@ -235,6 +241,36 @@ START_TEST(stop_waits_for_the_others_all_the_same)
     ck_assert_str_eq(job_says(other, "status"), "resumable");
     gate_open(&act.gate);
     wait_for(id);
+}
+END_TEST
+
+static void *
+stop_whole(void *arg)
+{
+    (void)arg;
+    ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
+    ck_assert(atomic_load(&slow_ended));
+    return NULL;
+}
+
+START_TEST(a_job_that_was_stuck_and_returned_keeps_nobody)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("slow");
+    pthread_t stopper;
+    int64_t id;
+
+    begin_with_slow();
+    id = submit_running(1);
+    ck_assert_int_eq(rota_cancel(rota, id, NULL, NULL), ROTA_OK);
+    await_stuck(id);
+    gate_open(&act.gate);
+    wait_for(id);
+    (void)submit_as(&s);
+    gate_await(&slow_gate, 1);
+    stopper = thread_new(stop_whole, NULL);
+    AWAIT(sleepers() == 1);
+    gate_open(&slow_gate);
+    (void)thread_join(stopper);
 }
 END_TEST
 
@@ -256,5 +292,6 @@ main(void)
     tcase_add_test(stop, stop_and_close_name_a_stuck_job_and_do_not_hang);
     tcase_add_test(stop, stop_says_how_many_are_stuck);
     tcase_add_test(stop, stop_waits_for_the_others_all_the_same);
+    tcase_add_test(stop, a_job_that_was_stuck_and_returned_keeps_nobody);
     return suite_run(suite);
 }
