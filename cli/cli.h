@@ -9,6 +9,8 @@
  *   help.c      what `rota help` says
  *   submit.c    KIND key=value... made into a submission; `add`
  *   run.c       `run`
+ *   each.c      `each`: command.c its words, items.c its items, spool.c what
+ *               its commands write, seen.c what a batch has had
  *   work.c      `work`, `resume`
  *   look.c      `ls`, `show`, `sql`
  *   cancel.c    `cancel`
@@ -48,7 +50,8 @@ enum cli_commands {
     CLI_SHOW = 1 << 5,
     CLI_CANCEL = 1 << 6,
     CLI_SQL = 1 << 7,
-    CLI_HELP = 1 << 8
+    CLI_HELP = 1 << 8,
+    CLI_EACH = 1 << 9
 };
 
 struct cli;
@@ -87,12 +90,15 @@ struct cli {
     bool is_help;
     bool is_version;
     bool is_all;
+    bool is_null;     /* items end in NUL */
+    bool is_in_order; /* what they print comes in the items' order */
     const char *queue;
     const char *batch;
     const char *state;
     int64_t priority;
     int64_t limit;    /* -n; 0: not given */
     int64_t attempts; /* 0: the kind's */
+    int64_t retries;
     int64_t workers;  /* -j; 0: one for each CPU */
     int64_t timeout;  /* nanoseconds; 0: none */
     int64_t deadline; /* Unix milliseconds; 0: none */
@@ -142,6 +148,7 @@ struct ctx *cli_signals(void);
 int cli_signal_code(const struct ctx *ctx);
 
 int cli_run(struct cli *cli);
+int cli_each(struct cli *cli);
 int cli_add(struct cli *cli);
 int cli_work(struct cli *cli);
 int cli_resume(struct cli *cli);

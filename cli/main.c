@@ -20,6 +20,8 @@
 const struct cli_command cli_commands[] = {
     {"run", CLI_RUN, "KIND key=value...", 1, -1,
      "submit a job, run it here and wait for it", cli_run},
+    {"each", CLI_EACH, "COMMAND {}... [::: ITEM...]", 0, -1,
+     "run a command for each item", cli_each},
     {"add", CLI_ADD, "KIND key=value...", 1, -1,
      "submit a job and print its id", cli_add},
     {"work", CLI_WORK, "", 0, 0, "run jobs until told to stop", cli_work},

@@ -8,19 +8,28 @@
 #include "cli/cli.h"
 #include "cli/value.h"
 
-enum { SUBMITS = CLI_RUN | CLI_ADD, WORKS = CLI_WORK | CLI_RESUME, ANY = ~0 };
+enum {
+    SUBMITS = CLI_RUN | CLI_ADD,
+    WORKS = CLI_WORK | CLI_RESUME | CLI_EACH,
+    ANY = ~0
+};
 
 /* In the order of enum option_id. */
 const struct cli_option cli_options[] = {
     {"db", 0, "FILE", (unsigned)ANY, "the queue's file (or set ROTA_DB)"},
-    {"json", 0, NULL, SUBMITS | CLI_LS | CLI_SHOW | CLI_CANCEL | CLI_SQL,
+    {"json", 0, NULL,
+     SUBMITS | CLI_EACH | CLI_LS | CLI_SHOW | CLI_CANCEL | CLI_SQL,
      "print JSON, one object a line"},
     {"queue", 'q', "NAME", SUBMITS, "put the job into this queue"},
-    {"batch", 'b', "NAME", SUBMITS | CLI_LS, "count, or list, jobs together"},
+    {"batch", 'b', "NAME", SUBMITS | CLI_EACH | CLI_LS,
+     "count, or list, jobs together; each: go on with it"},
     {"priority", 'p', "N", SUBMITS, "smaller is sooner (default: 0)"},
-    {"timeout", 't', "TIME", SUBMITS, "end a run that takes longer"},
+    {"timeout", 't', "TIME", SUBMITS | CLI_EACH, "end a run that takes longer"},
     {"deadline", 0, "TIME", SUBMITS, "end the job if it is not done by then"},
     {"attempts", 0, "N", SUBMITS, "runs that may fail (default: the kind's)"},
+    {"retries", 0, "N", CLI_EACH, "run what failed again, N times at most"},
+    {"null", '0', NULL, CLI_EACH, "items on standard input end in NUL"},
+    {"keep-order", 'k', NULL, CLI_EACH, "print in the order of the items"},
     {"at", 0, "WHEN", CLI_ADD, "not before: 2026-01-31T14:00, 14:00, @UNIX"},
     {"in", 0, "TIME", CLI_ADD, "not before this time has passed"},
     {"jobs", 'j', "N", WORKS, "run N at once (default: one for each CPU)"},
@@ -42,6 +51,9 @@ enum option_id {
     OPTION_TIMEOUT,
     OPTION_DEADLINE,
     OPTION_ATTEMPTS,
+    OPTION_RETRIES,
+    OPTION_NULL,
+    OPTION_KEEP_ORDER,
     OPTION_AT,
     OPTION_IN,
     OPTION_JOBS,
@@ -108,6 +120,14 @@ set(struct cli *cli, int id, const char *value)
         return read_delay("deadline", value, &cli->deadline);
     case OPTION_ATTEMPTS:
         return value_number("attempts", value, 1, 1000000, &cli->attempts);
+    case OPTION_RETRIES:
+        return value_number("retries", value, 0, 999999, &cli->retries);
+    case OPTION_NULL:
+        cli->is_null = true;
+        return CLI_OK;
+    case OPTION_KEEP_ORDER:
+        cli->is_in_order = true;
+        return CLI_OK;
     case OPTION_AT:
         return value_time(value, &cli->run_at);
     case OPTION_IN:
@@ -185,17 +205,19 @@ is_whole(const struct option *option, char **argv)
     return strcspn(last_word(argv) + 2, "=") == strlen(option->name);
 }
 
-int
-cli_parse(struct cli *cli, int argc, char **argv)
+/* Read options from argv[1] on, wherever they stand; with up_to_word, only up
+ * to the first word that is none. *ret_words is where the words begin. */
+static int
+read_options(struct cli *cli, int argc, char **argv, bool up_to_word,
+             int *ret_words)
 {
     struct option longs[OPTION_END + 1];
-    char shorts[2 * OPTION_END + 2];
+    char shorts[2 * OPTION_END + 3] = "+";
     int c, index = -1, code = CLI_OK;
 
-    make_tables(longs, shorts);
-    cli->grace = ROTA_SEC(5);
-    cli->db = getenv("ROTA_DB");
+    make_tables(longs, up_to_word ? shorts + 1 : shorts);
     opterr = 0;
+    optind = 0; /* begin anew */
     while (code == CLI_OK &&
            (c = getopt_long(argc, argv, shorts, longs, &index)) != -1) {
         int id = 0;
@@ -211,9 +233,31 @@ cli_parse(struct cli *cli, int argc, char **argv)
         cli->given |= 1u << id;
         code = set(cli, id, optarg);
     }
-    cli->words = argv + optind;
-    cli->n_words = argc - optind;
+    *ret_words = optind;
     return code;
+}
+
+/* The words of `each` are somebody's command, with options of its own: ours end
+ * where it begins. */
+int
+cli_parse(struct cli *cli, int argc, char **argv)
+{
+    int at, words = 1, code;
+
+    cli->grace = ROTA_SEC(5);
+    cli->db = getenv("ROTA_DB");
+    code = read_options(cli, argc, argv, true, &at);
+    if (code == CLI_OK && at < argc)
+        code = read_options(cli, argc - at, argv + at,
+                            strcmp(argv[at], "each") == 0, &words);
+    cli->words = argv + at;
+    cli->n_words = argc - at;
+    if (code != CLI_OK || at == argc)
+        return code;
+    argv[at + words - 1] = argv[at]; /* the command, before its words */
+    cli->words += words - 1;
+    cli->n_words -= words - 1;
+    return CLI_OK;
 }
 
 int

@@ -184,7 +184,10 @@ tell_stop(struct run *run)
         cli_say("job %" PRId64 " goes on in another process: %s done", run->id,
                 items);
     else
-        work_say_resume(run->cli, run->id, items);
+        cli_say("job %" PRId64 " stopped: %s are done and kept", run->id,
+                items);
+    if (!view.is_running)
+        work_say_resume(run->cli);
     return cli_signal_code(run->ctx);
 }
 

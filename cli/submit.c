@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/command.h"
 #include "jobs/utf8.h"
 
 static const char *
@@ -133,48 +134,6 @@ add_argument(const struct cli *cli, const struct job_kind *kind,
     return code;
 }
 
-/* The words after KIND and the folder we are in, as JSON if they can be said in
- * it (jobs/exec.c). */
-static int
-command_as_json(const struct cli *cli, const char *folder, char **ret_args)
-{
-    json_t *argv = json_array();
-
-    for (int i = 1; i < cli->n_words; i++) {
-        if (!utf8_is_text(cli->words[i], strlen(cli->words[i]))) {
-            json_decref(argv);
-            return CLI_USAGE;
-        }
-        (void)json_array_append_new(argv, json_string(cli->words[i]));
-    }
-    if (!utf8_is_text(folder, strlen(folder))) {
-        json_decref(argv);
-        return CLI_USAGE;
-    }
-    argv = json_pack("{so ss}", "argv", argv, "dir", folder);
-    *ret_args = argv == NULL ? NULL : json_dumps(argv, JSON_COMPACT);
-    json_decref(argv);
-    return CLI_OK;
-}
-
-/* The same as bytes: each ended by a NUL. */
-static char *
-command_as_bytes(const struct cli *cli, const char *folder, size_t *ret_size)
-{
-    char *bytes = NULL;
-    FILE *file = open_memstream(&bytes, ret_size);
-
-    if (file == NULL)
-        return NULL;
-    (void)fwrite(folder, 1, strlen(folder) + 1, file);
-    for (int i = 1; i < cli->n_words; i++)
-        (void)fwrite(cli->words[i], 1, strlen(cli->words[i]) + 1, file);
-    if (fclose(file) == 0)
-        return bytes;
-    free(bytes);
-    return NULL;
-}
-
 static int
 read_command(const struct cli *cli, const struct job_kind *kind,
              char **ret_args, size_t *ret_size)
@@ -187,10 +146,8 @@ read_command(const struct cli *cli, const struct job_kind *kind,
     folder = getcwd(NULL, 0);
     if (folder == NULL)
         return cli_fail(NULL, ROTA_SYSTEM);
-    if (command_as_json(cli, folder, ret_args) != CLI_OK)
-        *ret_args = command_as_bytes(cli, folder, ret_size);
-    else if (*ret_args != NULL)
-        *ret_size = strlen(*ret_args);
+    *ret_args = command_encode(folder, cli->words + 1, (size_t)cli->n_words - 1,
+                               NULL, ret_size);
     free(folder);
     return *ret_args != NULL ? CLI_OK : cli_fail(NULL, ROTA_NOMEM);
 }

@@ -23,13 +23,12 @@ struct work {
 };
 
 void
-work_say_resume(const struct cli *cli, int64_t id, const char *items)
+work_say_resume(const struct cli *cli)
 {
     bool is_plain = strspn(cli->db, "abcdefghijklmnopqrstuvwxyz"
                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                     "0123456789_./-+") == strlen(cli->db);
 
-    cli_say("job %" PRId64 " stopped: %s are done and kept", id, items);
     cli_say("go on with: rota resume --db %s%s%s", is_plain ? "" : "'", cli->db,
             is_plain ? "" : "'");
 }

@@ -3,7 +3,7 @@
 
 #include "cli/cli.h"
 
-/* Say that a job was stopped with so many items done, and how to go on. */
-void work_say_resume(const struct cli *cli, int64_t id, const char *items);
+/* Say how to go on with what was stopped. */
+void work_say_resume(const struct cli *cli);
 
 #endif

@@ -27,9 +27,11 @@ extern char **environ;
 
 struct exec {
     struct rota_job *job;
-    json_t *object;    /* what argv points into; NULL: the arguments */
-    const char **argv; /* ends in NULL */
-    const char *dir;   /* NULL: where the worker is */
+    job_output_fn *output; /* NULL: nobody listens */
+    void *arg;             /* its */
+    json_t *object;        /* what argv points into; NULL: the arguments */
+    const char **argv;     /* ends in NULL */
+    const char *dir;       /* NULL: where the worker is */
     char id[48], lease[48];
     const char **env;
 };
@@ -252,15 +254,27 @@ say_failure(struct exec *exec, const struct rota_process_result *r)
 static void
 on_progress(void *arg, int64_t done, int64_t total)
 {
+    const struct exec *exec = arg;
+
     if (total >= 0)
-        rota_job_total(arg, total);
-    rota_job_advance(arg, done);
+        rota_job_total(exec->job, total);
+    rota_job_advance(exec->job, done);
 }
 
 static void
 on_line(void *arg, const char *line)
 {
-    rota_job_log(arg, "%s", line);
+    const struct exec *exec = arg;
+
+    rota_job_log(exec->job, "%s", line);
+}
+
+static void
+on_output(void *arg, int fd, const char *data, size_t size)
+{
+    const struct exec *exec = arg;
+
+    exec->output(exec->arg, fd, data, size);
 }
 
 static enum rota_error
@@ -274,7 +288,8 @@ run(struct ctx *ctx, struct exec *exec)
     process.dir = exec->dir;
     process.progress = on_progress;
     process.log = on_line;
-    process.arg = exec->job;
+    process.output = exec->output != NULL ? on_output : NULL;
+    process.arg = exec;
     error = rota_job_process(exec->job, &process, &result);
     if (error == ROTA_SYSTEM) {
         error = rota_job_fail(
@@ -295,10 +310,11 @@ run(struct ctx *ctx, struct exec *exec)
     return error;
 }
 
-static enum rota_error
-exec_run(struct ctx *ctx, struct rota_job *job)
+enum rota_error
+job_exec_run(struct ctx *ctx, struct rota_job *job, job_output_fn *output,
+             void *arg)
 {
-    struct exec exec = {.job = job};
+    struct exec exec = {.job = job, .output = output, .arg = arg};
     enum rota_error error = read_args(&exec);
 
     if (error == ROTA_OK)
@@ -307,6 +323,12 @@ exec_run(struct ctx *ctx, struct rota_job *job)
     free(exec.argv);
     json_decref(exec.object);
     return error;
+}
+
+static enum rota_error
+exec_run(struct ctx *ctx, struct rota_job *job)
+{
+    return job_exec_run(ctx, job, NULL, NULL);
 }
 
 static const struct job_key keys[] = {{NULL, 0, NULL}};

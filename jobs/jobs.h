@@ -31,6 +31,15 @@ struct job_kind {
     bool is_command; /* takes a command and its arguments instead (exec.c) */
 };
 
+/* What a command has just written, to its stdout (fd 1) or stderr (fd 2). On
+ * the thread that runs the job. */
+typedef void job_output_fn(void *arg, int fd, const char *data, size_t size);
+
+/* Run exec with somebody who listens to its command: the rota_job_fn of who
+ * wants to print it. */
+enum rota_error job_exec_run(struct ctx *ctx, struct rota_job *job,
+                             job_output_fn *output, void *arg);
+
 extern const struct job_kind job_exec;
 extern const struct job_kind job_import;
 extern const struct job_kind job_sql;

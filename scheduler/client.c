@@ -272,8 +272,7 @@ rota_drain(struct ctx *ctx, struct rota *rota)
         reader = reader_acquire(rota, &error);
         if (reader == NULL)
             break;
-        error = reader_waiting(reader, rota->kind_numbers, rota->n_kinds,
-                               &ready, &next);
+        error = reader_waiting(reader, &rota->scope, &ready, &next);
         reader_release(rota, reader);
         /* after the look: what was claimed or came back before it is known by
          * now */

@@ -339,6 +339,8 @@ begin_process(struct rota *rota, struct request *request)
     for (struct kind *kind = rota->kinds; error == ROTA_OK && kind != NULL;
          kind = kind->next)
         rota->kind_numbers[n++] = kind->number;
+    if (error == ROTA_OK && request->queue != NULL)
+        error = store_queue(rota->store, request->queue, &rota->scope.queue);
     if (error == ROTA_OK)
         error = store_process_begin(rota->store, rota->options.workers,
                                     &request->id);
@@ -436,9 +438,12 @@ ended_apply(struct rota *rota, struct batch *batch, struct rota_job *job)
                  job->claim.lease);
         return ROTA_OK;
     }
-    if (error == ROTA_OK && state == ROTA_READY)
-        batch->may_return = true;
-    return error;
+    if (error != ROTA_OK)
+        return error;
+    job->came_to = state;
+    job->has_come = true;
+    batch->may_return |= state == ROTA_READY;
+    return ROTA_OK;
 }
 
 static enum rota_error
@@ -506,9 +511,8 @@ claims_apply(struct rota *rota, struct batch *batch)
     batch->claimed = calloc(batch->claim_limit, sizeof(struct rota_job *));
     if (batch->claimed == NULL)
         return ROTA_NOMEM;
-    error = store_claim(rota->store, rota->process, rota->kind_numbers,
-                        rota->n_kinds, rota->only, batch->claim_limit,
-                        claim_taken, &claiming);
+    error = store_claim(rota->store, rota->process, &rota->scope,
+                        batch->claim_limit, claim_taken, &claiming);
     return error == ROTA_OK && batch->no_memory ? ROTA_NOMEM : error;
 }
 
@@ -582,6 +586,15 @@ answer(struct rota *rota, struct batch *batch, enum rota_error error)
     lock_drop(&rota->lock);
 }
 
+static void
+ended_tell(struct rota *rota, const struct rota_job *job)
+{
+    for (; rota->options.ended != NULL && job != NULL; job = job->next_ended)
+        if (job->has_come)
+            rota->options.ended(rota->options.ended_arg, job->claim.id,
+                                job->came_to);
+}
+
 /* The ended jobs are in the file: forget them. */
 static void
 ended_publish(struct rota *rota, struct batch *batch)
@@ -590,6 +603,7 @@ ended_publish(struct rota *rota, struct batch *batch)
 
     if (batch->ended == NULL)
         return;
+    ended_tell(rota, batch->ended); /* before they count as gone */
     lock_take(&rota->lock);
     for (job = batch->ended; job != NULL; job = next) {
         next = job->next_ended;

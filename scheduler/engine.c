@@ -259,14 +259,17 @@ start_undo(struct rota *rota)
     rota->pool = NULL;
     free(rota->kind_numbers);
     rota->kind_numbers = NULL;
+    rota->scope = (struct scope){0};
     ctx_end(rota->run_ctx);
     rota->run_ctx = NULL;
 }
 
-enum rota_error
-rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
+/* Start with what is claimed narrowed down to a queue, unless NULL, or a job,
+ * unless 0. */
+static enum rota_error
+start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job)
 {
-    struct request request = {.kind = REQUEST_BEGIN_PROCESS};
+    struct request request = {.kind = REQUEST_BEGIN_PROCESS, .queue = queue};
     enum rota_error error = start_check(rota);
 
     if (error != ROTA_OK)
@@ -288,7 +291,9 @@ rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
     }
     lock_take(&rota->lock);
     rota->run_ctx = ctx_with_cancel(ctx);
-    rota->only = id;
+    rota->scope.kinds = rota->kind_numbers;
+    rota->scope.n_kinds = rota->n_kinds;
+    rota->scope.job = job;
     rota->started = true;
     rota->maybe_ready = true;
     lock_drop(&rota->lock);
@@ -299,7 +304,25 @@ rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
 enum rota_error
 rota_start(struct ctx *ctx, struct rota *rota)
 {
-    return rota_start_job(ctx, rota, 0);
+    return start(ctx, rota, NULL, 0);
+}
+
+enum rota_error
+rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
+{
+    return start(ctx, rota, NULL, id);
+}
+
+enum rota_error
+rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue)
+{
+    size_t length = strlen(queue);
+
+    if (length < 1 || length > 255 || !text_is_utf8(queue, length)) {
+        message_set("a queue's name is UTF-8, of 1 to 255 bytes");
+        return ROTA_INVALID;
+    }
+    return start(ctx, rota, queue, 0);
 }
 
 /* -- Stop ----------------------------------------------------------------- */

@@ -89,6 +89,8 @@ struct rota_job {
     char *message;
     void *result;
     size_t result_size;
+    enum rota_state came_to;  /* where the end led it, once it is in the file */
+    bool has_come;
     struct rota_job *next_ended; /* rota.ended, or the writer's list */
     /* the job's databases */
     struct target *targets;   /* that it opened */
@@ -125,6 +127,7 @@ struct request {
     int64_t id, cursor;
     struct rota_job *job;
     const char *reason;
+    const char *queue; /* NULL: any */
     enum rota_cancel_answer answer;
     int64_t count, next;
 };
@@ -145,10 +148,10 @@ struct rota {
     struct kind *kinds;    /* read-only once started; before, under lock */
     int64_t *kind_numbers; /* the same */
     size_t n_kinds;
+    struct scope scope;    /* of our claims; set by rota_start(), under lock */
     struct ctx *run_ctx;   /* of all jobs; set by rota_start() */
     struct pool *pool;
     _Atomic int64_t process; /* our id in the file; 0: none. Set once */
-    int64_t only;          /* the one job to run; 0: any */
     pthread_t writer, listener;
 
     pthread_mutex_t lock;  /* guards all down to jobs */

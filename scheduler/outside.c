@@ -82,17 +82,14 @@ static void
 look_for_work(struct outside *outside)
 {
     struct rota *rota = outside->rota;
-    const int64_t *kinds = NULL;
-    size_t n = 0;
+    struct scope scope = {0};
     bool ready = false;
 
     lock_take(&rota->lock);
-    if (rota->started) {
-        kinds = rota->kind_numbers;
-        n = rota->n_kinds;
-    }
+    if (rota->started)
+        scope = rota->scope;
     lock_drop(&rota->lock);
-    if (reader_waiting(outside->reader, kinds, n, &ready, &outside->next_due) !=
+    if (reader_waiting(outside->reader, &scope, &ready, &outside->next_due) !=
             ROTA_OK ||
         !ready)
         return;

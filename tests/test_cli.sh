@@ -1,84 +1,7 @@
 #!/bin/sh
 # The rota command, as its users meet it: what it prints, how it ends, and what
-# is in the file afterwards. Uses $ROTA, or ./rota. Needs sqlite3(1).
-#
-# A test is a function whose name is the sentence it proves. It runs in a
-# folder of its own with ROTA_DB=queue.db, and fails by calling fail.
-
-set -u
-rota=${ROTA:-./rota}
-case $rota in
-/*) ;;
-*) rota=$PWD/$rota ;;
-esac
-unset NO_COLOR
-LC_ALL=C
-export LC_ALL
-passed=0
-failed=0
-
-# -- the harness --------------------------------------------------------------
-
-fail() {
-    echo "    $*" >&2
-    exit 1
-}
-
-run_test() {
-    folder=$(mktemp -d "${TMPDIR:-/tmp}/rota-cli-XXXXXX") || exit 99
-    if (cd "$folder" && ROTA_DB=queue.db && export ROTA_DB && "$1"); then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $1" >&2
-    fi
-    rm -rf "$folder"
-}
-
-# expect CODE COMMAND...: run it; what it prints is in ./out and ./err
-expect() {
-    want=$1
-    shift
-    "$@" >out 2>err </dev/null
-    code=$?
-    [ "$code" -eq "$want" ] ||
-        fail "$*: ended with $code instead of $want: $(cat err)"
-}
-
-# The files say so: a fixed text, or a line that is exactly that
-out_has() { grep -qF -- "$1" out || fail "no \"$1\" in: $(cat out)"; }
-err_has() { grep -qF -- "$1" err || fail "no \"$1\" in: $(cat err)"; }
-out_is() { [ "$(cat out)" = "$1" ] || fail "\"$1\" is not: $(cat out)"; }
-err_is_one_line() {
-    [ "$(wc -l <err)" -eq 1 ] || fail "not one line: $(cat err)"
-}
-out_is_json() {
-    while IFS= read -r line; do
-        printf '%s' "$line" >line
-        [ "$(sqlite3 :memory: "SELECT json_valid(readfile('line'))")" = 1 ] ||
-            fail "not JSON: $line"
-    done <out
-    [ -s out ] || fail "no JSON at all"
-}
-
-# json PATH: that value of the first line of ./out
-json() {
-    head -n 1 out >line
-    sqlite3 :memory: "SELECT json_extract(CAST(readfile('line') AS TEXT), '$1')"
-}
-
-# ask DB SQL: as any client would
-ask() { sqlite3 -cmd '.timeout 10000' "$1" "$2"; }
-
-# within_10_s COMMAND...: until it succeeds
-within_10_s() {
-    tries=0
-    until "$@" 2>/dev/null; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 500 ] || return 1
-        sleep 0.02
-    done
-}
+# is in the file afterwards. A file's own helpers come before its tests.
+. "${srcdir:-.}/tests/harness.sh"
 
 rows() {
     echo id,text
@@ -101,31 +24,11 @@ state_is() { [ "$(ask queue.db 'SELECT state FROM jobs')" = "$1" ]; }
 has_ones() { [ "$(ask b.db 'SELECT count(*) FROM t' 2>/dev/null)" = 1 ]; }
 has_rows() { [ "$(ask b.db 'SELECT count(*) FROM a')" -gt "$1" ]; }
 
-# on_terminal COLUMNS COMMAND: what it shows there is in ./out
-on_terminal() {
-    TERM=xterm script -qec "stty cols $1; $2" /dev/null >out </dev/null
-}
-
-# in_background WORD...: rota in the background, saying things in ./run.err;
-# $pid. A shell starts what it puts there with SIGINT ignored: undo that.
-in_background() {
-    env --default-signal=INT,TERM,HUP "$rota" "$@" >run.out 2>run.err &
-    pid=$!
-}
-
 # An import in the background that takes minutes unless it is stopped; $pid
 start_long_import() {
     many_rows 300000 >a.csv
     in_background run import file=a.csv into=b.db group=1
     within_10_s has_rows 5 || fail "the import never began: $(cat run.err)"
-}
-
-# ended CODE: the background job ends so
-ended() {
-    wait "$pid"
-    code=$?
-    [ "$code" -eq "$1" ] ||
-        fail "ended with $code instead of $1: $(cat run.err)"
 }
 
 # interrupted_by SIGNAL CODE
@@ -139,6 +42,8 @@ interrupted_by() {
     [ "$done" = "$(ask b.db 'SELECT count(*) FROM a')" ] ||
         fail "$done done, $(ask b.db 'SELECT count(*) FROM a') there"
 }
+
+# == tests
 
 # -- the command line ---------------------------------------------------------
 
@@ -583,18 +488,4 @@ cancel_says_what_it_came_to() {
     out_is "cancelled	wrong file"
 }
 
-# -----------------------------------------------------------------------------
-
-command -v sqlite3 >/dev/null || {
-    echo "no sqlite3: skipped"
-    exit 77
-}
-if [ $# -eq 0 ]; then
-    # shellcheck disable=SC2046 # names are words
-    set -- $(sed -n '/^# -- the command line/,$s/^\([a-z0-9_]*\)() {.*/\1/p' "$0")
-fi
-for name; do
-    run_test "$name"
-done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+run_tests "$@"

@@ -104,12 +104,12 @@ keep_claim(void *arg, const struct claim *claim)
 static struct claim
 claim_as(int64_t process)
 {
+    const struct scope scope = {.kinds = &kind, .n_kinds = 1};
     struct claim claim = {0};
 
     begin();
-    ck_assert_int_eq(
-        store_claim(store, process, &kind, 1, 0, 1, keep_claim, &claim),
-        ROTA_OK);
+    ck_assert_int_eq(store_claim(store, process, &scope, 1, keep_claim, &claim),
+                     ROTA_OK);
     commit();
     free(claim.args);
     claim.args = NULL;
@@ -692,7 +692,7 @@ START_TEST(the_public_views_keep_their_columns)
         {"batches", "batch,jobs,blocked,scheduled,ready,running,succeeded,"
                     "failed,cancelled,created_at,created_at_iso"},
         {"workers", "id,pid,host,state,threads,running,version,started_at,"
-                    "ended_at,started_at_iso,ended_at_iso"}};
+                    "ended_at,stuck,started_at_iso,ended_at_iso"}};
     char sql[128];
 
     for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {

@@ -44,6 +44,11 @@ extern "C" {
 typedef void rota_process_progress_fn(void *arg, int64_t done, int64_t total);
 typedef void rota_process_log_fn(void *arg, const char *line);
 
+/* The same, with what was just written to stdout (fd 1) or stderr (fd 2) and is
+ * kept. */
+typedef void rota_process_output_fn(void *arg, int fd, const char *data,
+                                    size_t size);
+
 /* Zero for defaults. Nothing is copied: all must live while it runs. */
 struct rota_process {
     size_t size;             /* set by ROTA_PROCESS_INIT */
@@ -62,13 +67,14 @@ struct rota_process {
     int64_t max_files;       /* open files */
     rota_process_progress_fn *progress; /* NULL: nobody wants to know */
     rota_process_log_fn *log;
-    void *arg;               /* of both */
+    rota_process_output_fn *output;
+    void *arg;               /* of all three */
     const char *tag;         /* in the environment of all that descend from
                               * the child, as ROTA_TAG; NULL: a random one */
 };
 #define ROTA_PROCESS_INIT(argv)                                                \
     { sizeof(struct rota_process), argv, NULL, NULL, NULL, 0, 0, 0, 0, 0,      \
-      0, 0, 0, 0, NULL, NULL, NULL, NULL }
+      0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
 
 /* What was written: size bytes, of which the first head_size are at head and
  * the last tail_size at tail. Nothing was dropped if those make up size. */

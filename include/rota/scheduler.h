@@ -47,6 +47,26 @@ enum rota_open_flags {
  * thread, no lock held. */
 typedef void rota_log_fn(void *arg, int64_t job, const char *line);
 
+enum rota_state {
+    ROTA_BLOCKED,
+    ROTA_SCHEDULED,
+    ROTA_READY,
+    ROTA_RUNNING,
+    ROTA_SUCCEEDED,
+    ROTA_JOB_FAILED,
+    ROTA_CANCELLED
+};
+
+/* The word that the file and the views use for state. Static. */
+ROTA_API const char *rota_state_name(enum rota_state state);
+
+/* Called when the end of a run of this process's is in the file. state is where
+ * the job went: ROTA_SUCCEEDED, ROTA_JOB_FAILED or ROTA_CANCELLED for good,
+ * ROTA_SCHEDULED or ROTA_READY to run again. Must be quick, and make no rota
+ * call: nothing is written meanwhile. Any thread, one call at a time, no lock
+ * held. */
+typedef void rota_ended_fn(void *arg, int64_t job, enum rota_state state);
+
 /* Zero for defaults: struct rota_options options = ROTA_OPTIONS_INIT; */
 struct rota_options {
     size_t size;       /* set by ROTA_OPTIONS_INIT */
@@ -54,8 +74,11 @@ struct rota_options {
     int workers;       /* threads; 0: one for each CPU */
     rota_log_fn *log;  /* NULL: silence. The library never prints */
     void *log_arg;
+    rota_ended_fn *ended; /* NULL: nobody wants to know */
+    void *ended_arg;
 };
-#define ROTA_OPTIONS_INIT { sizeof(struct rota_options), 0, 0, NULL, NULL }
+#define ROTA_OPTIONS_INIT                                                      \
+    { sizeof(struct rota_options), 0, 0, NULL, NULL, NULL, NULL }
 
 /* Open the queue in the file path. options may be NULL; it is copied. On
  * failure *ret_rota is untouched and rota_errmsg(NULL) says why. Errors:
@@ -111,6 +134,11 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_start(struct ctx *ctx,
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id);
 
+/* The same, for workers that claim jobs in the queue called queue, made if it
+ * is new, and in no other. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue);
+
 /* Stop claiming; after grace nanoseconds end the contexts of what still runs,
  * and wait until every job has returned and is recorded. ROTA_OK, or
  * ROTA_BUSY if all that is left are jobs that ignore their context beyond
@@ -157,19 +185,6 @@ rota_submit(struct rota *rota, const struct rota_submission *submission,
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
                  size_t n, int64_t *ret_ids);
-
-enum rota_state {
-    ROTA_BLOCKED,
-    ROTA_SCHEDULED,
-    ROTA_READY,
-    ROTA_RUNNING,
-    ROTA_SUCCEEDED,
-    ROTA_JOB_FAILED,
-    ROTA_CANCELLED
-};
-
-/* The word that the file and the views use for state. Static. */
-ROTA_API const char *rota_state_name(enum rota_state state);
 
 struct rota_outcome {
     size_t size;            /* set by ROTA_OUTCOME_INIT */

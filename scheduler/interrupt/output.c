@@ -80,6 +80,8 @@ output_read(struct output *output)
         n = read(output->fd, data, sizeof(data));
         if (n > 0) {
             ok = keep(output, data, (size_t)n) && ok;
+            if (output->fn != NULL)
+                output->fn(output->arg, output->number, data, (size_t)n);
         } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
             (void)close(output->fd);
             output->fd = -1;

@@ -12,6 +12,10 @@ struct output {
     size_t head_max, head_room, tail_max;
     size_t tail_at; /* where the ring's next byte goes */
     int fd;         /* -1: closed */
+    /* who is told of what is read; NULL: nobody */
+    rota_process_output_fn *fn;
+    void *arg;
+    int number; /* what the descriptor is to the child */
 };
 
 void output_init(struct output *output, int fd, size_t max);

@@ -91,11 +91,17 @@ fail_start(struct child *child, int code, const char *what)
 
 /* A pipe that is not waited for at our end, or fd itself where it goes. */
 static bool
-open_output(struct output *output, size_t max, int given, int *ret_end)
+open_output(const struct rota_process *process, int number,
+            struct output *output, int *ret_end)
 {
+    size_t max = process->output_max == 0 ? OUTPUT_MAX : process->output_max;
+    int given = number == STDOUT_FILENO ? process->out_fd : process->err_fd;
     int ends[2] = {-1, -1};
 
     output_init(output, -1, max);
+    output->fn = process->output;
+    output->arg = process->arg;
+    output->number = number;
     if (given > 0) {
         *ret_end = fcntl(given, F_DUPFD_CLOEXEC, CHANNEL_FD + 1);
         return *ret_end >= 0;
@@ -145,13 +151,11 @@ static bool
 open_all(struct child *child, struct ends *ends)
 {
     const struct rota_process *process = child->process;
-    size_t max = process->output_max == 0 ? OUTPUT_MAX : process->output_max;
 
-    output_init(&child->err, -1, max);
     child->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return child->ended >= 0 && open_input(process, &ends->in) &&
-           open_output(&child->out, max, process->out_fd, &ends->out) &&
-           open_output(&child->err, max, process->err_fd, &ends->err) &&
+           open_output(process, STDOUT_FILENO, &child->out, &ends->out) &&
+           open_output(process, STDERR_FILENO, &child->err, &ends->err) &&
            open_channel(child, &ends->channel);
 }
 

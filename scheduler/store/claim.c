@@ -144,11 +144,11 @@ candidates_read(struct store *store, struct candidates *candidates,
     return error;
 }
 
-static bool
-kind_is_among(int64_t kind, const int64_t *kinds, size_t n)
+bool
+scope_has_kind(const struct scope *scope, int64_t kind)
 {
-    for (size_t i = 0; i < n; i++)
-        if (kinds[i] == kind)
+    for (size_t i = 0; i < scope->n_kinds; i++)
+        if (scope->kinds[i] == kind)
             return true;
     return false;
 }
@@ -157,12 +157,13 @@ kind_is_among(int64_t kind, const int64_t *kinds, size_t n)
  * run here. Jumps from lane to lane; what we cannot run is not stepped over. */
 static enum rota_error
 lanes_read(struct store *store, struct candidates *candidates,
-           const int64_t *kinds, size_t n_kinds, size_t limit)
+           const struct scope *scope, size_t limit)
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *lane = store_statement(store, NEXT_LANE, &error);
     sqlite3_stmt *jobs = store_statement(store, LANE_JOBS, &error);
-    int64_t queue = INT64_MIN, kind = INT64_MIN;
+    int64_t queue = scope->queue != 0 ? scope->queue : INT64_MIN;
+    int64_t kind = INT64_MIN;
     bool row;
 
     if (lane == NULL || jobs == NULL)
@@ -176,7 +177,9 @@ lanes_read(struct store *store, struct candidates *candidates,
         queue = sqlite3_column_int64(lane, 0);
         kind = sqlite3_column_int64(lane, 1);
         (void)sqlite3_reset(lane);
-        if (!kind_is_among(kind, kinds, n_kinds))
+        if (scope->queue != 0 && queue != scope->queue)
+            return ROTA_OK;
+        if (!scope_has_kind(scope, kind))
             continue;
         (void)sqlite3_bind_int64(jobs, 1, queue);
         (void)sqlite3_bind_int64(jobs, 2, kind);
@@ -224,25 +227,25 @@ candidate_claim(struct store *store, int64_t process,
 }
 
 enum rota_error
-store_claim(struct store *store, int64_t process, const int64_t *kinds,
-            size_t n_kinds, int64_t only, size_t limit, claim_fn *fn, void *arg)
+store_claim(struct store *store, int64_t process, const struct scope *scope,
+            size_t limit, claim_fn *fn, void *arg)
 {
     struct candidates candidates = {0};
     enum rota_error error = ROTA_OK;
     bool more = true;
     sqlite3_stmt *one;
 
-    if (only != 0) {
+    if (scope->job != 0) {
         one = store_statement(store, ONE_JOB, &error);
         if (one == NULL)
             return error;
-        (void)sqlite3_bind_int64(one, 1, only);
+        (void)sqlite3_bind_int64(one, 1, scope->job);
         error = candidates_read(store, &candidates, one);
         if (error == ROTA_OK && candidates.n == 1 &&
-            !kind_is_among(candidates.all[0].claim.kind, kinds, n_kinds))
+            !scope_has_kind(scope, candidates.all[0].claim.kind))
             limit = 0;
     } else {
-        error = lanes_read(store, &candidates, kinds, n_kinds, limit);
+        error = lanes_read(store, &candidates, scope, limit);
     }
     if (candidates.n > 1)
         qsort(candidates.all, candidates.n, sizeof(*candidates.all),

@@ -186,23 +186,20 @@ reader_peers(struct reader *reader, reader_peer_fn *fn, void *arg)
 }
 
 static bool
-lane_is_ready(sqlite3_stmt *lane, const int64_t *kinds, size_t n)
+lane_is_ready(sqlite3_stmt *lane, const struct scope *scope)
 {
-    if (sqlite3_column_type(lane, 2) != SQLITE_NULL)
-        return false; /* paused */
-    for (size_t i = 0; i < n; i++)
-        if (kinds[i] == sqlite3_column_int64(lane, 1))
-            return true;
-    return false;
+    return sqlite3_column_type(lane, 2) == SQLITE_NULL && /* not paused */
+           scope_has_kind(scope, sqlite3_column_int64(lane, 1));
 }
 
 enum rota_error
-reader_waiting(struct reader *reader, const int64_t *kinds, size_t n,
+reader_waiting(struct reader *reader, const struct scope *scope,
                bool *ret_ready, int64_t *ret_next)
 {
     enum rota_error error;
     sqlite3_stmt *due = ask(reader, NEXT_DUE, &error), *lane;
-    int64_t queue = INT64_MIN, kind = INT64_MIN;
+    int64_t queue = scope->queue != 0 ? scope->queue : INT64_MIN;
+    int64_t kind = INT64_MIN;
     bool row = false;
 
     if (due == NULL)
@@ -222,9 +219,11 @@ reader_waiting(struct reader *reader, const int64_t *kinds, size_t n,
         error = connection_row(&reader->connection, lane, &row);
         if (error != ROTA_OK || !row)
             break;
-        *ret_ready = lane_is_ready(lane, kinds, n);
         queue = sqlite3_column_int64(lane, 0);
         kind = sqlite3_column_int64(lane, 1);
+        if (scope->queue != 0 && queue != scope->queue)
+            break;
+        *ret_ready = lane_is_ready(lane, scope);
         (void)sqlite3_reset(lane);
     } while (!*ret_ready);
     return error;

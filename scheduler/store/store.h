@@ -51,6 +51,10 @@ void store_rollback(struct store *store);
 
 /* -- Names ---------------------------------------------------------------- */
 
+/* The number of a queue, made if it is new. */
+ROTA_MUST_USE enum rota_error store_queue(struct store *store, const char *name,
+                                          int64_t *ret_queue);
+
 /* The number of a kind, made if it is new; its defaults are recorded for
  * submissions by plain SQL. max_attempts 0: leave the defaults alone. */
 ROTA_MUST_USE enum rota_error store_kind(struct store *store, const char *name,
@@ -91,6 +95,15 @@ ROTA_MUST_USE enum rota_error store_promote(struct store *store,
                                             int64_t *ret_moved,
                                             int64_t *ret_next);
 
+/* Which jobs a process runs. */
+struct scope {
+    const int64_t *kinds; /* of these kinds */
+    size_t n_kinds;
+    int64_t queue;        /* in this queue; 0: in any */
+    int64_t job;          /* this one; 0: all of those */
+};
+bool scope_has_kind(const struct scope *scope, int64_t kind);
+
 /* A job as it is claimed. */
 struct claim {
     int64_t id, lease, kind;
@@ -110,12 +123,12 @@ typedef bool claim_fn(void *arg, const struct claim *claim);
  * further, is to run alone, so that no neighbour is blamed for the next. */
 #define CRASHES_ALONE 2
 
-/* ready -> running for at most limit jobs of the given kinds, soonest sort key
- * first; those past their deadline fail instead. only: that job, unless 0. */
-ROTA_MUST_USE enum rota_error
-store_claim(struct store *store, int64_t process, const int64_t *kinds,
-            size_t n_kinds, int64_t only, size_t limit, claim_fn *fn,
-            void *arg);
+/* ready -> running for at most limit jobs of the scope, soonest sort key first;
+ * those past their deadline fail instead. */
+ROTA_MUST_USE enum rota_error store_claim(struct store *store, int64_t process,
+                                          const struct scope *scope,
+                                          size_t limit, claim_fn *fn,
+                                          void *arg);
 
 /* How far a run has got, for store_progress(). */
 struct progress {
@@ -196,10 +209,10 @@ typedef void reader_peer_fn(void *arg, const struct peer *peer);
 ROTA_MUST_USE enum rota_error reader_peers(struct reader *reader,
                                            reader_peer_fn *fn, void *arg);
 
-/* Whether a job of one of these kinds is ready, and when the next scheduled
- * one of any kind is due (INT64_MAX: none). */
+/* Whether a job of the scope's kinds and queue is ready, and when the next
+ * scheduled one of any is due (INT64_MAX: none). */
 ROTA_MUST_USE enum rota_error reader_waiting(struct reader *reader,
-                                             const int64_t *kinds, size_t n,
+                                             const struct scope *scope,
                                              bool *ret_ready,
                                              int64_t *ret_next);
 

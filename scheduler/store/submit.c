@@ -111,6 +111,18 @@ name_number(struct store *store, struct names *names, enum statement find,
 }
 
 enum rota_error
+store_queue(struct store *store, const char *name, int64_t *ret_queue)
+{
+    struct name *queue;
+    enum rota_error error = name_number(store, &store->queues, FIND_QUEUE,
+                                        INSERT_QUEUE, name, &queue);
+
+    if (error == ROTA_OK)
+        *ret_queue = queue->number;
+    return error;
+}
+
+enum rota_error
 store_kind(struct store *store, const char *name, int max_attempts,
            int64_t timeout_ms, int64_t *ret_kind)
 {

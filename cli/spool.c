@@ -1,0 +1,500 @@
+#define _GNU_SOURCE
+#include "cli/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* More than this of a stream goes to a file. */
+#define IN_MEMORY 65536
+
+/* -- Files without a name -------------------------------------------------- */
+
+static int
+nameless_file(void)
+{
+    const char *folder = getenv("TMPDIR");
+    char path[4096];
+    int fd;
+
+    if (folder == NULL || folder[0] != '/')
+        folder = "/tmp";
+    fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+        return fd;
+    if (snprintf(path, sizeof(path), "%s/rota.XXXXXX", folder) >=
+        (int)sizeof(path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        (void)unlink(path);
+    return fd;
+}
+
+static bool
+write_all(int fd, const char *data, size_t size, int64_t at)
+{
+    ssize_t n;
+
+    for (; size > 0; data += n, size -= (size_t)n, at += n) {
+        n = pwrite(fd, data, size, at);
+        if (n < 0 && errno != EINTR)
+            return false;
+        if (n < 0)
+            n = 0;
+    }
+    return true;
+}
+
+/* -- One run --------------------------------------------------------------- */
+
+struct written *
+written_new(int64_t job)
+{
+    struct written *written = calloc(1, sizeof(*written));
+
+    if (written == NULL)
+        return NULL;
+    written->job = job;
+    written->out.fd = written->err.fd = -1;
+    return written;
+}
+
+static void
+stream_clear(struct stream *stream)
+{
+    if (stream->fd >= 0 && !stream->is_shared)
+        (void)close(stream->fd);
+    free(stream->data);
+    *stream = (struct stream){.fd = -1};
+}
+
+void
+written_free(struct written *written)
+{
+    if (written == NULL)
+        return;
+    stream_clear(&written->out);
+    stream_clear(&written->err);
+    free(written);
+}
+
+/* From now on the stream goes to fd, from at on. */
+static bool
+stream_move(struct stream *stream, int fd, int64_t at, bool is_shared)
+{
+    char data[65536];
+    int64_t moved = 0;
+    ssize_t n;
+
+    if (fd < 0 || !write_all(fd, stream->data, stream->size, at))
+        return false;
+    while (stream->fd >= 0 && moved < stream->all) {
+        n = pread(stream->fd, data, sizeof(data), stream->at + moved);
+        if (n <= 0 || !write_all(fd, data, (size_t)n, at + moved))
+            return false;
+        moved += n;
+    }
+    moved = stream->all;
+    stream_clear(stream);
+    *stream = (struct stream){
+        .fd = fd, .at = at, .all = moved, .is_shared = is_shared};
+    return true;
+}
+
+static bool
+stream_grow(struct stream *stream, size_t size)
+{
+    size_t room = stream->room == 0 ? 512 : stream->room;
+    char *grown;
+
+    while (room < stream->size + size)
+        room *= 2;
+    if (room == stream->room)
+        return true;
+    grown = realloc(stream->data, room);
+    if (grown == NULL)
+        return false;
+    stream->data = grown;
+    stream->room = room;
+    return true;
+}
+
+void
+written_add(struct written *written, int fd, const char *data, size_t size)
+{
+    struct stream *stream = fd == STDOUT_FILENO ? &written->out : &written->err;
+    int file = -1;
+    bool ok = written->error == 0;
+
+    if (ok && stream->fd < 0 && stream->size + size > IN_MEMORY) {
+        file = nameless_file();
+        ok = stream_move(stream, file, 0, false);
+        if (!ok && file >= 0)
+            (void)close(file);
+    }
+    if (ok && stream->fd >= 0)
+        ok = write_all(stream->fd, data, size, stream->all);
+    else if (ok && (ok = stream_grow(stream, size))) {
+        memcpy(stream->data + stream->size, data, size);
+        stream->size += size;
+    }
+    if (ok)
+        stream->all += (int64_t)size;
+    else if (written->error == 0)
+        written->error = errno;
+}
+
+/* 0, or errno. */
+static int
+stream_print(const struct stream *stream, FILE *file)
+{
+    char data[65536];
+    int64_t done = 0;
+    ssize_t n;
+
+    if (stream->size > 0)
+        (void)fwrite(stream->data, 1, stream->size, file);
+    while (stream->fd >= 0 && done < stream->all) {
+        size_t want = stream->all - done < (int64_t)sizeof(data)
+                          ? (size_t)(stream->all - done)
+                          : sizeof(data);
+
+        n = pread(stream->fd, data, want, stream->at + done);
+        if (n <= 0)
+            return n == 0 ? EIO : errno;
+        (void)fwrite(data, 1, (size_t)n, file);
+        done += n;
+    }
+    return 0;
+}
+
+int
+written_print(struct written *written)
+{
+    int error = stream_print(&written->out, stdout);
+
+    if (error == 0)
+        error = stream_print(&written->err, stderr);
+    return error != 0 ? error : written->error;
+}
+
+/* -- The spool ------------------------------------------------------------- */
+
+void
+spool_init(struct spool *spool, bool in_order)
+{
+    pthread_condattr_t attr;
+
+    memset(spool, 0, sizeof(*spool));
+    (void)pthread_mutex_init(&spool->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&spool->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    spool->kept_end = &spool->kept;
+    spool->ready_end = &spool->ready;
+    spool->in_order = in_order;
+    spool->held_fd = -1;
+}
+
+static void
+list_free(struct written *written)
+{
+    while (written != NULL) {
+        struct written *next = written->next;
+
+        written_free(written);
+        written = next;
+    }
+}
+
+void
+spool_fini(struct spool *spool)
+{
+    list_free(spool->kept);
+    list_free(spool->ready);
+    for (size_t i = 0; i < spool->n_held; i++)
+        written_free(spool->held[i]);
+    free(spool->held);
+    free(spool->ranges);
+    if (spool->held_fd >= 0)
+        (void)close(spool->held_fd);
+    (void)pthread_cond_destroy(&spool->changed);
+    (void)pthread_mutex_destroy(&spool->lock);
+}
+
+static void
+append(struct written ***end, struct written *written)
+{
+    written->next = NULL;
+    **end = written;
+    *end = &written->next;
+}
+
+void
+spool_keep(struct spool *spool, struct written *written)
+{
+    (void)pthread_mutex_lock(&spool->lock);
+    append(&spool->kept_end, written);
+    (void)pthread_mutex_unlock(&spool->lock);
+}
+
+/* spool->lock held. What the job wrote, which need not have begun. */
+static struct written *
+kept_take(struct spool *spool, int64_t job)
+{
+    struct written **link = &spool->kept, *written;
+
+    while ((written = *link) != NULL && written->job != job)
+        link = &written->next;
+    if (written == NULL)
+        return written_new(job);
+    *link = written->next;
+    if (spool->kept_end == &written->next)
+        spool->kept_end = link;
+    return written;
+}
+
+static bool
+is_final(enum rota_state state)
+{
+    return state == ROTA_SUCCEEDED || state == ROTA_JOB_FAILED ||
+           state == ROTA_CANCELLED;
+}
+
+void
+spool_settle(struct spool *spool, int64_t job, enum rota_state state)
+{
+    struct written *written;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    written = kept_take(spool, job);
+    if (written == NULL) {
+        spool->lost++;
+    } else {
+        written->state = state;
+        if (!is_final(state)) {
+            stream_clear(&written->out);
+            stream_clear(&written->err);
+        }
+        append(&spool->ready_end, written);
+        spool->n_ready++;
+    }
+    (void)pthread_cond_signal(&spool->changed);
+    (void)pthread_mutex_unlock(&spool->lock);
+}
+
+/* spool->lock held. A range more; false without memory. */
+static bool
+range_add(struct spool *spool, int64_t id)
+{
+    size_t room = spool->room_ranges * 2 + 16;
+    struct range *grown;
+
+    if (spool->at_range > 0 && spool->at_range == spool->n_ranges)
+        spool->at_range = spool->n_ranges = 0;
+    if (spool->n_ranges == spool->room_ranges) {
+        grown = realloc(spool->ranges, room * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        spool->ranges = grown;
+        spool->room_ranges = room;
+    }
+    spool->ranges[spool->n_ranges++] = (struct range){id, id};
+    return true;
+}
+
+void
+spool_expect(struct spool *spool, const int64_t *ids, size_t n)
+{
+    struct range *last;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    for (size_t i = 0; i < n && spool->in_order; i++) {
+        last = spool->n_ranges > spool->at_range
+                   ? &spool->ranges[spool->n_ranges - 1]
+                   : NULL;
+        if (last != NULL && last->last + 1 == ids[i])
+            last->last++;
+        else if (!range_add(spool, ids[i]))
+            break; /* they are printed as they come, then */
+    }
+    (void)pthread_mutex_unlock(&spool->lock);
+}
+
+int64_t
+spool_backlog(struct spool *spool)
+{
+    int64_t n;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    n = spool->n_ready;
+    (void)pthread_mutex_unlock(&spool->lock);
+    return n;
+}
+
+void
+spool_wait(struct spool *spool, int64_t deadline)
+{
+    struct timespec until = {.tv_sec = deadline / 1000000000,
+                             .tv_nsec = deadline % 1000000000};
+    int code = 0;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    while (spool->ready == NULL && !spool->poked && code == 0)
+        code = pthread_cond_timedwait(&spool->changed, &spool->lock, &until);
+    spool->poked = false;
+    (void)pthread_mutex_unlock(&spool->lock);
+}
+
+void
+spool_poke(struct spool *spool)
+{
+    (void)pthread_mutex_lock(&spool->lock);
+    spool->poked = true;
+    (void)pthread_cond_signal(&spool->changed);
+    (void)pthread_mutex_unlock(&spool->lock);
+}
+
+/* -- Order ----------------------------------------------------------------- */
+
+/* Whether it is job's turn: nothing that was given before it is to come. */
+static bool
+is_due(struct spool *spool, int64_t job)
+{
+    bool due;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    due = spool->at_range == spool->n_ranges ||
+          job <= spool->ranges[spool->at_range].first;
+    (void)pthread_mutex_unlock(&spool->lock);
+    return due;
+}
+
+/* job has had its turn. */
+static void
+turn_over(struct spool *spool, int64_t job)
+{
+    struct range *range;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    while (spool->at_range < spool->n_ranges) {
+        range = &spool->ranges[spool->at_range];
+        if (job < range->first)
+            break;
+        if (job < range->last) {
+            range->first = job + 1;
+            break;
+        }
+        spool->at_range++;
+    }
+    (void)pthread_mutex_unlock(&spool->lock);
+}
+
+static bool
+is_before(const struct written *a, const struct written *b)
+{
+    return a->job < b->job;
+}
+
+/* Put it aside until its turn. False: it cannot be. */
+static bool
+hold(struct spool *spool, struct written *written)
+{
+    size_t room = spool->room_held * 2 + 64, i = spool->n_held;
+    struct written **grown;
+    struct stream *streams[] = {&written->out, &written->err};
+
+    if (spool->n_held == spool->room_held) {
+        grown = realloc(spool->held, room * sizeof(struct written *));
+        if (grown == NULL)
+            return false;
+        spool->held = grown;
+        spool->room_held = room;
+    }
+    for (int s = 0; s < 2; s++) {
+        int64_t size = streams[s]->all;
+
+        if (size == 0)
+            continue;
+        if (spool->held_fd < 0)
+            spool->held_fd = nameless_file();
+        if (!stream_move(streams[s], spool->held_fd, spool->held_size, true))
+            return false;
+        spool->held_size += size;
+    }
+    for (; i > 0 && is_before(written, spool->held[(i - 1) / 2]);
+         i = (i - 1) / 2)
+        spool->held[i] = spool->held[(i - 1) / 2];
+    spool->held[i] = written;
+    spool->n_held++;
+    return true;
+}
+
+static struct written *
+held_take(struct spool *spool)
+{
+    struct written *first = spool->held[0],
+                   *moved = spool->held[--spool->n_held];
+    size_t i = 0, child;
+
+    while ((child = 2 * i + 1) < spool->n_held) {
+        if (child + 1 < spool->n_held &&
+            is_before(spool->held[child + 1], spool->held[child]))
+            child++;
+        if (!is_before(spool->held[child], moved))
+            break;
+        spool->held[i] = spool->held[child];
+        i = child;
+    }
+    spool->held[i] = moved;
+    return first;
+}
+
+static struct written *
+ready_take(struct spool *spool)
+{
+    struct written *written;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    written = spool->ready;
+    if (written != NULL) {
+        spool->ready = written->next;
+        if (spool->ready == NULL)
+            spool->ready_end = &spool->ready;
+        spool->n_ready--;
+    }
+    (void)pthread_mutex_unlock(&spool->lock);
+    return written;
+}
+
+struct written *
+spool_next(struct spool *spool, bool is_last)
+{
+    struct written *written = NULL;
+
+    if (spool->n_held == 0 && spool->held_size > 0 &&
+        ftruncate(spool->held_fd, 0) == 0)
+        spool->held_size = 0; /* the last of it has been printed */
+    while (spool->n_held == 0 || !is_due(spool, spool->held[0]->job)) {
+        written = ready_take(spool);
+        if (written == NULL && (!is_last || spool->n_held == 0))
+            return NULL;
+        if (written == NULL || !spool->in_order || !is_final(written->state) ||
+            is_due(spool, written->job) || !hold(spool, written))
+            break;
+        written = NULL;
+    }
+    if (written == NULL)
+        written = held_take(spool);
+    if (is_final(written->state))
+        turn_over(spool, written->job);
+    return written;
+}

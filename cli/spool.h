@@ -1,0 +1,96 @@
+/*
+ * What commands write, kept until their job has ended for good and then printed
+ * whole: nothing of one command ends up in the midst of another's, and nothing
+ * of a run that is to be repeated is printed at all. What is much goes to a
+ * file without a name.
+ *
+ *   worker   written_add() while its command runs, then spool_keep()
+ *   writer   spool_settle(), as the job's end is recorded
+ *   main     spool_next(), in the order they end, or the one they were given in
+ */
+#ifndef SPOOL_H
+#define SPOOL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rota/scheduler.h>
+
+struct stream {
+    char *data;
+    size_t size, room;
+    int fd;        /* where it is instead; -1: all of it is in data */
+    bool is_shared; /* fd is the spool's */
+    int64_t at;    /* in fd */
+    int64_t all;   /* bytes */
+};
+
+/* What one run has written. */
+struct written {
+    struct written *next;
+    int64_t job;
+    enum rota_state state; /* where the run led */
+    struct stream out, err;
+    int error;             /* errno of what kept some of it from being kept */
+};
+
+struct written *written_new(int64_t job); /* NULL: no memory */
+void written_free(struct written *written);
+
+/* Take size bytes of descriptor fd, 1 or 2. */
+void written_add(struct written *written, int fd, const char *data,
+                 size_t size);
+
+/* Print it on stdout and stderr, and flush. 0, or errno. */
+int written_print(struct written *written);
+
+struct range {
+    int64_t first, last;
+};
+
+struct spool {
+    pthread_mutex_t lock;   /* guards all down to n_ranges */
+    pthread_cond_t changed; /* something to print, or spool_poke() */
+    bool poked;
+    struct written *kept, **kept_end;   /* runs that are not recorded yet */
+    struct written *ready, **ready_end; /* to be printed */
+    int64_t n_ready;
+    int64_t lost;           /* ends that there was no memory to note */
+    struct range *ranges;   /* of ids, in order: what comes next */
+    size_t n_ranges, at_range, room_ranges;
+    /* main's alone */
+    bool in_order;
+    struct written **held; /* a heap by id: their turn has not come */
+    size_t n_held, room_held;
+    int held_fd;           /* what those wrote; -1: nothing yet */
+    int64_t held_size;
+};
+
+void spool_init(struct spool *spool, bool in_order);
+void spool_fini(struct spool *spool);
+
+/* A run is over; it comes before its spool_settle(). Any thread. */
+void spool_keep(struct spool *spool, struct written *written);
+
+/* A run's end is recorded: a rota_ended_fn's. */
+void spool_settle(struct spool *spool, int64_t job, enum rota_state state);
+
+/* These come next, if there is an order. Ids only rise. */
+void spool_expect(struct spool *spool, const int64_t *ids, size_t n);
+
+/* How many wait to be printed that could be. Any thread. */
+int64_t spool_backlog(struct spool *spool);
+
+/* Wait for something to do until deadline. */
+void spool_wait(struct spool *spool, int64_t deadline);
+
+/* Have that return. Any thread. */
+void spool_poke(struct spool *spool);
+
+/* The next end of a run, in order if there is one. is_last: do not wait for
+ * those that come before it. NULL: none. To be freed. Main's. */
+struct written *spool_next(struct spool *spool, bool is_last);
+
+#endif
