@@ -682,6 +682,92 @@ START_TEST(workers_for_one_job_run_no_other)
 }
 END_TEST
 
+static int64_t
+submit_into(const char *name)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+
+    s.queue = name;
+    return submit_as(&s);
+}
+
+START_TEST(workers_for_a_queue_run_and_drain_that_one_only)
+{
+    int64_t first, mine, last;
+
+    open_with(2, at_once);
+    first = submit_into("first");
+    mine = submit_into("mine");
+    last = submit_into("last");
+    run = ctx_with_cancel(NULL);
+    ck_assert_int_eq(rota_start_queue(run, rota, "mine"), ROTA_OK);
+    wait_for(mine);
+    mine = submit_into("mine");
+    drain();
+    ck_assert_str_eq(job_says(mine, "state"), "succeeded");
+    close_queue();
+    ck_assert_str_eq(job_says(first, "state, lease"), "ready|0");
+    ck_assert_str_eq(job_says(last, "state, lease"), "ready|0");
+    ck_assert_int_eq(act.runs, 2);
+}
+END_TEST
+
+START_TEST(workers_for_a_queue_may_come_before_its_first_job)
+{
+    open_with(1, at_once);
+    run = ctx_with_cancel(NULL);
+    ck_assert_int_eq(rota_start_queue(run, rota, ""), ROTA_INVALID);
+    ck_assert_int_eq(rota_start_queue(run, rota, "\xff"), ROTA_INVALID);
+    ck_assert_int_eq(rota_start_queue(run, rota, "new"), ROTA_OK);
+    (void)submit_into("other");
+    wait_for(submit_into("new"));
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(act.runs, 1);
+}
+END_TEST
+
+/* What the option ended was told, in order: job * 10 + state. */
+static int64_t told[8];
+static atomic_int n_told;
+
+static void
+note_told(void *arg, int64_t job, enum rota_state state)
+{
+    ck_assert_ptr_eq(arg, told);
+    told[atomic_load(&n_told)] = job * 10 + (int64_t)state;
+    /* it is in the file, and still counted as running here */
+    ck_assert_str_eq(job_says(job, "state"), rota_state_name(state));
+    lock_take(&rota->lock); /* none is held */
+    ck_assert(!engine_is_quiet(rota));
+    lock_drop(&rota->lock);
+    atomic_fetch_add(&n_told, 1);
+}
+
+START_TEST(who_wants_to_know_is_told_where_each_run_led)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    int64_t id;
+
+    atomic_store(&n_told, 0);
+    options.workers = 1;
+    options.ended = note_told;
+    options.ended_arg = told;
+    ck_assert_int_eq(rota_open(queue, &options, &rota), ROTA_OK);
+    ck_assert_int_eq(rota_handle(rota, "k", at_once, NULL, NULL), ROTA_OK);
+    start_workers();
+    wait_for(submit());
+    act.answer = ROTA_FAILED;
+    id = submit_attempts(2);
+    AWAIT(atomic_load(&n_told) == 2);
+    hurry(id);
+    wait_for(id);
+    AWAIT(atomic_load(&n_told) == 3);
+    ck_assert_int_eq(told[0], 10 + ROTA_SUCCEEDED);
+    ck_assert_int_eq(told[1], 20 + ROTA_SCHEDULED);
+    ck_assert_int_eq(told[2], 20 + ROTA_JOB_FAILED);
+}
+END_TEST
+
 /* -- Bad days ------------------------------------------------------------- */
 
 static void
@@ -812,6 +898,9 @@ add_opening(TCase *t)
         t, a_kind_is_handled_once_and_before_the_start_which_comes_once);
     tcase_add_test(t, as_many_jobs_run_at_once_as_there_are_workers);
     tcase_add_test(t, workers_for_one_job_run_no_other);
+    tcase_add_test(t, workers_for_a_queue_run_and_drain_that_one_only);
+    tcase_add_test(t, workers_for_a_queue_may_come_before_its_first_job);
+    tcase_add_test(t, who_wants_to_know_is_told_where_each_run_led);
 }
 
 int

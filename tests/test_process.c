@@ -198,6 +198,34 @@ START_TEST(of_much_output_the_head_and_the_tail_are_kept)
 }
 END_TEST
 
+static void
+hear(void *arg, int fd, const char *data, size_t size)
+{
+    int64_t *heard = arg;
+
+    ck_assert_int_eq(data[0], fd == 1 ? 'o' : 'e');
+    heard[fd] += (int64_t)size;
+}
+
+START_TEST(who_listens_hears_all_of_the_output)
+{
+    const char *argv[] = {"sh", "-c",
+                          "head -c 300000 /dev/zero | tr '\\0' o;"
+                          "head -c 200000 /dev/zero | tr '\\0' e >&2",
+                          NULL};
+    struct rota_process process = ROTA_PROCESS_INIT(argv);
+    int64_t heard[3] = {0};
+
+    process.output = hear;
+    process.output_max = 100;
+    process.arg = heard;
+    ck_assert_int_eq(rota_process_run(ctx, &process, &result), ROTA_OK);
+    ck_assert_int_eq(heard[1], 300000);
+    ck_assert_int_eq(heard[2], 200000);
+    ck_assert_uint_eq(result.out.head_size + result.out.tail_size, 100);
+}
+END_TEST
+
 START_TEST(output_may_go_to_a_descriptor_instead)
 {
     const char *argv[] = {"echo", "hello", NULL};
@@ -475,6 +503,7 @@ process_suite(void)
     tcase_add_test(self, without_descriptors_it_fails_and_leaks_none);
     tcase_add_test(self, arguments_and_input_arrive_byte_for_byte);
     tcase_add_test(self, of_much_output_the_head_and_the_tail_are_kept);
+    tcase_add_test(self, who_listens_hears_all_of_the_output);
     tcase_add_test(self, output_may_go_to_a_descriptor_instead);
     tcase_add_test(self,
                    a_child_has_its_signals_descriptors_and_session_to_itself);
