@@ -125,13 +125,26 @@ close_stdout(int code)
     return CLI_BROKEN;
 }
 
+/* A write to a reader that left fails; that a child ended wakes nobody but who
+ * waits for it. */
+static void
+set_signals(void)
+{
+    sigset_t child;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(&child);
+    (void)sigaddset(&child, SIGCHLD);
+    (void)pthread_sigmask(SIG_BLOCK, &child, NULL);
+}
+
 int
 main(int argc, char **argv)
 {
     struct cli cli;
 
     (void)setlocale(LC_CTYPE, "");
-    (void)signal(SIGPIPE, SIG_IGN);
+    set_signals();
     memset(&cli, 0, sizeof(cli));
     return close_stdout(dispatch(&cli, argc, argv));
 }

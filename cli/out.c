@@ -106,7 +106,7 @@ put_cell(const char *text, int width, bool is_right, bool is_last)
         (void)printf("%*s", width - used, "");
     (void)fwrite(text, 1, fits, stdout);
     if (is_cut) {
-        (void)fputs(text_is_utf8() ? "\u2026" : "~", stdout);
+        (void)fputs(text_has_unicode() ? "\u2026" : "~", stdout);
         used++;
     }
     if (!is_last && (!is_right || is_cut))

@@ -23,7 +23,7 @@ progress_init(struct progress *progress)
     (void)pthread_mutex_init(&progress->lock, NULL);
     progress->is_live =
         isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
-    progress->has_bar = text_is_utf8();
+    progress->has_bar = text_has_unicode();
     progress->last_at = ctx_now();
 }
 

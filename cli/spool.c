@@ -12,6 +12,10 @@
 /* More than this of a stream goes to a file. */
 #define IN_MEMORY 65536
 
+/* What ends within so long of another is printed with it: to wake up for each
+ * costs more than a short command does. */
+#define GATHER ROTA_MS(5)
+
 /* -- Files without a name -------------------------------------------------- */
 
 static int
@@ -287,7 +291,8 @@ spool_settle(struct spool *spool, int64_t job, enum rota_state state)
         append(&spool->ready_end, written);
         spool->n_ready++;
     }
-    (void)pthread_cond_signal(&spool->changed);
+    if (spool->n_ready <= 1)
+        (void)pthread_cond_signal(&spool->changed);
     (void)pthread_mutex_unlock(&spool->lock);
 }
 
@@ -340,16 +345,25 @@ spool_backlog(struct spool *spool)
     return n;
 }
 
-void
-spool_wait(struct spool *spool, int64_t deadline)
+/* spool->lock held. Until it is poked, or deadline, or, unless gathering, there
+ * is something to print. */
+static void
+doze(struct spool *spool, int64_t deadline, bool is_gathering)
 {
     struct timespec until = {.tv_sec = deadline / 1000000000,
                              .tv_nsec = deadline % 1000000000};
     int code = 0;
 
-    (void)pthread_mutex_lock(&spool->lock);
-    while (spool->ready == NULL && !spool->poked && code == 0)
+    while (!spool->poked && (is_gathering || spool->ready == NULL) && code == 0)
         code = pthread_cond_timedwait(&spool->changed, &spool->lock, &until);
+}
+
+void
+spool_wait(struct spool *spool, int64_t deadline)
+{
+    (void)pthread_mutex_lock(&spool->lock);
+    doze(spool, deadline, false);
+    doze(spool, ctx_now() + GATHER, true);
     spool->poked = false;
     (void)pthread_mutex_unlock(&spool->lock);
 }

@@ -134,7 +134,7 @@ text_has_colour(FILE *stream)
 }
 
 bool
-text_is_utf8(void)
+text_has_unicode(void)
 {
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }

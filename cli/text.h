@@ -35,7 +35,7 @@ void text_duration(char *text, size_t size, double seconds);
 bool text_has_colour(FILE *stream);
 
 /* Can the terminal draw what is not ASCII? */
-bool text_is_utf8(void);
+bool text_has_unicode(void);
 
 /* The columns of the terminal behind stream; 80 if it does not say. */
 int text_columns(FILE *stream);

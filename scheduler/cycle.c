@@ -20,6 +20,10 @@
 
 #include "engine.h"
 
+/* Ends are gathered for so long, as long as nobody waits for one and the
+ * workers have enough to do meanwhile: one commit for many. */
+#define LINGER ROTA_MS(10)
+
 /* After the store failed, what waits in memory is tried again so often. */
 #define RETRY_EVERY ROTA_MS(200)
 
@@ -57,6 +61,7 @@ gather_ended(struct rota *rota, struct batch *batch)
 {
     struct rota_job *job, *next, *in_order = NULL, **end = &batch->ended;
 
+    rota->linger_until = 0;
     job = atomic_exchange_explicit(&rota->ended, NULL, memory_order_acquire);
     for (; job != NULL; job = next) {
         next = job->next_ended;
@@ -863,19 +868,48 @@ writer_poke(struct rota *rota)
     lock_drop(&rota->lock);
 }
 
+void
+writer_tell(struct rota *rota)
+{
+    lock_take(&rota->lock);
+    lock_drop(&rota->lock); /* it is asleep by now, or has yet to look */
+    MUST(pthread_cond_signal(&rota->work));
+}
+
+bool
+engine_is_ahead(const struct rota *rota)
+{
+    return rota->unstarted >= rota->options.workers &&
+           rota->unstarted * 2 >= rota->prefetch;
+}
+
+/* Whether what has ended is to be recorded now. */
+static bool
+ends_are_due(struct rota *rota, int64_t now)
+{
+    if (atomic_load_explicit(&rota->ended, memory_order_relaxed) == NULL)
+        return false;
+    if (rota->linger_until == 0)
+        rota->linger_until = now + LINGER;
+    return now >= rota->linger_until || rota->stopping ||
+           !list_is_empty(&rota->waiters) || !engine_is_ahead(rota);
+}
+
 /* When the writer thread must look even if nobody pokes it. */
 static int64_t
 writer_deadline(const struct rota *rota)
 {
     int64_t deadline = rota->active > 0 ? rota->next_flush : ROTA_FOREVER;
 
-    if (ctx_now() < rota->retry_at && rota->retry_at < deadline)
-        deadline = rota->retry_at;
+    if (ctx_now() < rota->retry_at)
+        return rota->retry_at < deadline ? rota->retry_at : deadline;
+    if (rota->linger_until != 0 && rota->linger_until < deadline)
+        deadline = rota->linger_until;
     return deadline;
 }
 
 static bool
-writer_has_work(const struct rota *rota)
+writer_has_work(struct rota *rota)
 {
     int64_t now = ctx_now();
 
@@ -885,8 +919,7 @@ writer_has_work(const struct rota *rota)
         (rota->active > 0 && now >= rota->next_flush))
         return true;
     return now >= rota->retry_at &&
-           (rota->unrecorded != NULL ||
-            atomic_load_explicit(&rota->ended, memory_order_relaxed) != NULL ||
+           (rota->unrecorded != NULL || ends_are_due(rota, now) ||
             (rota->maybe_ready && is_claiming(rota) &&
              room_for_claims(rota) > 0));
 }

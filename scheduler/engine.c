@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -113,6 +114,20 @@ options_take(struct rota *rota, const struct rota_options *options)
     return ROTA_OK;
 }
 
+/* Which file it is. */
+static enum rota_error
+keep_file(struct rota *rota)
+{
+    struct stat file = {.st_ino = 0};
+
+    rota->path = strdup(store_path(rota->store));
+    if (rota->path == NULL)
+        return ROTA_NOMEM;
+    (void)stat(rota->path, &file);
+    rota->inode = file.st_ino;
+    return ROTA_OK;
+}
+
 enum rota_error
 rota_open(const char *path, const struct rota_options *options,
           struct rota **ret_rota)
@@ -126,11 +141,8 @@ rota_open(const char *path, const struct rota_options *options,
     error = options_take(rota, options);
     if (error == ROTA_OK)
         error = store_open(path, rota->readonly, &rota->store);
-    if (error == ROTA_OK) {
-        rota->path = strdup(store_path(rota->store));
-        if (rota->path == NULL)
-            error = ROTA_NOMEM;
-    }
+    if (error == ROTA_OK)
+        error = keep_file(rota);
     if (error != ROTA_OK) {
         rota_free(rota);
         return error;

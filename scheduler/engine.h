@@ -59,28 +59,28 @@ struct rota_job {
     struct rota *rota;
     const struct kind *kind;
     struct claim claim;
-    struct link on_bucket;    /* rota.jobs, under rota.lock */
-    enum job_place place;     /* under rota.lock */
-    bool in_pool, recorded;   /* under rota.lock; freed when neither needs it */
-    struct ctx *ctx;          /* while running; set under rota.lock */
-    char *cancel_reason;      /* under rota.lock until it ended */
-    int64_t delivered_at;     /* the same; when the cancel reached us, or 0 */
-    atomic_bool cancelled;    /* set before ctx is, relaxed: ctx publishes */
-    atomic_bool lost;         /* the same */
-    int64_t deadline;         /* of ctx by itself, monotonic */
-    _Atomic int64_t cursor;   /* relaxed: by the job, read by the writer */
-    _Atomic int64_t total;    /* the same; -1: unknown */
-    _Atomic int64_t base;     /* the same; where this run took up */
+    struct link on_bucket;  /* rota.jobs, under rota.lock */
+    enum job_place place;   /* under rota.lock */
+    bool in_pool, recorded; /* under rota.lock; freed when neither needs it */
+    struct ctx *ctx;        /* while running; set under rota.lock */
+    char *cancel_reason;    /* under rota.lock until it ended */
+    int64_t delivered_at;   /* the same; when the cancel reached us, or 0 */
+    atomic_bool cancelled;  /* set before ctx is, relaxed: ctx publishes */
+    atomic_bool lost;       /* the same */
+    int64_t deadline;       /* of ctx by itself, monotonic */
+    _Atomic int64_t cursor; /* relaxed: by the job, read by the writer */
+    _Atomic int64_t total;  /* the same; -1: unknown */
+    _Atomic int64_t base;   /* the same; where this run took up */
     _Atomic int64_t base_at;
     _Atomic int64_t started_at; /* Unix milliseconds; 0: not started */
-    int64_t told_at;          /* the writer saw ctx done; 0: not yet. Down to */
-    int64_t say_at;           /* stuck_since under rota.lock */
-    int64_t stuck_since;      /* Unix milliseconds; 0: it is not stuck */
-    int64_t flushed_cursor;   /* what the file has: the writer's */
+    int64_t told_at;        /* the writer saw ctx done; 0: not yet. Down to */
+    int64_t say_at;         /* stuck_since under rota.lock */
+    int64_t stuck_since;    /* Unix milliseconds; 0: it is not stuck */
+    int64_t flushed_cursor; /* what the file has: the writer's */
     int64_t flushed_total;
     int64_t flushed_stuck;
     bool flushed_start;
-    bool poked;               /* the first advance was announced */
+    bool poked; /* the first advance was announced */
     /* what the run came to; the writer's once it ended */
     enum rota_error error;
     enum rota_stop_reason stop;
@@ -89,7 +89,7 @@ struct rota_job {
     char *message;
     void *result;
     size_t result_size;
-    enum rota_state came_to;  /* where the end led it, once it is in the file */
+    enum rota_state came_to; /* where the end led it, once it is in the file */
     bool has_come;
     struct rota_job *next_ended; /* rota.ended, or the writer's list */
     /* the job's databases */
@@ -115,10 +115,10 @@ enum request_kind {
 struct request {
     struct link on_requests; /* under rota.lock */
     enum request_kind kind;
-    bool answered;           /* under rota.lock */
-    bool lead;               /* under rota.lock: its caller takes the role */
+    bool answered; /* under rota.lock */
+    bool lead;     /* under rota.lock: its caller takes the role */
     struct wake wake;
-    enum rota_error error;   /* the answer, and its words */
+    enum rota_error error; /* the answer, and its words */
     char message[256];
     /* what is asked */
     const struct rota_submission *submissions;
@@ -142,33 +142,35 @@ struct waiter {
 
 struct rota {
     struct rota_options options;
-    struct store *store;   /* the writer's */
+    struct store *store; /* the writer's */
     char *path;
+    uintmax_t inode; /* of the file at path */
     bool readonly;
     struct kind *kinds;    /* read-only once started; before, under lock */
     int64_t *kind_numbers; /* the same */
     size_t n_kinds;
-    struct scope scope;    /* of our claims; set by rota_start(), under lock */
-    struct ctx *run_ctx;   /* of all jobs; set by rota_start() */
+    struct scope scope;  /* of our claims; set by rota_start(), under lock */
+    struct ctx *run_ctx; /* of all jobs; set by rota_start() */
     struct pool *pool;
     _Atomic int64_t process; /* our id in the file; 0: none. Set once */
     pthread_t writer, listener;
 
-    pthread_mutex_t lock;  /* guards all down to jobs */
-    pthread_cond_t work;   /* for the writer thread */
+    pthread_mutex_t lock; /* guards all down to jobs */
+    pthread_cond_t work;  /* for the writer thread */
     bool started, stopping, closing;
     bool has_writer, has_listener;
-    bool writing;          /* somebody has the writer's role */
-    bool poked;            /* the writer thread has something to look at */
-    bool maybe_ready;      /* a claim may find something */
-    bool claiming;         /* a cycle has not yet published its claims */
-    bool alone;            /* what is claimed here must have no neighbour */
-    bool flush_now;        /* a job has got going */
+    bool writing;     /* somebody has the writer's role */
+    bool poked;       /* the writer thread has something to look at */
+    bool maybe_ready; /* a claim may find something */
+    bool claiming;    /* a cycle has not yet published its claims */
+    bool alone;       /* what is claimed here must have no neighbour */
+    bool flush_now;   /* a job has got going */
     int64_t next_flush;
-    int64_t retry_at;      /* not before: the store failed; 0: at once */
-    int64_t active;        /* jobs claimed and not yet recorded as ended */
-    int64_t unstarted;     /* of these, in the pool's queue */
-    int64_t stuck;         /* of these, running, and deaf to their context */
+    int64_t retry_at;     /* not before: the store failed; 0: at once */
+    int64_t linger_until; /* ends wait until then for others; 0: none do */
+    int64_t active;       /* jobs claimed and not yet recorded as ended */
+    int64_t unstarted;    /* of these, in the pool's queue */
+    int64_t stuck;        /* of these, running, and deaf to their context */
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
     int64_t prefetch;
     int64_t last_cycle;
@@ -192,8 +194,16 @@ struct rota {
  * its error; the words are in message_get(). No lock held. */
 enum rota_error request_run(struct rota *rota, struct request *request);
 
-/* Let the writer thread look for work. No lock held. */
+/* Have the writer thread go through a cycle. No lock held. */
 void writer_poke(struct rota *rota);
+
+/* Let it look whether it is to: there may be something to claim, or a job has
+ * ended, which may wait for others. By a thread that ends before the writer
+ * does. */
+void writer_tell(struct rota *rota);
+
+/* Under rota.lock: the workers have jobs enough for a while. */
+bool engine_is_ahead(const struct rota *rota);
 void *writer_thread(void *rota);
 
 /* Under rota.lock: no job is claimed here, nor about to be. Whoever waits for

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "engine.h"
 #include "interrupt/target.h"
@@ -162,12 +161,9 @@ rota_job_log(struct rota_job *job, const char *format, ...)
 void
 process_tag(const struct rota *rota, int64_t process, char *tag, size_t size)
 {
-    struct stat file = {.st_ino = 0};
-
     /* a copy of the file knows the same processes, but they are not its own */
-    (void)stat(rota->path, &file);
     (void)snprintf(tag, size, "%s.%jx.%jd.", store_instance(rota->store),
-                   (uintmax_t)file.st_ino, (intmax_t)process);
+                   rota->inode, (intmax_t)process);
 }
 
 enum rota_error

@@ -96,7 +96,7 @@ look_for_work(struct outside *outside)
     lock_take(&rota->lock);
     rota->maybe_ready = true;
     lock_drop(&rota->lock);
-    writer_poke(rota);
+    writer_tell(rota); /* it is for the writer to say whether there is room */
 }
 
 /* Callers who wait for jobs that may have ended in another process read for

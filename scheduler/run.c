@@ -152,7 +152,7 @@ job_end(struct rota_job *job)
     } while (!atomic_compare_exchange_weak_explicit(
         &rota->ended, &top, job, memory_order_release, memory_order_relaxed));
     if (top == NULL)
-        writer_poke(rota); /* the others find it poked */
+        writer_tell(rota); /* the others find it told */
 }
 
 enum fate { FATE_RUN, FATE_GIVE_BACK, FATE_FREE, FATE_FORGET };
@@ -168,6 +168,8 @@ job_fate(struct rota_job *job, struct ctx *ctx)
     if (job->place == JOB_RELEASED)
         return job->recorded ? FATE_FREE : FATE_FORGET;
     rota->unstarted--;
+    if (rota->linger_until != 0 && !engine_is_ahead(rota))
+        MUST(pthread_cond_signal(&rota->work));
     if (rota->stopping || ctx_done(rota->run_ctx) ||
         atomic_load_explicit(&job->cancelled, memory_order_relaxed) ||
         ctx_err(ctx) == ROTA_NOMEM) {

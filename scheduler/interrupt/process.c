@@ -45,7 +45,14 @@
 #define SWEEP_GRACE ROTA_MS(500)
 /* How often it is looked for meanwhile. */
 #define STRAYS_LOOK ROTA_MS(5)
-#define CHANNEL_FD  3
+/* A child that another thread is just starting has our descriptors, too, until
+ * it comes to its exec. How long that is waited for before anybody else is
+ * suspected. */
+#define SIBLING_TIME ROTA_MS(10)
+/* Most children end soon: in the first moments only that is waited for, and
+ * what they wrote is read at once. It has room in the pipes. */
+#define YOUNG_TIME ROTA_MS(2)
+#define CHANNEL_FD 3
 
 extern char **environ;
 
@@ -62,6 +69,7 @@ struct child {
     size_t line_size;
     enum stage stage;
     int64_t deadline; /* of the stage; ROTA_FOREVER: none */
+    int64_t grown_at; /* is young until then */
     char tag[160];    /* ROTA_TAG=... */
 };
 
@@ -303,33 +311,32 @@ set_limits(const struct child *child)
     set_limit(child->pid, RLIMIT_NOFILE, process->max_files);
 }
 
+/* Why it did not start: the folder may not be one. */
 static enum rota_error
-check_dir(struct child *child)
+explain_start(struct child *child, int code)
 {
     const char *dir = child->process->dir;
     struct stat st;
 
-    if (dir == NULL)
-        return ROTA_OK;
-    if (stat(dir, &st) != 0)
+    if (dir != NULL && stat(dir, &st) != 0)
         return fail_start(child, errno, dir);
-    return S_ISDIR(st.st_mode) ? ROTA_OK : fail_start(child, ENOTDIR, dir);
+    if (dir != NULL && !S_ISDIR(st.st_mode))
+        return fail_start(child, ENOTDIR, dir);
+    return fail_start(child, code, "");
 }
 
 static enum rota_error
 start(struct child *child)
 {
     struct ends ends = {-1, -1, -1, -1};
-    enum rota_error error = check_dir(child);
+    enum rota_error error = ROTA_OK;
     int code;
 
-    if (error != ROTA_OK)
-        return error;
     make_tag(child);
     if (!open_all(child, &ends))
         error = fail_start(child, errno, "a pipe to it");
     if (error == ROTA_OK && (code = spawn(child, &ends)) != 0)
-        error = fail_start(child, code, "");
+        error = explain_start(child, code);
     close_if_open(&ends.in);
     close_if_open(&ends.out);
     close_if_open(&ends.err);
@@ -337,6 +344,7 @@ start(struct child *child)
     if (error != ROTA_OK)
         return error;
     set_limits(child);
+    child->grown_at = ctx_now() + YOUNG_TIME;
     child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
     if (child->pidfd >= 0)
         return ROTA_OK;
@@ -458,14 +466,16 @@ static void
 attend(struct child *child)
 {
     bool wants_end = child->stage == RUNS;
+    bool is_young = wants_end && ctx_now() < child->grown_at;
     struct pollfd fds[] = {
         {child->stage == ENDED ? -1 : child->pidfd, POLLIN, 0},
         {wants_end ? child->ended : -1, POLLIN, 0},
-        {child->out.fd, POLLIN, 0},
-        {child->err.fd, POLLIN, 0},
-        {child->channel, POLLIN, 0}};
+        {is_young ? -1 : child->out.fd, POLLIN, 0},
+        {is_young ? -1 : child->err.fd, POLLIN, 0},
+        {is_young ? -1 : child->channel, POLLIN, 0}};
 
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), poll_timeout(child)) <= 0)
+    if (poll(fds, sizeof(fds) / sizeof(fds[0]),
+             is_young ? (int)(YOUNG_TIME / 1000000) : poll_timeout(child)) <= 0)
         return;
     if (fds[2].revents != 0)
         (void)output_read(&child->out);
@@ -488,6 +498,15 @@ see_it_through(struct child *child)
             kill_group(child);
         attend(child);
     }
+}
+
+/* Until nobody holds them, or deadline. */
+static void
+attend_until(struct child *child, int64_t deadline)
+{
+    child->deadline = deadline;
+    while (is_held(child) && ctx_now() < deadline)
+        attend(child);
 }
 
 /* End what bears the child's tag: it is asked, and when the deadline has passed
@@ -514,19 +533,19 @@ end_strays(struct child *child)
 static void
 sweep(struct child *child)
 {
+    int64_t grace_over = child->deadline;
+
     (void)output_read(&child->out);
     (void)output_read(&child->err);
     read_channel(child);
-    if (child->result->killed)
-        child->deadline = ctx_now();
-    else if (!child->result->told)
-        child->deadline = ctx_now() + SWEEP_GRACE;
+    attend_until(child, ctx_now() + SIBLING_TIME);
+    child->deadline = child->result->killed ? ctx_now()
+                      : child->result->told ? grace_over
+                                            : ctx_now() + SWEEP_GRACE;
     if (is_held(child) || child->result->told)
         end_strays(child);
     (void)kill(-child->pid, SIGKILL);
-    child->deadline = ctx_now() + SWEEP_GRACE;
-    while (is_held(child) && ctx_now() < child->deadline)
-        attend(child); /* what was killed closes them any moment */
+    attend_until(child, ctx_now() + SWEEP_GRACE); /* they close any moment */
 }
 
 static int64_t
