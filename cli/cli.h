@@ -7,6 +7,7 @@
  *   value.c     numbers, durations and times in it
  *   common.c    opening the queue, saying what went wrong
  *   help.c      what `rota help` says
+ *   kinds.c     the kinds there are, and those that --load brings
  *   submit.c    KIND key=value... made into a submission; `add`
  *   run.c       `run`
  *   each.c      `each`: command.c its words, items.c its items, spool.c what
@@ -99,11 +100,13 @@ struct cli {
     int64_t limit;    /* -n; 0: not given */
     int64_t attempts; /* 0: the kind's */
     int64_t retries;
-    int64_t workers;  /* -j; 0: one for each CPU */
-    int64_t timeout;  /* nanoseconds; 0: none */
-    int64_t deadline; /* Unix milliseconds; 0: none */
-    int64_t run_at;   /* Unix milliseconds; 0: at once */
-    int64_t grace;    /* nanoseconds */
+    int64_t workers;    /* -j; 0: one for each CPU */
+    int64_t timeout;    /* nanoseconds; 0: none */
+    int64_t deadline;   /* Unix milliseconds; 0: none */
+    int64_t run_at;     /* Unix milliseconds; 0: at once */
+    int64_t grace;      /* nanoseconds */
+    const char **loads; /* --load, each; main() frees it */
+    int n_loads;
 };
 
 /* Read the command line. CLI_OK, or CLI_USAGE after saying why. */

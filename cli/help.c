@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/submit.h"
+#include "cli/kinds.h"
 
 static void
 print_kind(const struct job_kind *kind)
@@ -90,8 +90,8 @@ cli_help(struct cli *cli)
         command++;
     if (command->name != NULL)
         print_command(command);
-    else if (submit_find_kind(word) != NULL)
-        print_kind(submit_find_kind(word));
+    else if (kinds_find(word) != NULL)
+        print_kind(kinds_find(word));
     else
         return cli_usage("no help for %s: `rota help` lists what there is",
                          word);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -142,9 +143,12 @@ int
 main(int argc, char **argv)
 {
     struct cli cli;
+    int code;
 
     (void)setlocale(LC_CTYPE, "");
     set_signals();
     memset(&cli, 0, sizeof(cli));
-    return close_stdout(dispatch(&cli, argc, argv));
+    code = dispatch(&cli, argc, argv);
+    free(cli.loads);
+    return close_stdout(code);
 }

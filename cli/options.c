@@ -35,6 +35,8 @@ const struct cli_option cli_options[] = {
     {"jobs", 'j', "N", WORKS, "run N at once (default: one for each CPU)"},
     {"grace", 0, "TIME", CLI_WORK,
      "let running jobs end for so long when stopping (default: 5s)"},
+    {"load", 0, "OBJECT", SUBMITS | CLI_WORK | CLI_RESUME,
+     "know the kinds of this shared object, too"},
     {"limit", 'n', "N", CLI_LS, "list N jobs (default: 20)"},
     {"state", 's', "STATE", CLI_LS, "list jobs in this state"},
     {"all", 'a', NULL, CLI_LS, "list all jobs"},
@@ -58,6 +60,7 @@ enum option_id {
     OPTION_IN,
     OPTION_JOBS,
     OPTION_GRACE,
+    OPTION_LOAD,
     OPTION_LIMIT,
     OPTION_STATE,
     OPTION_ALL,
@@ -93,6 +96,19 @@ read_state(const char *text, const char **ret_state)
     return cli_usage("--state %s: blocked, scheduled, ready, running, "
                      "succeeded, failed or cancelled is needed",
                      text);
+}
+
+static int
+add_load(struct cli *cli, const char *path)
+{
+    const char **grown =
+        realloc(cli->loads, ((size_t)cli->n_loads + 1) * sizeof(const char *));
+
+    if (grown == NULL)
+        return cli_fail(NULL, ROTA_NOMEM);
+    cli->loads = grown;
+    cli->loads[cli->n_loads++] = path;
+    return CLI_OK;
 }
 
 static int
@@ -136,6 +152,8 @@ set(struct cli *cli, int id, const char *value)
         return value_number("jobs", value, 1, 1024, &cli->workers);
     case OPTION_GRACE:
         return value_duration("grace", value, &cli->grace);
+    case OPTION_LOAD:
+        return add_load(cli, value);
     case OPTION_LIMIT:
         return value_number("limit", value, 1, INT64_MAX, &cli->limit);
     case OPTION_STATE:

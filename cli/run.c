@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/kinds.h"
 #include "cli/out.h"
 #include "cli/progress.h"
 #include "cli/submit.h"
@@ -256,7 +257,7 @@ cli_run(struct cli *cli)
     if (code != CLI_OK)
         return code;
     run.ctx = cli_signals();
-    code = submit_handle_kinds(run.rota);
+    code = kinds_handle(cli, run.rota);
     if (code == CLI_OK)
         code = submit(cli, run.rota, &run.id);
     if (code == CLI_OK)

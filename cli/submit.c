@@ -10,36 +10,8 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/kinds.h"
 #include "jobs/utf8.h"
-
-static const char *
-kind_name(int i)
-{
-    return job_kinds[i] != NULL ? job_kinds[i]->name : NULL;
-}
-
-const struct job_kind *
-submit_find_kind(const char *name)
-{
-    for (int i = 0; job_kinds[i] != NULL; i++)
-        if (strcmp(job_kinds[i]->name, name) == 0)
-            return job_kinds[i];
-    return NULL;
-}
-
-int
-submit_handle_kinds(struct rota *rota)
-{
-    for (int i = 0; job_kinds[i] != NULL; i++) {
-        enum rota_error error =
-            rota_handle(rota, job_kinds[i]->name, job_kinds[i]->fn, NULL,
-                        &job_kinds[i]->defaults);
-
-        if (error != ROTA_OK)
-            return cli_fail(rota, error);
-    }
-    return CLI_OK;
-}
 
 /* -- Arguments ----------------------------------------------------------- */
 
@@ -97,6 +69,29 @@ is_queue(const struct cli *cli, const char *path)
            queue.st_dev == file.st_dev && queue.st_ino == file.st_ino;
 }
 
+/* An argument of a kind that does not say which it takes. */
+static int
+add_text(const struct job_kind *kind, const char *word, json_t *args)
+{
+    const char *equals = strchr(word, '=');
+    char *name;
+    int code = CLI_OK;
+
+    if (equals == NULL || equals == word)
+        return cli_usage("%s: %s is not key=value", kind->name, word);
+    if (!utf8_is_text(word, strlen(word)))
+        return cli_usage("%s: %s is not UTF-8", kind->name, word);
+    name = strndup(word, (size_t)(equals - word));
+    if (name == NULL)
+        return cli_fail(NULL, ROTA_NOMEM);
+    if (json_object_get(args, name) != NULL)
+        code = cli_usage("%s: %s= is given twice", kind->name, name);
+    else if (json_object_set_new(args, name, json_string(equals + 1)) != 0)
+        code = cli_fail(NULL, ROTA_NOMEM);
+    free(name);
+    return code;
+}
+
 static int
 add_argument(const struct cli *cli, const struct job_kind *kind,
              const char *word, json_t *args)
@@ -107,6 +102,8 @@ add_argument(const struct cli *cli, const struct job_kind *kind,
     char *value;
     int code = CLI_OK;
 
+    if (kind->keys == NULL)
+        return add_text(kind, word, args);
     list_keys(kind, known, sizeof(known));
     key = equals == NULL ? NULL : find_key(kind, word, (size_t)(equals - word));
     if (equals == NULL)
@@ -163,7 +160,7 @@ read_pairs(const struct cli *cli, const struct job_kind *kind, char **ret_args,
     for (int i = 1; i < cli->n_words && code == CLI_OK; i++)
         code = add_argument(cli, kind, cli->words[i], args);
     for (const struct job_key *key = kind->keys;
-         key->name != NULL && code == CLI_OK; key++)
+         key != NULL && key->name != NULL && code == CLI_OK; key++)
         if ((key->flags & JOB_KEY_REQUIRED) != 0 &&
             json_object_get(args, key->name) == NULL)
             code = cli_usage("%s: %s= is missing: %s", kind->name, key->name,
@@ -187,33 +184,18 @@ read_arguments(const struct cli *cli, const struct job_kind *kind,
                             : read_pairs(cli, kind, ret_args, ret_size);
 }
 
-/* The kind that the command line names. NULL after saying that none is. */
-static const struct job_kind *
-find_kind(const struct cli *cli)
-{
-    const struct job_kind *kind = submit_find_kind(cli->words[0]);
-    const char *nearest;
-
-    if (kind != NULL)
-        return kind;
-    nearest = cli_nearest(cli->words[0], kind_name);
-    if (nearest != NULL)
-        cli_say("no kind %s: did you mean %s?", cli->words[0], nearest);
-    else
-        cli_say("no kind %s: `rota help` lists them", cli->words[0]);
-    return NULL;
-}
-
 int
 submit_check(const struct cli *cli)
 {
-    const struct job_kind *kind = find_kind(cli);
+    const char *name = cli->words[0];
+    const struct job_kind *kind = kinds_find(name), other = {.name = name};
     char *args = NULL;
     size_t size;
-    int code = CLI_USAGE;
+    int code;
 
-    if (kind != NULL)
-        code = read_arguments(cli, kind, &args, &size);
+    if (kind == NULL && cli->n_loads == 0)
+        return kinds_complain(name);
+    code = read_arguments(cli, kind != NULL ? kind : &other, &args, &size);
     free(args);
     return code;
 }
@@ -223,18 +205,20 @@ submit_check(const struct cli *cli)
 int
 submit(const struct cli *cli, struct rota *rota, int64_t *ret_id)
 {
-    struct rota_submission submission = ROTA_SUBMISSION_INIT(NULL);
-    const struct job_kind *kind = find_kind(cli);
+    struct rota_submission submission = ROTA_SUBMISSION_INIT(cli->words[0]);
+    const struct job_kind *kind = kinds_find(submission.kind),
+                          other = {.name = submission.kind};
     enum rota_error error;
     char *args = NULL;
     int code;
 
+    if (kind == NULL && !rota_handles(rota, submission.kind))
+        return kinds_complain(submission.kind);
     if (kind == NULL)
-        return CLI_USAGE;
+        kind = &other;
     code = read_arguments(cli, kind, &args, &submission.args_size);
     if (code != CLI_OK)
         return code;
-    submission.kind = kind->name;
     submission.args = args;
     submission.queue = cli->queue;
     submission.batch = cli->batch;
@@ -262,7 +246,9 @@ cli_add(struct cli *cli)
         code = cli_open(cli, &options, false, &rota);
     if (code != CLI_OK)
         return code;
-    code = submit(cli, rota, &id);
+    code = kinds_load(cli, rota);
+    if (code == CLI_OK)
+        code = submit(cli, rota, &id);
     if (code == CLI_OK && cli->is_json)
         (void)printf("{\"schema\":1,\"id\":%" PRId64 "}\n", id);
     else if (code == CLI_OK)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "cli/progress.h"
-#include "cli/submit.h"
+#include "cli/kinds.h"
 #include "cli/text.h"
 
 struct work {
@@ -79,7 +79,7 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
     if (code != CLI_OK)
         return code;
     work->ctx = cli_signals();
-    return submit_handle_kinds(work->rota);
+    return kinds_handle(cli, work->rota);
 }
 
 static int

@@ -153,6 +153,19 @@ rota_open(const char *path, const struct rota_options *options,
 
 /* -- Handle --------------------------------------------------------------- */
 
+bool
+rota_handles(struct rota *rota, const char *name)
+{
+    struct kind *kind;
+
+    lock_take(&rota->lock);
+    kind = rota->kinds;
+    while (kind != NULL && strcmp(kind->name, name) != 0)
+        kind = kind->next;
+    lock_drop(&rota->lock);
+    return kind != NULL;
+}
+
 static enum rota_error
 kind_check(struct rota *rota, const char *name, rota_job_fn *fn,
            const struct rota_defaults *defaults)
@@ -176,11 +189,10 @@ kind_check(struct rota *rota, const char *name, rota_job_fn *fn,
         message_set("rota_handle() comes before rota_start()");
         return ROTA_BUSY;
     }
-    for (struct kind *kind = rota->kinds; kind != NULL; kind = kind->next)
-        if (strcmp(kind->name, name) == 0) {
-            message_set("kind %s has a function already", name);
-            return ROTA_EXISTS;
-        }
+    if (rota_handles(rota, name)) {
+        message_set("kind %s has a function already", name);
+        return ROTA_EXISTS;
+    }
     return ROTA_OK;
 }
 

@@ -626,6 +626,7 @@ START_TEST(kinds_that_make_no_sense_are_refused)
     ck_assert_int_eq(rota_handle(rota, "\xff", at_once, NULL, NULL),
                      ROTA_INVALID);
     ck_assert_int_eq(rota_handle(rota, "k", NULL, NULL, NULL), ROTA_INVALID);
+    ck_assert(!rota_handles(rota, "k"));
     ck_assert_int_eq(rota_handle(rota, "k", at_once, NULL, &zero),
                      ROTA_INVALID);
     defaults.max_attempts = -1;

@@ -122,6 +122,15 @@ ROTA_API ROTA_MUST_USE enum rota_error
 rota_handle(struct rota *rota, const char *kind, rota_job_fn *fn, void *arg,
             const struct rota_defaults *defaults);
 
+/* Whether jobs of kind have a function here. */
+ROTA_API bool rota_handles(struct rota *rota, const char *kind);
+
+/* Not in this library: what a shared object for `rota work --load` exports. It
+ * calls rota_handle() for each kind that the object brings. Called once, before
+ * rota_start(); an error that it returns is the object's, which is not used
+ * then. The object stays loaded until the process ends. */
+ROTA_API enum rota_error rota_register(struct rota *rota);
+
 /* Start the workers. They claim jobs of the kinds handled here until ctx ends:
  * then no more are claimed, and running jobs' contexts, which derive from ctx,
  * are done. A job stopped so goes back into the queue with its cursor.
