@@ -64,6 +64,7 @@ code_of(enum rota_error error)
         return CLI_USAGE;
     case ROTA_NOTFOUND:
         return CLI_NOTFOUND;
+    case ROTA_EXISTS: /* somebody else is at it */
     case ROTA_BUSY:
         return CLI_BUSY;
     default:

@@ -219,9 +219,7 @@ run_job(struct run *run)
     enum rota_error error;
     struct view view;
 
-    error = rota_start_job(run->ctx, run->rota, run->id);
-    if (error == ROTA_OK)
-        error = wait_for_outcome(run, &outcome);
+    error = wait_for_outcome(run, &outcome);
     progress_end(&run->progress);
     if (error == ROTA_OK)
         return tell_outcome(run, &outcome);
@@ -245,6 +243,7 @@ cli_run(struct cli *cli)
 {
     struct rota_options options = ROTA_OPTIONS_INIT;
     struct run run = {.cli = cli};
+    enum rota_error error;
     int code = submit_check(cli);
 
     if (code != CLI_OK)
@@ -258,6 +257,9 @@ cli_run(struct cli *cli)
         return code;
     run.ctx = cli_signals();
     code = kinds_handle(cli, run.rota);
+    if (code == CLI_OK &&
+        (error = rota_start_job(run.ctx, run.rota, 0)) != ROTA_OK)
+        code = cli_fail(run.rota, error);
     if (code == CLI_OK)
         code = submit(cli, run.rota, &run.id);
     if (code == CLI_OK)

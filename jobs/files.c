@@ -22,8 +22,8 @@ files_name_ends(const char *path, const char *extension)
     return n >= m && strcasecmp(path + n - m, extension) == 0;
 }
 
-static bool
-is_file(const struct stat *file, const char *path)
+bool
+files_is(const struct stat *file, const char *path)
 {
     struct stat other;
 
@@ -44,7 +44,7 @@ compare(void *arg, int n, const char *const *names,
 
     (void)n, (void)names;
     if (values != NULL && values[0].type == ROTA_TEXT &&
-        is_file(question->file, values[0].data))
+        files_is(question->file, values[0].data))
         question->is_queue = true;
     return true;
 }
@@ -66,7 +66,7 @@ files_refuse_databases(struct ctx *ctx, struct rota_job *job, const char *key,
     if (question.is_queue)
         return rota_job_fail(job, ROTA_FATAL, "%s=%s is the queue's own file",
                              key, path);
-    if (is_file(file, target))
+    if (files_is(file, target))
         return rota_job_fail(job, ROTA_FATAL, "%s=%s is the file to write", key,
                              path);
     return ROTA_OK;

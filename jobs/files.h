@@ -16,6 +16,9 @@ enum rota_error files_refuse_databases(struct ctx *ctx, struct rota_job *job,
                                        const struct stat *file,
                                        const char *target);
 
+/* Whether path leads to file. */
+bool files_is(const struct stat *file, const char *path);
+
 /* Whether path ends in extension, in whatever case. */
 bool files_name_ends(const char *path, const char *extension);
 

@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "jobs/args.h"
+#include "jobs/digest.h"
 #include "jobs/files.h"
 #include "jobs/source.h"
 #include "jobs/table.h"
@@ -138,15 +139,15 @@ fail_target(struct import *im, enum rota_error error, const char *message)
     }
 }
 
-/* A step of the library's, with fn of the table's. */
+/* A step of the library's. */
 static enum rota_error
-step(struct import *im, int64_t cursor, rota_sqlite_fn *fn)
+step(struct import *im, int64_t cursor, rota_sqlite_fn *fn, void *arg)
 {
     const char *message = im->table.message;
     enum rota_error error;
 
     im->table.message[0] = '\0';
-    error = rota_job_step(im->job, im->db, cursor, fn, &im->table);
+    error = rota_job_step(im->job, im->db, cursor, fn, arg);
     if (error == ROTA_OK)
         return ROTA_OK;
     if (message[0] == '\0')
@@ -183,17 +184,43 @@ check_bad(const struct import *im)
 }
 
 static enum rota_error
+check_source(const struct import *im)
+{
+    if (!digest_differs(im->job, im->db, im->source.digest))
+        return ROTA_OK;
+    return rota_job_fail(im->job, ROTA_FATAL,
+                         "%s was changed since %" PRId64
+                         " rows of it were imported: what they were is not "
+                         "what is there now. Import it anew",
+                         im->source.path, im->cursor);
+}
+
+static enum rota_error
 make_table(struct import *im)
 {
     enum rota_error error;
 
-    error = step(im, im->cursor, table_make);
+    error = step(im, im->cursor, table_make, &im->table);
     if (error != ROTA_OK)
         return error;
     error = table_take_up(&im->table, im->db);
     if (error != ROTA_OK)
         return fail_target(im, error, im->table.message);
-    return check_bad(im);
+    error = check_source(im);
+    return error == ROTA_OK ? check_bad(im) : error;
+}
+
+/* A rota_sqlite_fn: the group's rows, and what has been read with them. */
+static enum rota_error
+insert(sqlite3 *db, void *arg)
+{
+    struct import *im = arg;
+    enum rota_error error = table_insert(db, &im->table);
+
+    if (error == ROTA_OK &&
+        digest_keep(im->job, db, im->source.digest) != SQLITE_OK)
+        error = table_db_fail(&im->table, db);
+    return error;
 }
 
 static enum rota_error
@@ -204,7 +231,7 @@ insert_group(struct import *im)
 
     if (n == 0)
         return ROTA_OK;
-    error = step(im, im->cursor + n, table_insert);
+    error = step(im, im->cursor + n, insert, im);
     if (error != ROTA_OK)
         return error;
     im->cursor += n;

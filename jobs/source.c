@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "jobs/digest.h"
 #include "jobs/files.h"
 
 static enum rota_error
@@ -69,11 +70,16 @@ source_close(struct source *source)
 enum rota_error
 source_next(struct source *source, bool *ret_is_end)
 {
+    const struct rowset *group = &source->group;
+    size_t before = group->size;
+
     *ret_is_end = false;
     if (ctx_done(source->ctx))
         return ctx_err(source->ctx);
     switch (rows_next(&source->rows, &source->group)) {
     case ROWS_ROW:
+        source->digest = digest_add(source->digest, group->text + before,
+                                    group->size - before);
         return ROTA_OK;
     case ROWS_END:
         *ret_is_end = true;
@@ -129,6 +135,7 @@ enum rota_error
 source_survey(struct source *source, struct table *table, int64_t cursor)
 {
     int64_t n = 0, offset = 0, number = 1;
+    uint64_t digest = 0;
     bool is_end = false;
     enum rota_error error = read_columns(source, table);
 
@@ -136,6 +143,7 @@ source_survey(struct source *source, struct table *table, int64_t cursor)
         if (n == cursor) {
             offset = source->rows.offset;
             number = source->rows.number;
+            digest = source->digest;
         }
         error = source_next(source, &is_end);
         rowset_clear(&source->group);
@@ -150,6 +158,7 @@ source_survey(struct source *source, struct table *table, int64_t cursor)
                              " were imported before: it was cut or replaced",
                              source->path, n, cursor);
     rota_job_total(source->job, n);
+    source->digest = digest;
     if (!rows_seek(&source->rows, offset, number))
         return fail(source, ROTA_FAILED, "read");
     return ROTA_OK;

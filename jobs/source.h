@@ -15,6 +15,7 @@ struct source {
     FILE *file;
     struct rows rows;
     struct rowset group; /* the rows read and not yet cleared */
+    uint64_t digest;     /* of all rows read, digest.h */
 };
 
 /* Open the file, or fail the job for good. */

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "jobs/args.h"
+#include "jobs/digest.h"
 #include "jobs/files.h"
 #include "jobs/script.h"
 #include "jobs/sink.h"
@@ -54,6 +55,7 @@ struct sql {
     struct sink sink;
     sqlite3 *db;
     int64_t cursor;   /* statements behind us */
+    uint64_t digest;  /* of these and, in an item, of its own; digest.h */
     bool is_stepping; /* it is kept in the file */
 };
 
@@ -143,6 +145,13 @@ next(struct sql *sql, bool *ret_is_end)
     return files_fail(sql->job, ROTA_FAILED, "read", sql->path);
 }
 
+/* The current statement has its turn. */
+static void
+note(struct sql *sql)
+{
+    sql->digest = digest_add(sql->digest, sql->script.text, sql->script.size);
+}
+
 /* -- One statement ------------------------------------------------------- */
 
 static enum rota_error
@@ -212,6 +221,7 @@ run_block(struct sql *sql)
             return fail_here(sql, "the script ends inside a transaction");
         if (error != ROTA_OK)
             return error;
+        note(sql);
         rota_job_advance(sql->job,
                          at++); /* to look at; taken back if it fails */
         switch (role_of(&sql->script)) {
@@ -279,6 +289,9 @@ keep_size(struct sql *sql)
     if (sqlite3_step(statement) != SQLITE_DONE)
         error = fail_statement(sql);
     (void)sqlite3_finalize(statement);
+    if (error == ROTA_OK &&
+        digest_keep(sql->job, sql->db, sql->digest) != SQLITE_OK)
+        error = fail_statement(sql);
     return error;
 }
 
@@ -346,6 +359,7 @@ run_item(struct sql *sql)
     int64_t n = 1;
     bool writes = role == BEGIN;
 
+    note(sql);
     if (role == COMMIT || role == ROLLBACK || role == SAVEPOINT)
         return fail_here(sql, "there is no transaction: BEGIN comes first");
     if (role == PLAIN)
@@ -379,9 +393,17 @@ skip(struct sql *sql)
                                  "%s has %" PRId64 " statements, but %" PRId64
                                  " were run before: it was cut or replaced",
                                  sql->path, i, sql->cursor);
+        if (error == ROTA_OK)
+            note(sql);
         if (error == ROTA_OK && role_of(&sql->script) == CONNECTION)
             error = run(sql);
     }
+    if (error == ROTA_OK && digest_differs(sql->job, sql->db, sql->digest))
+        error = rota_job_fail(sql->job, ROTA_FATAL,
+                              "%s was changed since %" PRId64
+                              " statements of it were run: what they were is "
+                              "not what is there now",
+                              sql->path, sql->cursor);
     return error;
 }
 
@@ -452,6 +474,9 @@ open_out(struct sql *sql)
                                        &file, sql->on);
         if (error != ROTA_OK)
             return error;
+        if (files_is(&file, sql->path))
+            return rota_job_fail(sql->job, ROTA_FATAL,
+                                 "out=%s is the script itself", sql->out);
     }
     fd = open(sql->out, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)

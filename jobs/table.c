@@ -31,8 +31,8 @@ table_fail(struct table *table, enum rota_error code, const char *format, ...)
 
 /* What SQLite's last answer means for the job: its context may have
  * interrupted the statement. */
-static enum rota_error
-db_fail(struct table *table, sqlite3 *db)
+enum rota_error
+table_db_fail(struct table *table, sqlite3 *db)
 {
     (void)table_fail(table, ROTA_STORE, "%s: %s",
                      sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
@@ -45,7 +45,7 @@ run(struct table *table, sqlite3 *db, const char *sql)
     if (sql == NULL)
         return table_fail(table, ROTA_NOMEM, "out of memory");
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return db_fail(table, db);
+        return table_db_fail(table, db);
     return ROTA_OK;
 }
 
@@ -61,13 +61,13 @@ table_take_up(struct table *table, sqlite3 *db)
                            "SELECT count(*) FROM main._rota_import_bad"
                            " WHERE queue = ?1 AND job = ?2",
                            -1, &statement, NULL) != SQLITE_OK)
-        return db_fail(table, db);
+        return table_db_fail(table, db);
     (void)sqlite3_bind_text(statement, 1, table->queue, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(statement, 2, table->job);
     if (sqlite3_step(statement) == SQLITE_ROW)
         table->bad = sqlite3_column_int64(statement, 0);
     else
-        error = db_fail(table, db);
+        error = table_db_fail(table, db);
     (void)sqlite3_finalize(statement);
     return error;
 }
@@ -119,7 +119,7 @@ look(struct table *table, sqlite3 *db, size_t *ret_n, size_t *ret_ours,
                            "SELECT name FROM pragma_table_xinfo(?1, 'main')"
                            " WHERE hidden = 0",
                            -1, &statement, NULL) != SQLITE_OK)
-        return db_fail(table, db);
+        return table_db_fail(table, db);
     (void)sqlite3_bind_text(statement, 1, table->name, -1, SQLITE_STATIC);
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(statement, 0);
@@ -134,7 +134,7 @@ look(struct table *table, sqlite3 *db, size_t *ret_n, size_t *ret_ours,
         ++*ret_n;
     }
     (void)sqlite3_finalize(statement);
-    return rc == SQLITE_DONE ? ROTA_OK : db_fail(table, db);
+    return rc == SQLITE_DONE ? ROTA_OK : table_db_fail(table, db);
 }
 
 /* Name one of our columns that the table does not have. */
@@ -215,7 +215,7 @@ insert_bad(struct table *table, sqlite3 *db, const struct row *row,
                            "INSERT INTO main._rota_import_bad"
                            " VALUES(?1, ?2, ?3, ?4, ?5)",
                            -1, &statement, NULL) != SQLITE_OK)
-        return db_fail(table, db);
+        return table_db_fail(table, db);
     (void)sqlite3_bind_text(statement, 1, table->queue, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(statement, 2, table->job);
     (void)sqlite3_bind_int64(statement, 3, row->line);
@@ -224,7 +224,7 @@ insert_bad(struct table *table, sqlite3 *db, const struct row *row,
     rc = sqlite3_step(statement);
     (void)sqlite3_finalize(statement);
     if (rc != SQLITE_DONE)
-        return db_fail(table, db);
+        return table_db_fail(table, db);
     table->step_bad++;
     return ROTA_OK;
 }
@@ -265,7 +265,7 @@ insert_row(struct table *table, sqlite3 *db, sqlite3_stmt *statement,
 
         if (bind(statement, (int)i + 1, group->text + field->at, field->size) !=
             SQLITE_OK)
-            return db_fail(table, db);
+            return table_db_fail(table, db);
     }
     rc = sqlite3_step(statement);
     if (rc == SQLITE_DONE) {
@@ -276,7 +276,7 @@ insert_row(struct table *table, sqlite3 *db, sqlite3_stmt *statement,
     rc &= 0xff;
     if (rc == SQLITE_CONSTRAINT || rc == SQLITE_MISMATCH)
         return refused(table, db, row);
-    return db_fail(table, db);
+    return table_db_fail(table, db);
 }
 
 enum rota_error
@@ -288,7 +288,7 @@ table_insert(sqlite3 *db, void *arg)
 
     table->step_bad = 0;
     if (statement == NULL)
-        return db_fail(table, db);
+        return table_db_fail(table, db);
     for (size_t i = 0; i < table->group->n && error == ROTA_OK; i++)
         error = insert_row(table, db, statement, &table->group->rows[i]);
     (void)sqlite3_finalize(statement);

@@ -37,6 +37,9 @@ void table_fini(struct table *table);
 enum rota_error table_fail(struct table *table, enum rota_error code,
                            const char *format, ...) ROTA_PRINTF(3, 4);
 
+/* Keep what SQLite says of db, and give the code that goes with it. */
+enum rota_error table_db_fail(struct table *table, sqlite3 *db);
+
 /* Take the columns from a list, "path TEXT, bytes INTEGER", or from the fields
  * of a row. Errors: ROTA_FATAL, ROTA_NOMEM. */
 enum rota_error table_columns_from_list(struct table *table, const char *list);

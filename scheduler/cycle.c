@@ -339,17 +339,33 @@ static enum rota_error
 begin_process(struct rota *rota, struct request *request)
 {
     enum rota_error error = kinds_record(rota);
+    int64_t queue = 0;
     size_t n = 0;
 
     for (struct kind *kind = rota->kinds; error == ROTA_OK && kind != NULL;
          kind = kind->next)
         rota->kind_numbers[n++] = kind->number;
     if (error == ROTA_OK && request->queue != NULL)
-        error = store_queue(rota->store, request->queue, &rota->scope.queue);
+        error = store_queue(rota->store, request->queue, &queue);
+    if (error == ROTA_OK && queue != 0)
+        error = store_queue_is_free(rota->store, queue);
     if (error == ROTA_OK)
         error = store_process_begin(rota->store, rota->options.workers,
                                     &request->id);
+    if (error == ROTA_OK && queue != 0)
+        error = store_own_queue(rota->store, queue, request->id);
+    rota->scope.queue = queue;
     return error;
+}
+
+/* The job that the workers were started for has come. It is claimed in the same
+ * transaction, before anybody else sees it. */
+static void
+scope_take(struct rota *rota, int64_t id)
+{
+    lock_take(&rota->lock);
+    rota->scope.job = id;
+    lock_drop(&rota->lock);
 }
 
 /* Carry out a request. Answers that leave the transaction whole go to
@@ -369,6 +385,8 @@ request_apply(struct rota *rota, struct request *request)
         for (size_t i = 0; error == ROTA_OK && i < request->n; i++)
             error =
                 store_submit(store, &request->submissions[i], &request->ids[i]);
+        if (error == ROTA_OK && request->n > 0 && rota->takes_next)
+            scope_take(rota, request->ids[0]);
         break;
     case REQUEST_CANCEL:
         error =
@@ -516,8 +534,8 @@ claims_apply(struct rota *rota, struct batch *batch)
     batch->claimed = calloc(batch->claim_limit, sizeof(struct rota_job *));
     if (batch->claimed == NULL)
         return ROTA_NOMEM;
-    error = store_claim(rota->store, rota->process, &rota->scope,
-                        batch->claim_limit, claim_taken, &claiming);
+    error = store_claim(rota->store, &rota->scope, batch->claim_limit,
+                        claim_taken, &claiming);
     return error == ROTA_OK && batch->no_memory ? ROTA_NOMEM : error;
 }
 
@@ -708,6 +726,8 @@ claimed_publish(struct rota *rota, struct batch *batch)
 static void
 publish(struct rota *rota, struct batch *batch)
 {
+    if (rota->scope.job > 0)
+        rota->takes_next = false;
     dirty_publish(rota, batch);
     ended_publish(rota, batch);
     claimed_publish(rota, batch);

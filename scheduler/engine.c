@@ -288,10 +288,11 @@ start_undo(struct rota *rota)
     rota->run_ctx = NULL;
 }
 
-/* Start with what is claimed narrowed down to a queue, unless NULL, or a job,
- * unless 0. */
+/* Start with what is claimed narrowed down to a queue, unless NULL, or to a
+ * job, unless 0; is_next: the one that is submitted next. */
 static enum rota_error
-start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job)
+start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job,
+      bool is_next)
 {
     struct request request = {.kind = REQUEST_BEGIN_PROCESS, .queue = queue};
     enum rota_error error = start_check(rota);
@@ -317,7 +318,9 @@ start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job)
     rota->run_ctx = ctx_with_cancel(ctx);
     rota->scope.kinds = rota->kind_numbers;
     rota->scope.n_kinds = rota->n_kinds;
-    rota->scope.job = job;
+    rota->scope.process = rota->process;
+    rota->takes_next = is_next;
+    rota->scope.job = is_next ? -1 : job;
     rota->started = true;
     rota->maybe_ready = true;
     lock_drop(&rota->lock);
@@ -328,13 +331,13 @@ start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job)
 enum rota_error
 rota_start(struct ctx *ctx, struct rota *rota)
 {
-    return start(ctx, rota, NULL, 0);
+    return start(ctx, rota, NULL, 0, false);
 }
 
 enum rota_error
 rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
 {
-    return start(ctx, rota, NULL, id);
+    return start(ctx, rota, NULL, id, id == 0);
 }
 
 enum rota_error
@@ -346,7 +349,7 @@ rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue)
         message_set("a queue's name is UTF-8, of 1 to 255 bytes");
         return ROTA_INVALID;
     }
-    return start(ctx, rota, queue, 0);
+    return start(ctx, rota, queue, 0, false);
 }
 
 /* -- Stop ----------------------------------------------------------------- */

@@ -149,6 +149,7 @@ struct rota {
     struct kind *kinds;    /* read-only once started; before, under lock */
     int64_t *kind_numbers; /* the same */
     size_t n_kinds;
+    bool takes_next;     /* the job to run is yet to be submitted; the role's */
     struct scope scope;  /* of our claims; set by rota_start(), under lock */
     struct ctx *run_ctx; /* of all jobs; set by rota_start() */
     struct pool *pool;

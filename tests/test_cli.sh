@@ -440,6 +440,19 @@ sigint_takes_back_the_statement_that_ran() {
     err_has "file= is missing"
 }
 
+run_runs_it_here_though_there_are_workers() {
+    WHO=worker
+    export WHO
+    in_background work -j 2
+    within_10_s grep -q "working on queue.db" run.err || fail "no start"
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        WHO=here$i expect 0 "$rota" run exec -- sh -c 'echo $WHO'
+        out_has "\"out\":\"here$i\\n\""
+    done
+    kill -TERM "$pid"
+    ended 0
+}
+
 resume_ends_with_1_when_a_job_failed() {
     rows 3 >a.csv
     expect 0 "$rota" add import file=a.csv into=b.db

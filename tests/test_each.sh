@@ -29,6 +29,7 @@ began() { [ "$(wc -l <began)" -ge "$1" ]; }
 count() { ask queue.db "SELECT count(*) FROM jobs WHERE $1"; }
 
 # count_is N WHERE
+has_succeeded() { [ "$(count "state = 'succeeded' AND batch = 'it'")" -eq "$1" ]; }
 count_is() {
     [ "$(count "$2")" -eq "$1" ] || fail "$(count "$2") jobs, not $1: $2"
 }
@@ -365,6 +366,29 @@ it_leaves_the_jobs_of_others_alone() {
     expect 0 "$rota" each echo ::: a
     [ ! -e others ] || fail "it ran"
     count_is 1 "state = 'ready'"
+}
+
+others_leave_its_jobs_alone_until_it_ends() {
+    hang
+    in_background work -j4
+    worker=$pid
+    within_10_s grep -q "working on" run.err || fail "$(cat run.err)"
+    mv run.err work.err
+    seq 300 | "$rota" each -j2 echo >out 2>err || fail "$(cat err)"
+    [ "$(sort -n out)" = "$(seq 300)" ] || fail "not printed: $(wc -l <out)"
+    seq 4 >items
+    in_background each -j2 -b it ./hang <items
+    within_10_s began 2 || fail "$(cat run.err)"
+    expect 75 "$rota" each -b it ./hang ::: 1
+    err_has "process $pid (worker"
+    err_is_one_line
+    touch go
+    kill -KILL "$pid"
+    wait "$pid"
+    within_10_s has_succeeded 4 ||
+        fail "the worker did not take them over"
+    kill -TERM $worker
+    wait $worker || fail "$(cat work.err)"
 }
 
 # -- wrong usage ----------------------------------------------------------------

@@ -518,6 +518,46 @@ START_TEST(a_file_with_fewer_rows_than_were_imported_fails_for_good)
 }
 END_TEST
 
+static void
+overwrite(const char *name, long at, const char *mode, const char *text)
+{
+    FILE *file = fopen(in_scratch(name), mode);
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fseek(file, at, SEEK_SET), 0);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(a_file_whose_imported_rows_were_changed_fails_for_good)
+{
+    int64_t id;
+
+    scratch_write_rows("in.csv", 1000);
+    id = stop_in_the_middle("\"group\":2");
+    overwrite("in.csv", 8, "r+", "7"); /* the first row's id */
+    open_queue();
+    wait_for(id);
+    assert_failed(ROTA_FATAL, "was changed since");
+    ck_assert_str_eq(ask("SELECT count(*) < 1000 FROM t"), "1");
+}
+END_TEST
+
+START_TEST(a_file_that_has_grown_is_imported_to_its_end)
+{
+    int64_t id;
+
+    scratch_write_rows("in.csv", 1000);
+    id = stop_in_the_middle("\"group\":2");
+    overwrite("in.csv", 0, "a", "1001,late\n");
+    open_queue();
+    wait_for(id);
+    assert_succeeded();
+    ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id) FROM t"),
+                     "1001|1001");
+}
+END_TEST
+
 /* -- Refusals ------------------------------------------------------------ */
 
 static const struct {
@@ -662,6 +702,9 @@ main(void)
     tcase_add_test(
         stop, a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice);
     tcase_add_test(stop, bad_rows_count_and_are_recorded_once_across_resumes);
+    tcase_add_test(stop,
+                   a_file_whose_imported_rows_were_changed_fails_for_good);
+    tcase_add_test(stop, a_file_that_has_grown_is_imported_to_its_end);
     tcase_add_test(stop,
                    a_file_with_fewer_rows_than_were_imported_fails_for_good);
     tcase_add_loop_test(no, what_makes_no_sense_is_refused_in_one_line, 0,

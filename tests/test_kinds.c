@@ -150,7 +150,19 @@ add_middle(sqlite3 *db, char **message, const void *api)
                                    pass_middle, NULL, NULL);
 }
 
-START_TEST(a_script_that_was_stopped_goes_on_at_its_statement)
+static const char stopped_script[] =
+    "CREATE TABLE t(a); PRAGMA case_sensitive_like = 1;"
+    "INSERT INTO t VALUES(1); SELECT a FROM t;"
+    "BEGIN; INSERT INTO t VALUES(2);"
+    "INSERT INTO t SELECT 3 WHERE middle() IS NULL;"
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
+    " SELECT i + 1 FROM n WHERE i < 3000)"
+    " INSERT INTO t SELECT NULL FROM n; COMMIT;"
+    "SELECT a FROM t WHERE a > 1 AND 'a' NOT LIKE 'A';";
+
+/* Stop it inside its transaction. */
+static int64_t
+stop_in_the_middle(void)
 {
     char out[256];
     int64_t id;
@@ -158,27 +170,56 @@ START_TEST(a_script_that_was_stopped_goes_on_at_its_statement)
     (void)sqlite3_auto_extension((void (*)(void))add_middle);
     (void)snprintf(out, sizeof(out), "\"out\":\"%s\"", in_scratch("o.csv"));
     begin(1, job_sql.fn);
-    id = submit_script("CREATE TABLE t(a); PRAGMA case_sensitive_like = 1;"
-                       "INSERT INTO t VALUES(1); SELECT a FROM t;"
-                       "BEGIN; INSERT INTO t VALUES(2);"
-                       "INSERT INTO t SELECT 3 WHERE middle() IS NULL;"
-                       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
-                       " SELECT i + 1 FROM n WHERE i < 3000)"
-                       " INSERT INTO t SELECT NULL FROM n; COMMIT;"
-                       "SELECT a FROM t WHERE a > 1 AND 'a' NOT LIKE 'A';",
-                       out);
+    id = submit_script(stopped_script, out);
     gate_await(&middle, 1);
     (void)ctx_cancel(run);
     gate_open(&middle);
     ck_assert_int_eq(rota_stop(rota, 0), ROTA_OK);
     ck_assert_str_eq(job_says(id, "state, done"), "ready|4");
     close_queue();
+    return id;
+}
+
+START_TEST(a_script_that_was_stopped_goes_on_at_its_statement)
+{
+    int64_t id = stop_in_the_middle();
+
     begin(1, job_sql.fn);
     wait_for(id);
     ck_assert_msg(outcome.state == ROTA_SUCCEEDED, "%s", outcome.message);
     ck_assert_str_eq(data("SELECT count(*), count(a), max(a) FROM t"),
                      "3003|3|3");
     ck_assert_str_eq(file_text("o.csv"), "a\r\n1\r\na\r\n2\r\n3\r\n");
+}
+END_TEST
+
+START_TEST(a_script_whose_statements_were_changed_after_they_ran_fails_for_good)
+{
+    char changed[sizeof(stopped_script)];
+    int64_t id = stop_in_the_middle();
+
+    memcpy(changed, stopped_script, sizeof(changed));
+    memcpy(strchr(changed, '1'), "0", 1); /* of the PRAGMA, which was run */
+    scratch_write_text("q.sql", changed);
+    begin(1, job_sql.fn);
+    wait_for(id);
+    ck_assert_int_eq(outcome.error, ROTA_FATAL);
+    assert_message("was changed since 4 statements of it were run");
+    ck_assert_str_eq(data("SELECT count(*) FROM t"), "1");
+}
+END_TEST
+
+START_TEST(a_script_is_not_written_over_with_its_own_rows)
+{
+    char out[256];
+
+    ck_assert_int_eq(symlink("q.sql", in_scratch("link")), 0);
+    (void)snprintf(out, sizeof(out), "\"out\":\"%s\"",
+                   in_scratch(_i == 0 ? "q.sql" : "link"));
+    run_script("SELECT 1;", out);
+    ck_assert_int_eq(outcome.error, ROTA_FATAL);
+    assert_message("is the script itself");
+    ck_assert_str_eq(file_text("q.sql"), "SELECT 1;");
 }
 END_TEST
 
@@ -370,6 +411,11 @@ kinds_suite(void)
                    a_script_runs_to_its_end_with_or_without_a_last_semicolon);
     tcase_add_loop_test(sql, rows_go_to_a_file_as_csv_or_json_lines, 0, 2);
     tcase_add_test(sql, a_script_that_was_stopped_goes_on_at_its_statement);
+    tcase_add_test(
+        sql,
+        a_script_whose_statements_were_changed_after_they_ran_fails_for_good);
+    tcase_add_loop_test(sql, a_script_is_not_written_over_with_its_own_rows, 0,
+                        2);
     tcase_add_test(sql, a_cancel_ends_a_statement_that_would_run_for_hours);
     tcase_add_loop_test(sql,
                         a_script_that_makes_no_sense_is_refused_in_one_line, 0,

@@ -104,11 +104,12 @@ keep_claim(void *arg, const struct claim *claim)
 static struct claim
 claim_as(int64_t process)
 {
-    const struct scope scope = {.kinds = &kind, .n_kinds = 1};
+    const struct scope scope = {
+        .process = process, .kinds = &kind, .n_kinds = 1};
     struct claim claim = {0};
 
     begin();
-    ck_assert_int_eq(store_claim(store, process, &scope, 1, keep_claim, &claim),
+    ck_assert_int_eq(store_claim(store, &scope, 1, keep_claim, &claim),
                      ROTA_OK);
     commit();
     free(claim.args);
@@ -447,6 +448,30 @@ START_TEST(jobs_are_claimed_by_priority_with_ageing_then_by_id)
     id = claim_as(1).id;
     ck_assert_int_eq(id, late);
     ck_assert_int_eq(claim_as(1).id, 0);
+}
+END_TEST
+
+START_TEST(a_queue_that_a_living_process_owns_is_its_alone)
+{
+    int64_t owner, other, queue;
+
+    begin();
+    ck_assert_int_eq(store_process_begin(store, 1, &other), ROTA_OK);
+    ck_assert_int_eq(store_process_begin(store, 1, &owner), ROTA_OK);
+    ck_assert_int_eq(store_queue(store, "default", &queue), ROTA_OK);
+    ck_assert_int_eq(store_queue_is_free(store, queue), ROTA_OK);
+    ck_assert_int_eq(store_own_queue(store, queue, owner), ROTA_OK);
+    ck_assert_int_eq(store_queue_is_free(store, queue), ROTA_EXISTS);
+    commit();
+    (void)submit();
+    (void)submit();
+    ck_assert_int_eq(claim_as(other).id, 0);
+    ck_assert_int_gt(claim_as(owner).id, 0);
+    begin();
+    ck_assert_int_eq(store_process_end(store, owner), ROTA_OK);
+    ck_assert_int_eq(store_queue_is_free(store, queue), ROTA_OK);
+    commit();
+    ck_assert_int_gt(claim_as(other).id, 0);
 }
 END_TEST
 
@@ -1002,6 +1027,7 @@ store_suite(void)
                    a_dead_process_leaves_cancelled_what_was_to_be_cancelled);
     tcase_add_test(moves, a_living_process_is_not_rescued);
     tcase_add_test(moves, jobs_are_claimed_by_priority_with_ageing_then_by_id);
+    tcase_add_test(moves, a_queue_that_a_living_process_owns_is_its_alone);
     tcase_add_loop_test(moves, no_hot_statement_walks_over_the_jobs_that_wait,
                         0, (int)(sizeof(hot) / sizeof(hot[0])));
     tcase_add_test(moves, jobs_of_a_kind_that_is_not_handled_here_stay);

@@ -139,12 +139,15 @@ ROTA_API enum rota_error rota_register(struct rota *rota);
 ROTA_API ROTA_MUST_USE enum rota_error rota_start(struct ctx *ctx,
                                                   struct rota *rota);
 
-/* The same, for workers that claim the job id and no other. */
+/* The same, for workers that claim the job id and no other. id 0 is the next
+ * job that is submitted through rota: it is claimed as it is submitted, so that
+ * it does not begin in another process. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id);
 
 /* The same, for workers that claim jobs in the queue called queue, made if it
- * is new, and in no other. */
+ * is new, and in no other. While this process lives nobody else claims in it.
+ * ROTA_EXISTS: another process works on it so. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue);
 

@@ -5,8 +5,7 @@
  *   claim    ready     -> running   the lease rises
  *            ready     -> failed    its deadline passed
  *
- * Jobs are claimed lane by lane (a queue's jobs of one kind), so that jobs
- * which this process cannot run are never stepped over.
+ * Jobs are claimed lane by lane (lane.h).
  * One thread at a time, inside a transaction.
  */
 #define _GNU_SOURCE
@@ -14,6 +13,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "store/lane.h"
 #include "store/private.h"
 
 /* -- Promote -------------------------------------------------------------- */
@@ -153,8 +153,16 @@ scope_has_kind(const struct scope *scope, int64_t kind)
     return false;
 }
 
-/* The soonest limit jobs of each lane (a queue's jobs of one kind) that may be
- * run here. Jumps from lane to lane; what we cannot run is not stepped over. */
+bool
+scope_has_lane(const struct scope *scope, sqlite3_stmt *lane)
+{
+    bool is_anybodys = sqlite3_column_type(lane, 2) == SQLITE_NULL;
+
+    return (is_anybodys || sqlite3_column_int64(lane, 2) == scope->process) &&
+           scope_has_kind(scope, sqlite3_column_int64(lane, 1));
+}
+
+/* The soonest limit jobs of each lane that is for us. */
 static enum rota_error
 lanes_read(struct store *store, struct candidates *candidates,
            const struct scope *scope, size_t limit)
@@ -164,7 +172,7 @@ lanes_read(struct store *store, struct candidates *candidates,
     sqlite3_stmt *jobs = store_statement(store, LANE_JOBS, &error);
     int64_t queue = scope->queue != 0 ? scope->queue : INT64_MIN;
     int64_t kind = INT64_MIN;
-    bool row;
+    bool row, is_ours;
 
     if (lane == NULL || jobs == NULL)
         return error;
@@ -176,10 +184,11 @@ lanes_read(struct store *store, struct candidates *candidates,
             return error;
         queue = sqlite3_column_int64(lane, 0);
         kind = sqlite3_column_int64(lane, 1);
+        is_ours = scope_has_lane(scope, lane);
         (void)sqlite3_reset(lane);
         if (scope->queue != 0 && queue != scope->queue)
             return ROTA_OK;
-        if (!scope_has_kind(scope, kind))
+        if (!is_ours)
             continue;
         (void)sqlite3_bind_int64(jobs, 1, queue);
         (void)sqlite3_bind_int64(jobs, 2, kind);
@@ -203,7 +212,7 @@ candidate_order(const void *a, const void *b)
 /* ready -> running, or failed if its deadline has passed. *ret_more: those
  * behind it may be offered too. */
 static enum rota_error
-candidate_claim(struct store *store, int64_t process,
+candidate_claim(struct store *store, const struct scope *scope,
                 struct candidate *candidate, claim_fn *fn, void *arg,
                 bool *ret_more)
 {
@@ -222,13 +231,13 @@ candidate_claim(struct store *store, int64_t process,
         return error;
     if (expired)
         return RUN(store, EXPIRE_READY, NULL, claim->id, store->now);
-    return RUN(store, INSERT_RUNNING, NULL, claim->id, claim->lease, process,
-               store->now);
+    return RUN(store, INSERT_RUNNING, NULL, claim->id, claim->lease,
+               scope->process, store->now);
 }
 
 enum rota_error
-store_claim(struct store *store, int64_t process, const struct scope *scope,
-            size_t limit, claim_fn *fn, void *arg)
+store_claim(struct store *store, const struct scope *scope, size_t limit,
+            claim_fn *fn, void *arg)
 {
     struct candidates candidates = {0};
     enum rota_error error = ROTA_OK;
@@ -253,7 +262,7 @@ store_claim(struct store *store, int64_t process, const struct scope *scope,
     for (size_t i = 0;
          error == ROTA_OK && more && i < candidates.n && i < limit; i++)
         error =
-            candidate_claim(store, process, &candidates.all[i], fn, arg, &more);
+            candidate_claim(store, scope, &candidates.all[i], fn, arg, &more);
     for (size_t i = 0; i < candidates.n; i++)
         free(candidates.all[i].claim.args);
     free(candidates.all);

@@ -4,6 +4,7 @@
  * One thread at a time, inside a transaction.
  */
 #define _GNU_SOURCE
+#include <inttypes.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -34,8 +35,44 @@ process_end(struct store *store, int64_t process, const char *how)
     (void)sqlite3_bind_int64(s, 1, process);
     (void)sqlite3_bind_int64(s, 2, store->now);
     (void)sqlite3_bind_text(s, 3, how, -1, SQLITE_STATIC);
-    return connection_run(&store->connection, s, NULL);
+    error = connection_run(&store->connection, s, NULL);
+    return error == ROTA_OK ? RUN(store, DISOWN_QUEUES, NULL, process) : error;
 }
+
+/* -- Queues of a process's own -------------------------------------------- */
+
+enum rota_error
+store_queue_is_free(struct store *store, int64_t queue)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, OWNER_OF_QUEUE, &error);
+    int64_t owner = 0, pid = 0;
+    bool row;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, queue);
+    error = connection_row(&store->connection, s, &row);
+    if (row) {
+        owner = sqlite3_column_int64(s, 0);
+        pid = sqlite3_column_int64(s, 1);
+    }
+    (void)sqlite3_reset(s);
+    if (error != ROTA_OK || !row || !store_lives(store, owner))
+        return error;
+    message_set("process %" PRId64 " (worker %" PRId64
+                ") works on this queue, alone",
+                pid, owner);
+    return ROTA_EXISTS;
+}
+
+enum rota_error
+store_own_queue(struct store *store, int64_t queue, int64_t process)
+{
+    return RUN(store, OWN_QUEUE, NULL, queue, process);
+}
+
+/* -- Begin and end --------------------------------------------------------- */
 
 enum rota_error
 store_process_begin(struct store *store, int threads, int64_t *ret_process)

@@ -11,6 +11,7 @@
 
 #include "base.h"
 #include "store/connection.h"
+#include "store/lane.h"
 #include "store/store.h"
 
 struct reader {
@@ -43,12 +44,7 @@ static const char *const questions[QUESTIONS] = {
                 " WHERE process = ?1 AND cancel_at IS NOT NULL",
     [PEERS] = "SELECT id, pid, start_ticks, boot FROM _process"
               " WHERE ended_at IS NULL",
-    [NEXT_LANE] = /* as in statements.c */
-    "SELECT l.queue, l.kind, (SELECT paused_at FROM _queue q"
-    " WHERE q.id = l.queue) FROM (SELECT * FROM (SELECT queue, kind"
-    "  FROM _ready WHERE queue = ?1 AND kind > ?2 ORDER BY kind LIMIT 1)"
-    " UNION ALL SELECT * FROM (SELECT queue, kind FROM _ready"
-    "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1) l",
+    [NEXT_LANE] = LANE_NEXT,
     [NEXT_DUE] = "SELECT min(run_at) FROM _scheduled",
 };
 
@@ -185,13 +181,6 @@ reader_peers(struct reader *reader, reader_peer_fn *fn, void *arg)
     return error;
 }
 
-static bool
-lane_is_ready(sqlite3_stmt *lane, const struct scope *scope)
-{
-    return sqlite3_column_type(lane, 2) == SQLITE_NULL && /* not paused */
-           scope_has_kind(scope, sqlite3_column_int64(lane, 1));
-}
-
 enum rota_error
 reader_waiting(struct reader *reader, const struct scope *scope,
                bool *ret_ready, int64_t *ret_next)
@@ -223,7 +212,7 @@ reader_waiting(struct reader *reader, const struct scope *scope,
         kind = sqlite3_column_int64(lane, 1);
         if (scope->queue != 0 && queue != scope->queue)
             break;
-        *ret_ready = lane_is_ready(lane, scope);
+        *ret_ready = scope_has_lane(scope, lane);
         (void)sqlite3_reset(lane);
     } while (!*ret_ready);
     return error;

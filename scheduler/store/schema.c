@@ -31,7 +31,9 @@ static const char tables[] =
     "CREATE TABLE _kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " max_attempts INTEGER NOT NULL DEFAULT 1, timeout_ms INTEGER);"
     "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER);"
+    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"
+    " owner INTEGER);" /* a process: nobody else claims while it lives */
+    "CREATE INDEX _queue_owner ON _queue(owner) WHERE owner IS NOT NULL;"
     "CREATE TABLE _batch(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " created_at INTEGER NOT NULL);"
     /* lease, failures and crashes are those of the runs that came back; args
@@ -201,6 +203,8 @@ static const char views[] =
     "  CASE WHEN q.paused_at IS NOT NULL THEN 'paused'"
     "   WHEN j.lease > 0 THEN 'resumable' ELSE 'ready' END AS status,"
     "  CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
+    "   WHEN q.owner IS NOT NULL"
+    "   THEN 'waits for worker ' || q.owner || ', whose queue it is'"
     "   ELSE 'waits for a worker' END AS why,"
     "  j.priority AS priority, j.failures AS attempt," NOTHING_RAN JOB_COMMON
     " FROM _ready r JOIN _job j ON j.queue = r.queue AND j.kind = r.kind"

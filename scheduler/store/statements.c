@@ -5,6 +5,7 @@
  * and its count of changed rows is the truth. Values that a partial or ordered
  * key depends on are equalities on the whole key, so that nothing scans.
  */
+#include "store/lane.h"
 #include "store/private.h"
 
 const char *const store_statements[STATEMENTS] = {
@@ -26,19 +27,13 @@ const char *const store_statements[STATEMENTS] = {
     [INSERT_READY] = "INSERT INTO _ready VALUES(?1, ?2, ?3, ?4)",
     [INSERT_SCHEDULED] = "INSERT INTO _scheduled VALUES(?1, ?2)",
 
-    /* (queue, kind) > (?1, ?2), but two seeks: SQLite would use a row value's
-     * first column only and step over every job of the queue */
-    [NEXT_LANE] = "SELECT * FROM (SELECT queue, kind FROM _ready"
-                  "  WHERE queue = ?1 AND kind > ?2 ORDER BY kind LIMIT 1)"
-                  " UNION ALL SELECT * FROM (SELECT queue, kind FROM _ready"
-                  "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1",
+    [NEXT_LANE] = LANE_NEXT,
     [LANE_JOBS] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                   " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
                   " j.max_attempts, p.cursor, p.total, j.args, j.crashes"
                   " FROM _ready r CROSS JOIN _job j ON j.id = r.id"
                   " LEFT JOIN _progress p ON p.id = r.id"
                   " WHERE r.queue = ?1 AND r.kind = ?2"
-                  " AND (SELECT paused_at FROM _queue WHERE id = ?1) IS NULL"
                   " ORDER BY r.sort_key, r.id LIMIT ?3",
     [ONE_JOB] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                 " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
@@ -105,6 +100,10 @@ const char *const store_statements[STATEMENTS] = {
                     " WHERE id = ?1 AND ended_at IS NULL",
     [PROCESS_IS_OPEN] = "SELECT 1 FROM _process WHERE id = ?1"
                         " AND ended_at IS NULL",
+    [OWN_QUEUE] = "UPDATE _queue SET owner = ?2 WHERE id = ?1",
+    [DISOWN_QUEUES] = "UPDATE _queue SET owner = NULL WHERE owner = ?1",
+    [OWNER_OF_QUEUE] = "SELECT p.id, p.pid FROM _queue q"
+                       " JOIN _process p ON p.id = q.owner WHERE q.id = ?1",
     [JOBS_OF_PROCESS] = "SELECT r.id, r.lease, r.started_at, r.cancel_at,"
                         " r.cancel_reason, j.failures, j.crashes,"
                         " j.deadline_at, p.advanced AND p.lease = r.lease"

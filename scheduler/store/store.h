@@ -68,6 +68,13 @@ ROTA_MUST_USE enum rota_error store_process_begin(struct store *store,
                                                   int threads,
                                                   int64_t *ret_process);
 
+/* Have process be the only one that claims in queue, while it lives.
+ * store_queue_is_free() tells whether another one is already: ROTA_EXISTS. */
+ROTA_MUST_USE enum rota_error store_queue_is_free(struct store *store,
+                                                  int64_t queue);
+ROTA_MUST_USE enum rota_error store_own_queue(struct store *store,
+                                              int64_t queue, int64_t process);
+
 /* Record that process has left; its jobs must have come back. */
 ROTA_MUST_USE enum rota_error store_process_end(struct store *store,
                                                 int64_t process);
@@ -97,6 +104,7 @@ ROTA_MUST_USE enum rota_error store_promote(struct store *store,
 
 /* Which jobs a process runs. */
 struct scope {
+    int64_t process;      /* who it is */
     const int64_t *kinds; /* of these kinds */
     size_t n_kinds;
     int64_t queue;        /* in this queue; 0: in any */
@@ -125,7 +133,7 @@ typedef bool claim_fn(void *arg, const struct claim *claim);
 
 /* ready -> running for at most limit jobs of the scope, soonest sort key first;
  * those past their deadline fail instead. */
-ROTA_MUST_USE enum rota_error store_claim(struct store *store, int64_t process,
+ROTA_MUST_USE enum rota_error store_claim(struct store *store,
                                           const struct scope *scope,
                                           size_t limit, claim_fn *fn,
                                           void *arg);
