@@ -28,6 +28,7 @@ cli_cancel(struct cli *cli)
         code = cli_open(cli, &options, true, &rota);
     if (code != CLI_OK)
         return code;
+    (void)!rota_rescue(rota); /* what nobody runs is cancelled at once */
     error =
         rota_cancel(rota, id, cli->n_words > 1 ? cli->words[1] : NULL, &answer);
     if (error == ROTA_NOTFOUND) {

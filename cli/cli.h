@@ -16,6 +16,7 @@
  *   look.c      `ls`, `show`, `sql`
  *   cancel.c    `cancel`
  *   out.c       rows as a table or as plain lines
+ *   failures.c  what failed, listed at the end
  *   progress.c  the live line on stderr
  *   text.c      what may be shown on a terminal, and how
  */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/failures.h"
 #include "cli/items.h"
 #include "cli/out.h"
 #include "cli/progress.h"
@@ -28,9 +29,8 @@
 #include "jobs/jobs.h"
 
 enum {
-    CHUNK = 500,       /* items that are submitted at once, at most */
-    BACKLOG_MAX = 256, /* ends that may wait to be printed */
-    FAILURES_MAX = 20  /* that are listed at the end */
+    CHUNK = 500,      /* items that are submitted at once, at most */
+    BACKLOG_MAX = 256 /* ends that may wait to be printed */
 };
 
 struct each {
@@ -54,8 +54,8 @@ struct each {
     enum rota_error feed_error;
     char feed_message[512];
     /* main's */
-    int64_t succeeded, failed, cancelled, unprinted;
-    int64_t failures[FAILURES_MAX];
+    int64_t succeeded, cancelled, unprinted;
+    struct failures failures;
     int64_t begun_at, shown_at, shown;
     int64_t looked_at, looked;
     double rate;
@@ -65,7 +65,7 @@ struct each {
 static int64_t
 ended(const struct each *each)
 {
-    return each->succeeded + each->failed + each->cancelled;
+    return each->succeeded + each->failures.n + each->cancelled;
 }
 
 /* -- Workers --------------------------------------------------------------- */
@@ -241,9 +241,7 @@ count_end(struct each *each, const struct written *written)
         each->cancelled++;
     if (written->state != ROTA_JOB_FAILED)
         return;
-    if (each->failed < FAILURES_MAX)
-        each->failures[each->failed] = written->job;
-    each->failed++;
+    failures_add(&each->failures, written->job);
 }
 
 /* Count and print what has ended. */
@@ -306,9 +304,9 @@ show(struct each *each)
         if (state.rate > 0 && state.total >= 0)
             state.eta = (double)(state.total - state.done) / state.rate;
     }
-    if (each->failed > 0)
+    if (each->failures.n > 0)
         used = (size_t)snprintf(state.note, sizeof(state.note),
-                                "%" PRId64 " failed, ", each->failed);
+                                "%" PRId64 " failed, ", each->failures.n);
     (void)snprintf(state.note + used, sizeof(state.note) - used, "%d running",
                    atomic_load(&each->running));
     progress_show(&each->progress, &state);
@@ -374,36 +372,6 @@ see_it_through(struct each *each)
 
 /* -- Summing up ------------------------------------------------------------ */
 
-static bool
-say_failure(void *arg, int n, const char *const *names,
-            const struct rota_value *values)
-{
-    (void)arg, (void)n, (void)names;
-    if (values != NULL)
-        cli_say("failed: %s: %s",
-                values[0].type == ROTA_TEXT ? values[0].data : "?",
-                values[1].type == ROTA_TEXT ? values[1].data : "?");
-    return true;
-}
-
-static void
-say_failures(struct each *each)
-{
-    for (int64_t i = 0; i < each->failed && i < FAILURES_MAX; i++) {
-        struct rota_value id = {.type = ROTA_INTEGER,
-                                .integer = each->failures[i]};
-
-        if (rota_query(ctx_background(), each->rota,
-                       "SELECT coalesce(json_extract(args_text, '$.item'),"
-                       " 'job ' || id), cause FROM jobs WHERE id = ?1",
-                       &id, 1, say_failure, NULL) != ROTA_OK)
-            (void)cli_fail(each->rota, ROTA_STORE);
-    }
-    if (each->failed > FAILURES_MAX)
-        cli_say("and %" PRId64 " more: rota ls --state failed --batch %s",
-                each->failed - FAILURES_MAX, each->batch);
-}
-
 /* "4,111 succeeded, 12 failed" */
 static void
 put_counts(const struct each *each, char *text, size_t size)
@@ -412,7 +380,7 @@ put_counts(const struct each *each, char *text, size_t size)
         int64_t n;
         const char *what;
     } counts[] = {{each->succeeded, "succeeded"},
-                  {each->failed, "failed"},
+                  {each->failures.n, "failed"},
                   {each->cancelled, "cancelled"},
                   {atomic_load(&each->skipped), "done before"},
                   {atomic_load(&each->given) - ended(each), "not here"}};
@@ -462,7 +430,7 @@ sum_up(struct each *each)
     char counts[256], time[40];
     int code = say_feed(each);
 
-    say_failures(each);
+    failures_say(&each->failures, each->rota, each->batch);
     put_counts(each, counts, sizeof(counts));
     text_duration(time, sizeof(time),
                   (double)(ctx_now() - each->begun_at) / 1e9);
@@ -490,7 +458,7 @@ sum_up(struct each *each)
     cli_say("%s in %s", counts[0] != '\0' ? counts : "no items", time);
     if (code != CLI_OK)
         return code;
-    return each->failed > 0      ? CLI_FAILED
+    return each->failures.n > 0  ? CLI_FAILED
            : each->cancelled > 0 ? CLI_CANCELLED
                                  : CLI_OK;
 }

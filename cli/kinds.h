@@ -1,5 +1,5 @@
-/* The kinds of job: those built in, and those of shared objects that the command
- * line loads. */
+/* The kinds of job: those built in, and those of shared objects that the
+ * command line loads. */
 #ifndef KINDS_H
 #define KINDS_H
 

@@ -9,13 +9,47 @@
 #include "cli/out.h"
 #include "cli/text.h"
 
+static bool
+note_row(void *arg, int n, const char *const *names,
+         const struct rota_value *values)
+{
+    bool *has_row = arg;
+
+    (void)n, (void)names;
+    *has_row = *has_row || values != NULL;
+    return true;
+}
+
+/* Where processes are said to work, one may have died with nobody there to see
+ * it: what it ran is not running. Whether this can be set right or not, what is
+ * in the file is shown. */
+static void
+take_back(const struct cli *cli, struct rota *rota)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    struct rota *writer = NULL;
+    bool has_workers = false;
+
+    if (rota_query(ctx_background(), rota,
+                   "SELECT 1 FROM workers WHERE ended_at IS NULL LIMIT 1", NULL,
+                   0, note_row, &has_workers) != ROTA_OK ||
+        !has_workers || rota_open(cli->db, &options, &writer) != ROTA_OK)
+        return;
+    (void)!rota_rescue(writer);
+    (void)rota_close(writer);
+}
+
 static int
 open_to_look(const struct cli *cli, struct rota **ret_rota)
 {
     struct rota_options options = ROTA_OPTIONS_INIT;
+    int code;
 
     options.flags = ROTA_READONLY;
-    return cli_open(cli, &options, true, ret_rota);
+    code = cli_open(cli, &options, true, ret_rota);
+    if (code == CLI_OK)
+        take_back(cli, *ret_rota);
+    return code;
 }
 
 static struct rota_value

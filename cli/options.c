@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,8 @@ const struct cli_option cli_options[] = {
     {"json", 0, NULL,
      SUBMITS | CLI_EACH | CLI_LS | CLI_SHOW | CLI_CANCEL | CLI_SQL,
      "print JSON, one object a line"},
-    {"queue", 'q', "NAME", SUBMITS, "put the job into this queue"},
+    {"queue", 'q', "NAME", SUBMITS,
+     "put the job into this queue (default: default)"},
     {"batch", 'b', "NAME", SUBMITS | CLI_EACH | CLI_LS,
      "count, or list, jobs together; each: go on with it"},
     {"priority", 'p', "N", SUBMITS, "smaller is sooner (default: 0)"},
@@ -74,6 +76,17 @@ _Static_assert(sizeof(cli_options) / sizeof(cli_options[0]) == OPTION_END + 1,
 
 /* -- Values -------------------------------------------------------------- */
 
+/* How long something may take at most. */
+static int
+read_limit(const char *option, const char *text, int64_t *ret_duration)
+{
+    int code = value_duration(option, text, ret_duration);
+
+    if (code == CLI_OK && *ret_duration == 0)
+        return cli_usage("--%s %s: nothing would ever run", option, text);
+    return code;
+}
+
 static int
 read_delay(const char *option, const char *text, int64_t *ret_unix_ms)
 {
@@ -114,6 +127,8 @@ add_load(struct cli *cli, const char *path)
 static int
 set(struct cli *cli, int id, const char *value)
 {
+    int code;
+
     switch ((enum option_id)id) {
     case OPTION_DB:
         cli->db = value;
@@ -131,9 +146,11 @@ set(struct cli *cli, int id, const char *value)
         return value_number("priority", value, -1000000, 1000000,
                             &cli->priority);
     case OPTION_TIMEOUT:
-        return value_duration("timeout", value, &cli->timeout);
+        return read_limit("timeout", value, &cli->timeout);
     case OPTION_DEADLINE:
-        return read_delay("deadline", value, &cli->deadline);
+        code = read_limit("deadline", value, &cli->deadline);
+        cli->deadline = cli_unix_ms() + cli->deadline / ROTA_MS(1);
+        return code;
     case OPTION_ATTEMPTS:
         return value_number("attempts", value, 1, 1000000, &cli->attempts);
     case OPTION_RETRIES:
@@ -201,11 +218,21 @@ make_tables(struct option *longs, char *shorts)
 static int
 complain(int c, char **argv)
 {
+    char option[64];
+    bool has_command = false;
+
     if (c == ':')
         return cli_usage("%s needs a value", argv[optind - 1]);
+    for (int i = 1; i < optind - 1 && !has_command; i++)
+        has_command = strcmp(argv[i], "exec") == 0;
     if (optopt != 0 && optopt <= UCHAR_MAX)
-        return cli_usage("no option -%c: `rota help` lists them", optopt);
-    return cli_usage("no option %s: `rota help` lists them", argv[optind - 1]);
+        (void)snprintf(option, sizeof(option), "-%c", optopt);
+    else
+        (void)snprintf(option, sizeof(option), "%s", argv[optind - 1]);
+    return cli_usage("no option %s: %s", option,
+                     has_command
+                         ? "put -- before a command that has options"
+                         : "`rota help COMMAND` lists what a command takes");
 }
 
 /* The word of the command line that getopt has just read. */

@@ -21,10 +21,10 @@
 struct stream {
     char *data;
     size_t size, room;
-    int fd;        /* where it is instead; -1: all of it is in data */
+    int fd;         /* where it is instead; -1: all of it is in data */
     bool is_shared; /* fd is the spool's */
-    int64_t at;    /* in fd */
-    int64_t all;   /* bytes */
+    int64_t at;     /* in fd */
+    int64_t all;    /* bytes */
 };
 
 /* What one run has written. */
@@ -33,7 +33,7 @@ struct written {
     int64_t job;
     enum rota_state state; /* where the run led */
     struct stream out, err;
-    int error;             /* errno of what kept some of it from being kept */
+    int error; /* errno of what kept some of it from being kept */
 };
 
 struct written *written_new(int64_t job); /* NULL: no memory */
@@ -57,14 +57,14 @@ struct spool {
     struct written *kept, **kept_end;   /* runs that are not recorded yet */
     struct written *ready, **ready_end; /* to be printed */
     int64_t n_ready;
-    int64_t lost;           /* ends that there was no memory to note */
-    struct range *ranges;   /* of ids, in order: what comes next */
+    int64_t lost;         /* ends that there was no memory to note */
+    struct range *ranges; /* of ids, in order: what comes next */
     size_t n_ranges, at_range, room_ranges;
     /* main's alone */
     bool in_order;
     struct written **held; /* a heap by id: their turn has not come */
     size_t n_held, room_held;
-    int held_fd;           /* what those wrote; -1: nothing yet */
+    int held_fd; /* what those wrote; -1: nothing yet */
     int64_t held_size;
 };
 

@@ -64,6 +64,15 @@ out:
                      option, text);
 }
 
+/* mktime() takes February 30 for March 2. */
+static bool
+is_day(int year, int month, int day)
+{
+    struct tm tm = {.tm_year = year, .tm_mon = month, .tm_mday = day};
+
+    return timegm(&tm) != -1 && tm.tm_mon == month && tm.tm_mday == day;
+}
+
 /* The next time that the clock shows hh:mm. */
 static time_t
 next_clock_time(const struct tm *clock)
@@ -102,6 +111,8 @@ value_time(const char *text, int64_t *ret_unix_ms)
         struct tm tm = {.tm_isdst = -1};
         const char *end = strptime(text, formats[i], &tm);
 
+        if (end != NULL && i < 5 && !is_day(tm.tm_year, tm.tm_mon, tm.tm_mday))
+            return cli_usage("--at %s: there is no such day", text);
         if (end != NULL && *end == '\0' && i == 5)
             seconds = next_clock_time(&tm);
         else if (end != NULL && *end == '\0')

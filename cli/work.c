@@ -7,8 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/progress.h"
+#include "cli/failures.h"
 #include "cli/kinds.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 
 struct work {
@@ -16,10 +17,8 @@ struct work {
     struct ctx *ctx; /* ends with a signal */
     struct rota *rota;
     struct progress progress;
-    int64_t worker; /* our id in the view workers; 0: not known */
-    int64_t ended;  /* jobs that ended here */
-    int64_t failed; /* of them */
-    int64_t cancelled;
+    int64_t ended[ROTA_CANCELLED + 1]; /* runs, by the state they led to */
+    struct failures failures;
 };
 
 void
@@ -33,34 +32,48 @@ work_say_resume(const struct cli *cli)
             is_plain ? "" : "'");
 }
 
-/* -- Starting ------------------------------------------------------------ */
+/* -- Telling ------------------------------------------------------------- */
 
-static bool
-keep_id(void *arg, int n, const char *const *names,
-        const struct rota_value *values)
+/* A rota_ended_fn. */
+static void
+on_ended(void *arg, int64_t job, enum rota_state state)
 {
     struct work *work = arg;
 
-    (void)n;
-    (void)names;
-    if (values != NULL && values[0].type == ROTA_INTEGER)
-        work->worker = values[0].integer;
-    return true;
+    work->ended[state]++;
+    if (state == ROTA_JOB_FAILED)
+        failures_add(&work->failures, job);
 }
 
-static int
-start(struct work *work, struct ctx *ctx)
+/* "12 succeeded, 1 failed, 2 stopped", of this process; "" if none ended. Once
+ * it has stopped. */
+static void
+put_counts(const struct work *work, char *text, size_t size)
 {
-    struct rota_value pid = {.type = ROTA_INTEGER, .integer = getpid()};
-    enum rota_error error = rota_start(ctx, work->rota);
+    static const struct {
+        enum rota_state state;
+        const char *what;
+    } counts[] = {{ROTA_SUCCEEDED, "succeeded"},
+                  {ROTA_JOB_FAILED, "failed"},
+                  {ROTA_CANCELLED, "cancelled"},
+                  {ROTA_SCHEDULED, "put off, to be run again"},
+                  {ROTA_READY, "stopped"}};
+    char number[40];
+    size_t used = 0;
 
-    if (error == ROTA_OK)
-        error = rota_query(ctx_background(), work->rota,
-                           "SELECT max(id) FROM workers"
-                           " WHERE pid = ?1 AND ended_at IS NULL",
-                           &pid, 1, keep_id, work);
-    return error == ROTA_OK ? CLI_OK : cli_fail(work->rota, error);
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        int64_t n = work->ended[counts[i].state];
+
+        if (n == 0 || used >= size)
+            continue;
+        text_number(number, sizeof(number), n);
+        used += (size_t)snprintf(text + used, size - used, "%s%s %s",
+                                 used > 0 ? ", " : "", number, counts[i].what);
+    }
 }
+
+/* -- Opening ------------------------------------------------------------- */
 
 static int
 open_to_work(struct work *work, struct cli *cli, bool must_exist)
@@ -74,6 +87,8 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
     options.workers = (int)cli->workers;
     options.log = progress_on_log;
     options.log_arg = &work->progress;
+    options.ended = on_ended;
+    options.ended_arg = work;
     progress_init(&work->progress);
     code = cli_open(cli, &options, must_exist, &work->rota);
     if (code != CLI_OK)
@@ -88,58 +103,6 @@ close_work(struct work *work, int code)
     code = cli_close(work->rota, code);
     ctx_end(work->ctx);
     return code;
-}
-
-/* -- Telling ------------------------------------------------------------- */
-
-struct summary {
-    struct work *work;
-    char text[256];
-    size_t used;
-};
-
-static bool
-add_outcome(void *arg, int n, const char *const *names,
-            const struct rota_value *values)
-{
-    struct summary *summary = arg;
-    int used;
-
-    (void)n;
-    (void)names;
-    if (values == NULL || values[0].type != ROTA_TEXT)
-        return true;
-    used = snprintf(summary->text + summary->used,
-                    sizeof(summary->text) - summary->used, "%s%" PRId64 " %s",
-                    summary->used > 0 ? ", " : "", values[1].integer,
-                    values[0].data);
-    if (used > 0 && summary->used + (size_t)used < sizeof(summary->text))
-        summary->used += (size_t)used;
-    if (strcmp(values[0].data, "succeeded") == 0 ||
-        strcmp(values[0].data, "failed") == 0 ||
-        strcmp(values[0].data, "cancelled") == 0)
-        summary->work->ended += values[1].integer;
-    if (strcmp(values[0].data, "failed") == 0)
-        summary->work->failed += values[1].integer;
-    if (strcmp(values[0].data, "cancelled") == 0)
-        summary->work->cancelled += values[1].integer;
-    return true;
-}
-
-/* "12 succeeded, 1 failed, 2 stopped", of this process; "" if it ran none. */
-static void
-summarise(struct work *work, struct summary *summary)
-{
-    struct rota_value worker = {.type = ROTA_INTEGER, .integer = work->worker};
-
-    memset(summary, 0, sizeof(*summary));
-    summary->work = work;
-    if (rota_query(ctx_background(), work->rota,
-                   "SELECT outcome, count(*) FROM attempts WHERE worker = ?1"
-                   " GROUP BY outcome ORDER BY outcome = 'succeeded' DESC,"
-                   " outcome",
-                   &worker, 1, add_outcome, summary) != ROTA_OK)
-        (void)cli_fail(work->rota, ROTA_STORE);
 }
 
 /* -- Progress ------------------------------------------------------------ */
@@ -192,13 +155,13 @@ show_progress(struct work *work)
 static int
 work_until_told(struct work *work)
 {
-    struct summary summary;
-    char time[40];
+    char counts[256], time[40];
     /* not work->ctx: running jobs get the grace first */
-    int code = start(work, ctx_background());
+    enum rota_error error = rota_start(ctx_background(), work->rota);
+    int code = CLI_OK;
 
-    if (code != CLI_OK)
-        return code;
+    if (error != ROTA_OK)
+        return cli_fail(work->rota, error);
     cli_say("working on %s, %" PRId64 " at once; Ctrl-C stops", work->cli->db,
             work->cli->workers);
     while (ctx_wait(work->ctx, ctx_now() + ROTA_SEC(1)) == ROTA_TIMEOUT)
@@ -206,12 +169,14 @@ work_until_told(struct work *work)
             show_progress(work);
     progress_end(&work->progress);
     text_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
-    cli_say("%s: stopping, within %s; again to quit at once",
+    cli_say("%s: stopping, once running jobs have ended or %s have passed; "
+            "again to quit at once",
             ctx_cause(work->ctx), time);
     if (rota_stop(work->rota, work->cli->grace) != ROTA_OK)
         code = cli_fail(work->rota, ROTA_BUSY);
-    summarise(work, &summary);
-    cli_say("stopped: %s", summary.used > 0 ? summary.text : "no job came");
+    failures_say(&work->failures, work->rota, NULL);
+    put_counts(work, counts, sizeof(counts));
+    cli_say("stopped: %s", counts[0] != '\0' ? counts : "no job came");
     return code;
 }
 
@@ -247,12 +212,12 @@ drain(struct work *work)
 static int
 resume(struct work *work)
 {
-    struct summary summary;
-    enum rota_error error;
-    int code = start(work, work->ctx);
+    char counts[256];
+    enum rota_error error = rota_start(work->ctx, work->rota);
+    int code = CLI_OK;
 
-    if (code != CLI_OK)
-        return code;
+    if (error != ROTA_OK)
+        return cli_fail(work->rota, error);
     error = drain(work);
     progress_end(&work->progress);
     if (error != ROTA_OK && !ctx_done(work->ctx))
@@ -262,20 +227,21 @@ resume(struct work *work)
     error = rota_stop(work->rota, 0);
     if (error != ROTA_OK)
         code = cli_fail(work->rota, error);
-    summarise(work, &summary);
+    failures_say(&work->failures, work->rota, NULL);
+    put_counts(work, counts, sizeof(counts));
     if (ctx_done(work->ctx)) {
-        cli_say("stopped: %s", summary.used > 0 ? summary.text : "no job ran");
+        cli_say("stopped: %s", counts[0] != '\0' ? counts : "no job ran");
         return cli_signal_code(work->ctx);
     }
-    if (summary.used == 0)
+    if (counts[0] == '\0')
         cli_say("nothing to do in %s", work->cli->db);
     else
-        cli_say("done: %s", summary.text);
+        cli_say("done: %s", counts);
     if (code != CLI_OK)
         return code;
-    return work->failed > 0      ? CLI_FAILED
-           : work->cancelled > 0 ? CLI_CANCELLED
-                                 : CLI_OK;
+    return work->failures.n > 0              ? CLI_FAILED
+           : work->ended[ROTA_CANCELLED] > 0 ? CLI_CANCELLED
+                                             : CLI_OK;
 }
 
 int

@@ -273,6 +273,10 @@ say_result(struct import *im)
         text = json_dumps(result, JSON_COMPACT);
     if (text != NULL)
         error = rota_job_result(im->job, text, strlen(text));
+    if (im->table.bad > 0)
+        rota_job_log(im->job,
+                     "bad rows, kept in _rota_import_bad of %s: %" PRId64,
+                     im->into, im->table.bad);
     free(text);
     json_decref(result);
     return error;

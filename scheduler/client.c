@@ -78,6 +78,14 @@ writable(const struct rota *rota)
 }
 
 enum rota_error
+rota_rescue(struct rota *rota)
+{
+    enum rota_error error = writable(rota);
+
+    return error == ROTA_OK ? outside_rescue(rota) : error;
+}
+
+enum rota_error
 rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
                  size_t n, int64_t *ret_ids)
 {

@@ -464,7 +464,7 @@ ended_apply(struct rota *rota, struct batch *batch, struct rota_job *job)
     if (error != ROTA_OK)
         return error;
     job->came_to = state;
-    job->has_come = true;
+    job->has_come = !job->never_started;
     batch->may_return |= state == ROTA_READY;
     return ROTA_OK;
 }

@@ -43,6 +43,12 @@ interrupted_by() {
         fail "$done done, $(ask b.db 'SELECT count(*) FROM a') there"
 }
 
+# all_run N: so many jobs are running
+all_run() {
+    [ "$(ask queue.db "SELECT count(*) FROM jobs
+        WHERE state = 'running'")" -eq "$1" ]
+}
+
 # == tests
 
 # -- the command line ---------------------------------------------------------
@@ -85,6 +91,11 @@ add import file=a into=b --timeout -3s|a time like
 add import file=a into=b --priority high|a number from
 add import file=a into=b --at tomorrow|a time like
 add import file=a into=b --at 12:00 --in 3s|one of them
+add import file=a into=b --at 2027-02-30|there is no such day
+add import file=a into=b --at 2027-02-29T12:00Z|there is no such day
+add import file=a into=b --timeout 0|--timeout 0: nothing would ever run
+add import file=a into=b --deadline 0s|--deadline 0s: nothing would ever run
+run exec ls -l|put -- before a command that has options
 run import file=a into=b --at 12:00|run takes no --at
 run import file=a into=b --attempts 0|a number from 1
 help frob|no help for frob
@@ -319,6 +330,12 @@ run_prints_the_result_and_ends_with_0() {
     [ "$(json '$.state')$(json '$.done')" = succeeded3 ] || fail "$(cat out)"
 }
 
+run_says_how_many_rows_were_bad() {
+    printf 'a,b\n1,2\n3\n' >a.csv
+    expect 0 "$rota" run import file=a.csv into=b.db
+    err_has "bad rows, kept in _rota_import_bad of $PWD/b.db: 1"
+}
+
 run_ends_with_1_when_the_job_fails() {
     expect 1 "$rota" run import file=none.csv into=b.db
     err_is_one_line
@@ -376,6 +393,21 @@ a_run_that_is_killed_is_taken_up_by_resume() {
     expect 0 "$rota" resume
     [ "$(ask b.db 'SELECT count(*), count(DISTINCT id) FROM a')" = \
         "$keep|$keep" ] || fail "rows: $(cat err)"
+}
+
+looking_takes_back_what_a_killed_worker_ran() {
+    expect 0 "$rota" add exec -- sleep 1000
+    expect 0 "$rota" add exec -- sleep 1000
+    in_background work -j 2
+    within_10_s all_run 2 || fail "never began"
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    all_run 2 || fail "somebody looked already"
+    expect 0 "$rota" ls
+    [ "$(cut -f 3 out)" = "ready
+ready" ] || fail "$(cat out)"
+    expect 0 "$rota" cancel 1
+    out_is "job 1 is cancelled"
 }
 
 exec_gets_its_arguments_as_they_are() {
@@ -459,6 +491,7 @@ resume_ends_with_1_when_a_job_failed() {
     expect 0 "$rota" add import file=none.csv into=b.db
     expect 1 "$rota" resume -j 1
     err_has "1 succeeded, 1 failed"
+    err_has "failed: job 2 (import): cannot open $PWD/none.csv"
 }
 
 work_runs_what_comes_until_it_is_told_to_stop() {

@@ -151,6 +151,11 @@ rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id);
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue);
 
+/* Take back the jobs of processes that died, as workers do within a second of
+ * the death. For programs that have none and look nevertheless. Errors:
+ * ROTA_INVALID (read-only), ROTA_BUSY, ROTA_STORE, ROTA_NOMEM. */
+ROTA_API ROTA_MUST_USE enum rota_error rota_rescue(struct rota *rota);
+
 /* Stop claiming; after grace nanoseconds end the contexts of what still runs,
  * and wait until every job has returned and is recorded. ROTA_OK, or
  * ROTA_BUSY if all that is left are jobs that ignore their context beyond

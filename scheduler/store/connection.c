@@ -20,8 +20,13 @@ connection_error(struct connection *connection)
     int code = sqlite3_extended_errcode(connection->db);
     enum rota_error error = error_of_sqlite(code);
 
-    message_set("%s: %s (SQLite %d)", connection->path,
-                sqlite3_errmsg(connection->db), code);
+    int why = (code & 0xff) == SQLITE_CANTOPEN
+                  ? sqlite3_system_errno(connection->db)
+                  : 0;
+
+    message_set("%s: %s%s%s (SQLite %d)", connection->path,
+                sqlite3_errmsg(connection->db), why != 0 ? ": " : "",
+                why != 0 ? strerror(why) : "", code);
     return error == ROTA_OK ? ROTA_STORE : error;
 }
 

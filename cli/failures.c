@@ -1,0 +1,51 @@
+#include "cli/failures.h"
+
+#include <inttypes.h>
+
+enum { LISTED = sizeof(((struct failures *)0)->ids) / sizeof(int64_t) };
+
+void
+failures_add(struct failures *failures, int64_t job)
+{
+    if (failures->n < LISTED)
+        failures->ids[failures->n] = job;
+    failures->n++;
+}
+
+static const char *
+text_or(const struct rota_value *value, const char *fallback)
+{
+    return value->type == ROTA_TEXT ? value->data : fallback;
+}
+
+static bool
+say(void *arg, int n, const char *const *names, const struct rota_value *values)
+{
+    (void)arg, (void)n, (void)names;
+    if (values != NULL)
+        cli_say("failed: %s: %s", text_or(&values[0], "?"),
+                text_or(&values[1], "?"));
+    return true;
+}
+
+void
+failures_say(const struct failures *failures, struct rota *rota,
+             const char *batch)
+{
+    for (int64_t i = 0; i < failures->n && i < LISTED; i++) {
+        struct rota_value id = {.type = ROTA_INTEGER,
+                                .integer = failures->ids[i]};
+
+        if (rota_query(ctx_background(), rota,
+                       "SELECT coalesce(CASE WHEN json_valid(args_text)"
+                       " THEN json_extract(args_text, '$.item') END,"
+                       " 'job ' || id || ' (' || kind || ')'),"
+                       " coalesce(cause, error) FROM jobs WHERE id = ?1",
+                       &id, 1, say, NULL) != ROTA_OK)
+            (void)cli_fail(rota, ROTA_STORE);
+    }
+    if (failures->n > LISTED)
+        cli_say("and %" PRId64 " more: rota ls --state failed%s%s",
+                failures->n - LISTED, batch != NULL ? " --batch " : "",
+                batch != NULL ? batch : "");
+}

@@ -1,0 +1,19 @@
+/* Jobs that failed for good, to be listed when all is over. */
+#ifndef FAILURES_H
+#define FAILURES_H
+
+#include "cli/cli.h"
+
+struct failures {
+    int64_t n;
+    int64_t ids[20]; /* the first of them */
+};
+
+void failures_add(struct failures *failures, int64_t job);
+
+/* Say a line for each: its item, or its number and kind, and why it failed.
+ * batch is where the rest may be looked for; NULL: anywhere. */
+void failures_say(const struct failures *failures, struct rota *rota,
+                  const char *batch);
+
+#endif
