@@ -48,8 +48,10 @@ load(struct rota *rota, const char *path)
     void *object;
 
     if (whole == NULL) {
-        cli_say("cannot load %s: %s", path, strerror(errno));
-        return errno == ENOENT ? CLI_NOTFOUND : CLI_BROKEN;
+        int code = errno;
+
+        cli_say("cannot load %s: %s", path, strerror(code));
+        return code == ENOENT ? CLI_NOTFOUND : CLI_BROKEN;
     }
     object = dlopen(whole, RTLD_NOW | RTLD_LOCAL);
     free(whole);
