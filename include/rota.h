@@ -5,6 +5,8 @@
  *   rota/error.h      what every call answers
  *   rota/ctx.h        contexts: cancellation, deadlines, values
  *   rota/interrupt.h  SQL statements that a context can stop
+ *   rota/io.h         poll, read, connect and so on, under a context; to be
+ *                     included by itself
  *   rota/job.h        what a job can say and ask while it runs
  *   rota/process.h    child processes that a context can end
  *   rota/scheduler.h  opening a file, registering kinds, submitting, waiting

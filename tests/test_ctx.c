@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,10 +109,26 @@ derive_signals(struct ctx *parent)
     return ctx_with_signals(parent, &set);
 }
 
+static struct ctx *
+derive_merge(struct ctx *parent)
+{
+    return ctx_merge(parent, ctx_todo());
+}
+
+static struct ctx *
+derive_peer(struct ctx *parent)
+{
+    static int pair[2] = {-1, -1};
+
+    if (pair[0] < 0)
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    return ctx_with_peer(parent, pair[0]);
+}
+
 typedef struct ctx *derive_fn(struct ctx *parent);
-static derive_fn *const derivations[] = {derive_cancel,  derive_value,
-                                         derive_timeout, derive_timeout_cause,
-                                         derive_later,   derive_signals};
+static derive_fn *const derivations[] = {
+    derive_cancel, derive_value,   derive_timeout, derive_timeout_cause,
+    derive_later,  derive_signals, derive_merge,   derive_peer};
 #define DERIVATIONS ((int)(sizeof(derivations) / sizeof(derivations[0])))
 
 START_TEST(null_as_a_parent_means_background)

@@ -29,6 +29,7 @@
 #ifndef ROTA_CTX_H
 #define ROTA_CTX_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/select.h> /* sigset_t, also without feature macros */
@@ -40,9 +41,9 @@ extern "C" {
 #endif
 
 #define ROTA_FOREVER INT64_MAX
-#define ROTA_US(n) ((int64_t)(n) * 1000)
-#define ROTA_MS(n) ((int64_t)(n) * 1000000)
-#define ROTA_SEC(n) ((int64_t)(n) * 1000000000)
+#define ROTA_US(n)   ((int64_t)(n)*1000)
+#define ROTA_MS(n)   ((int64_t)(n)*1000000)
+#define ROTA_SEC(n)  ((int64_t)(n)*1000000000)
 
 /* One word is public, for ctx_done(); the rest of a context is private. */
 struct ctx {
@@ -57,9 +58,9 @@ ROTA_API void ctx_end(struct ctx *ctx);
 /* gcc's analyzer then reports a context that is never ended: what `go vet`
  * calls lostcancel. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
-#define CTX_MADE_                                                              \
-    __attribute__((malloc(ctx_end, 1), malloc(ctx_unref, 1),                   \
-                   returns_nonnull, warn_unused_result))
+#define CTX_MADE_                                                             \
+    __attribute__((malloc(ctx_end, 1), malloc(ctx_unref, 1), returns_nonnull, \
+                   warn_unused_result))
 #elif defined(__GNUC__)
 #define CTX_MADE_ __attribute__((returns_nonnull, warn_unused_result))
 #else
@@ -92,8 +93,7 @@ ROTA_API struct ctx *ctx_with_timeout(struct ctx *parent,
 ROTA_API struct ctx *ctx_with_deadline_cause(struct ctx *parent,
                                              int64_t deadline,
                                              const char *cause) CTX_MADE_;
-ROTA_API struct ctx *ctx_with_timeout_cause(struct ctx *parent,
-                                            int64_t timeout,
+ROTA_API struct ctx *ctx_with_timeout_cause(struct ctx *parent, int64_t timeout,
                                             const char *cause) CTX_MADE_;
 
 /* Derive a context in which ctx_value(key) is value. Keys are compared as
@@ -107,6 +107,23 @@ ROTA_API struct ctx *ctx_with_value(struct ctx *parent, const void *key,
 /* Derive a context that keeps parent's values and none of its ends: no
  * deadline, not done when parent is. For cleaning up after a cancel. */
 ROTA_API struct ctx *ctx_without_cancel(struct ctx *parent) CTX_MADE_;
+
+/* The same, but for so long: it ends, with ROTA_DEADLINE, when grace has passed
+ * from now. Cleaning up is allowed, and not for ever. From trio's shields. */
+ROTA_API struct ctx *ctx_shield(struct ctx *parent, int64_t grace) CTX_MADE_;
+
+/* Derive a context that ends when a or b does, with the error and the cause of
+ * the one that was first, and has the earlier of their deadlines. Values are
+ * a's, and where a has none for a key, b's. It is done before b's own callbacks
+ * that were registered later are run. From .NET's linked tokens. */
+ROTA_API struct ctx *ctx_merge(struct ctx *a, struct ctx *b) CTX_MADE_;
+
+/* Derive a context that ends when the peer of the connected socket fd hangs up:
+ * it has closed its side, or the connection broke. What it had sent before may
+ * be read all the same. A duplicate of fd is kept until the context is freed,
+ * so that fd may be closed meanwhile; the other side then sees the connection
+ * end only when both are closed. */
+ROTA_API struct ctx *ctx_with_peer(struct ctx *parent, int fd) CTX_MADE_;
 
 /*
  * Derive a context that ends when one of signals arrives, with the signal's
@@ -168,8 +185,15 @@ ROTA_API int64_t ctx_deadline(const struct ctx *ctx);
 ROTA_API int64_t ctx_remaining(const struct ctx *ctx);
 
 /* The value of the nearest context from here to the root that was given one
- * for key; NULL if none was. The value is the context's: valid as long as it. */
+ * for key; NULL if none was. The value is the context's: valid as long as it.
+ */
 ROTA_API void *ctx_value(const struct ctx *ctx, const void *key);
+
+/* A descriptor that is readable once ctx has ended, and stays so: for poll(),
+ * epoll, io_uring. Made when it is first asked for, the same from then on, and
+ * closed when ctx is freed; it must not be read, written or closed. -1, with
+ * rota_errmsg(), if there is none to be had. */
+ROTA_API int ctx_fd(struct ctx *ctx);
 
 /* Nanoseconds on CLOCK_MONOTONIC. */
 ROTA_API int64_t ctx_now(void);
@@ -209,8 +233,8 @@ struct ctx_hook {
 /* Have fn(arg) called when ctx ends. Cannot fail. hook must stay in place
  * until it was stopped, or until fn has returned; it holds a reference on ctx
  * until then. Registering a hook that is registered is a bug. */
-ROTA_API void ctx_after(struct ctx *ctx, struct ctx_hook *hook,
-                        ctx_hook_fn *fn, void *arg);
+ROTA_API void ctx_after(struct ctx *ctx, struct ctx_hook *hook, ctx_hook_fn *fn,
+                        void *arg);
 
 /* True, for one call, if fn will now never run. False if it has run, is
  * running, or was stopped before. Never waits: after false the callback may
@@ -231,6 +255,31 @@ ROTA_API enum rota_error ctx_sleep(struct ctx *ctx, int64_t duration);
 /* Wait until ctx ends, and give ctx_err(ctx); ROTA_TIMEOUT if it is still live
  * at deadline. Waiting past the context's own deadline ends the context. */
 ROTA_API enum rota_error ctx_wait(struct ctx *ctx, int64_t deadline);
+
+/* A condition variable, the caller's. */
+struct ctx_cond {
+    void *opaque_[10];
+};
+
+/* Before anything else. There is nothing to undo; nobody may wait on it when
+ * its memory goes. */
+ROTA_API void ctx_cond_init(struct ctx_cond *cond);
+
+/* Wake the one that has waited longest; all. With or without the mutex. A
+ * signal wakes somebody who was waiting, for ROTA_OK: it is never spent on one
+ * whose context ended. */
+ROTA_API void ctx_cond_signal(struct ctx_cond *cond);
+ROTA_API void ctx_cond_broadcast(struct ctx_cond *cond);
+
+/* pthread_cond_timedwait() that ends with ctx, too. mutex is held by the
+ * caller, let go while it waits, and held again on return, whatever that is:
+ * ROTA_OK (signalled, or, as with every condition variable, for no reason),
+ * ctx_err(ctx), or ROTA_TIMEOUT. A cancel needs none of the caller's locks, and
+ * wakes those that wait under what it ended and no others. From nsync's
+ * nsync_cv_wait_with_deadline(). */
+ROTA_API enum rota_error ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond,
+                                       pthread_mutex_t *mutex,
+                                       int64_t deadline);
 
 #ifdef __cplusplus
 }

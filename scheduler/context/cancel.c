@@ -2,7 +2,8 @@
  * Ending: the sweep that ends a context and everything below it.
  *
  * Locking: tree->lock is held for the time of a sweep; no call out of these
- * files, no allocation and no wake-up happens under it.
+ * files, no allocation and no wake-up happens under it, but for a write to the
+ * descriptor of a context that has one.
  *
  * A sweep flips a whole subtree under one hold of the lock. So whoever takes
  * the lock and finds a node done knows that everything below it is done, which
@@ -51,6 +52,8 @@ sweep(struct node *from, enum rota_error error, struct cause *cause,
                              __ATOMIC_RELEASE);
             list_splice(pending, &node->hooks);
             list_splice(woken, &node->waiters);
+            if (node->fd >= 0)
+                fd_tell(node->fd);
             flipped++;
         }
         node = sweep_next(from, node, is_live);

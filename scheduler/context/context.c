@@ -9,6 +9,7 @@
 #include "context/context.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #if UINTPTR_MAX == UINT64_MAX
 _Static_assert(sizeof(struct node) <= 120, "128 with malloc's share");
@@ -56,6 +57,7 @@ node_init(struct node *node, struct node *parent, enum node_kind kind)
     list_init(&node->hooks);
     list_init(&node->waiters);
     node->kind = kind;
+    node->fd = -1;
     node->deadline = kind == NODE_DETACHED ? ROTA_FOREVER : parent->deadline;
 }
 
@@ -151,6 +153,16 @@ ctx_without_cancel(struct ctx *parent)
     return &node->pub;
 }
 
+struct ctx *
+ctx_shield(struct ctx *parent, int64_t grace)
+{
+    struct ctx *detached = ctx_without_cancel(parent), *ctx;
+
+    ctx = ctx_with_timeout(detached, grace);
+    ctx_unref(detached);
+    return ctx == &node_nomem.pub ? &background.pub : ctx;
+}
+
 /* Relaxed: who has a reference to copy is ordered with the rest already. */
 struct node *
 node_ref(struct node *node)
@@ -183,6 +195,10 @@ node_free(struct node *node)
         timed_node_fini(node);
     else if (node->kind == NODE_SIGNALS)
         signals_node_fini(node);
+    else if (node->kind == NODE_PEER)
+        peer_node_fini(node);
+    else if (node->kind == NODE_MERGED)
+        merged_node_fini(node);
     if (node_is_linked(node)) {
         /* a sweep may be flipping it right now; after this none can */
         lock_take(&node->tree->lock);
@@ -198,6 +214,8 @@ node_free(struct node *node)
         if (with->destroy != NULL)
             with->destroy(with->value);
     }
+    if (node->fd >= 0)
+        (void)close(node->fd);
     cause_unref(node->cause);
     free(node);
 }
@@ -282,19 +300,36 @@ ctx_remaining(const struct ctx *ctx)
 
 /* Parents are read-only and held, so the way up needs no lock; it leads
  * through NODE_DETACHED too. */
+static const struct value_node *
+value_find(const struct node *from, const void *key)
+{
+    const struct value_node *with = NULL;
+    bool has_merged = false;
+
+    for (const struct node *n = from; n != NULL; n = n->parent) {
+        has_merged |= n->kind == NODE_MERGED;
+        if (n->kind != NODE_VALUE)
+            continue;
+        with = OWNER_OF(n, struct value_node, node);
+        if (with->key == key)
+            return with;
+    }
+    /* then the second parents, the nearest first */
+    for (const struct node *n = from; has_merged && n != NULL; n = n->parent) {
+        if (n->kind != NODE_MERGED)
+            continue;
+        with = value_find(
+            node_of(OWNER_OF(n, struct merged_node, node)->second), key);
+        if (with != NULL)
+            return with;
+    }
+    return NULL;
+}
+
 void *
 ctx_value(const struct ctx *ctx, const void *key)
 {
-    const struct node *node;
+    const struct value_node *with = value_find(node_of(ctx), key);
 
-    for (node = node_of(ctx); node != NULL; node = node->parent) {
-        const struct value_node *with;
-
-        if (node->kind != NODE_VALUE)
-            continue;
-        with = OWNER_OF(node, struct value_node, node);
-        if (with->key == key)
-            return with->value;
-    }
-    return NULL;
+    return with != NULL ? with->value : NULL;
 }

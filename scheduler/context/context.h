@@ -18,7 +18,8 @@
  *
  * Locks. tree->lock, timers.lock and due.lock (deadline.c) and signals.lock
  * (signal.c) are all leaves: none is ever taken while another is held, and
- * none is held while a callback, a destroy function or a wake-up runs.
+ * none is held while a callback, a destroy function or a wake-up runs. A
+ * condition's lock (cond.c) is a leaf, too.
  */
 #ifndef CONTEXT_H
 #define CONTEXT_H
@@ -50,6 +51,8 @@ enum node_kind {
     NODE_VALUE,    /* struct value_node (context.c) */
     NODE_TIMED,    /* struct timed_node (deadline.c) */
     NODE_SIGNALS,  /* struct signals_node (signal.c) */
+    NODE_PEER,     /* struct peer_node (peer.c) */
+    NODE_MERGED,   /* struct merged_node */
 };
 
 /* 112 bytes where pointers have 8, so 128 with malloc's share. */
@@ -67,6 +70,15 @@ struct node {
     struct link hooks;     /* in the order of their registration */
     struct link waiters;   /* struct waiter (wait.c) */
     enum node_kind kind;   /* read-only */
+    int fd;                /* ctx_fd()'s; -1: nobody has asked. Under
+                            * tree->lock */
+};
+
+/* A node with a second parent, to which the tree's rules do not apply. */
+struct merged_node {
+    struct node node;
+    struct ctx *second; /* read-only; a reference */
+    struct ctx_hook hook;
 };
 
 static inline struct node *
@@ -160,6 +172,11 @@ void futex_sleep(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
  * sleepers check what they slept for. */
 void futex_wake_all(_Atomic uint32_t *word);
 
+/* -- fd.c ---------------------------------------------------------------- */
+
+/* Make the descriptor of a context that has ended readable. */
+void fd_tell(int fd);
+
 /* -- deadline.c ---------------------------------------------------------- */
 
 /* End with ROTA_DEADLINE the node that gave node its deadline, which is not
@@ -173,5 +190,11 @@ void timed_node_fini(struct node *node);
 
 /* A NODE_SIGNALS is about to be freed. */
 void signals_node_fini(struct node *node);
+
+/* -- peer.c, merge.c ------------------------------------------------------ */
+
+/* A NODE_PEER, a NODE_MERGED is about to be freed. */
+void peer_node_fini(struct node *node);
+void merged_node_fini(struct node *node);
 
 #endif

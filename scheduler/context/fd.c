@@ -1,0 +1,82 @@
+/*
+ * ctx_fd(): an eventfd that becomes readable when its context ends, and stays
+ * so. Made for a context when somebody first asks.
+ *
+ * Locking: node->fd is under tree->lock. A sweep writes to it in the hold that
+ * flips the state, so whoever makes one later sees that the context is done.
+ */
+#define _GNU_SOURCE
+#include "context/context.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void
+fd_tell(int fd)
+{
+    const uint64_t one = 1;
+    int saved = errno;
+
+    (void)!write(fd, &one,
+                 sizeof(one)); /* nobody reads it: it cannot be full */
+    errno = saved;
+}
+
+static int
+fd_new(bool is_told)
+{
+    int fd = eventfd(is_told, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (fd < 0)
+        message_set("cannot make a descriptor for a context: %s",
+                    strerror(errno));
+    return fd;
+}
+
+/* Those that are static share two, which stay open. */
+static int
+fd_of_static(const struct node *node)
+{
+    static _Atomic int fds[2] = {-1, -1};
+    _Atomic int *slot = &fds[ctx_done(&node->pub)];
+    int fd = atomic_load(slot), none = -1;
+
+    if (fd >= 0)
+        return fd;
+    fd = fd_new(ctx_done(&node->pub));
+    if (fd < 0 || atomic_compare_exchange_strong(slot, &none, fd))
+        return fd;
+    (void)close(fd);
+    return none;
+}
+
+int
+ctx_fd(struct ctx *ctx)
+{
+    struct node *node = node_of(ctx);
+    int fd, made = -1;
+
+    if (node_is_static(node))
+        return fd_of_static(node);
+    lock_take(&node->tree->lock);
+    fd = node->fd;
+    lock_drop(&node->tree->lock);
+    if (fd >= 0)
+        return fd;
+    made = fd_new(false);
+    if (made < 0)
+        return -1;
+    lock_take(&node->tree->lock);
+    fd = node->fd;
+    if (fd < 0) {
+        node->fd = fd = made;
+        if (ctx_done(ctx))
+            fd_tell(fd);
+    }
+    lock_drop(&node->tree->lock);
+    if (fd != made)
+        (void)close(made); /* another thread was first */
+    return fd;
+}
