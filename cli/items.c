@@ -2,33 +2,27 @@
 #include "cli/items.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
+
+#include <rota/io.h>
 
 void
 items_of_words(struct items *items, char *const *words, size_t n)
 {
-    *items =
-        (struct items){.words = words, .n_words = n, .fd = -1, .poked = -1};
+    *items = (struct items){.words = words, .n_words = n, .fd = -1};
 }
 
 void
 items_of_fd(struct items *items, int fd, char end)
 {
     *items = (struct items){.fd = fd, .end = end};
-    items->poked = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (items->poked < 0)
-        items->error = errno;
 }
 
 void
 items_close(struct items *items)
 {
-    if (items->poked >= 0)
-        (void)close(items->poked);
     free(items->data);
 }
 
@@ -40,27 +34,6 @@ items_at_end(const struct items *items)
 }
 
 /* -- Reading --------------------------------------------------------------- */
-
-/* A ctx_hook_fn. */
-static void
-poke(void *arg)
-{
-    const struct items *items = arg;
-
-    (void)eventfd_write(items->poked, 1);
-}
-
-/* Until there is something to read. False if ctx ended first. */
-static bool
-wait_to_read(const struct items *items, struct ctx *ctx)
-{
-    struct pollfd fds[] = {{items->fd, POLLIN, 0}, {items->poked, POLLIN, 0}};
-
-    while (!ctx_done(ctx))
-        if (poll(fds, 2, -1) > 0 && fds[0].revents != 0)
-            return !ctx_done(ctx);
-    return false;
-}
 
 /* Room for more behind what is there, with a byte to spare for a NUL. */
 static bool
@@ -90,25 +63,18 @@ make_room(struct items *items)
 static bool
 read_more(struct items *items, struct ctx *ctx)
 {
-    struct ctx_hook hook;
-    ssize_t n = -1;
-    bool is_there;
+    enum rota_error error;
+    size_t n = 0;
 
     if (items->at_eof || items->error != 0 || !make_room(items))
         return false;
-    ctx_after(ctx, &hook, poke, items);
-    do {
-        is_there = wait_to_read(items, ctx);
-        if (is_there)
-            n = read(items->fd, items->data + items->used,
-                     items->room - items->used - 1);
-    } while (is_there && n < 0 && (errno == EINTR || errno == EAGAIN));
-    if (is_there && n < 0)
+    error = ctx_read(ctx, items->fd, items->data + items->used,
+                     items->room - items->used - 1, ROTA_FOREVER, &n);
+    if (error == ROTA_SYSTEM)
         items->error = errno;
-    ctx_hook_stop_wait(&hook);
-    items->at_eof = n == 0;
+    items->at_eof = error == ROTA_OK && n == 0;
     if (n > 0)
-        items->used += (size_t)n;
+        items->used += n;
     return n > 0;
 }
 

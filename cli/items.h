@@ -14,9 +14,9 @@
 struct items {
     char *const *words; /* NULL: a descriptor is read */
     size_t n_words;
-    int fd, poked; /* poked: an eventfd, written when the context ends */
-    char end;      /* of an item */
-    char *data;    /* what was read: from at to used is not taken yet */
+    int fd;
+    char end;   /* of an item */
+    char *data; /* what was read: from at to used is not taken yet */
     size_t at, used, room;
     bool at_eof;
     int error;    /* errno of what ended the reading, or 0 */

@@ -192,7 +192,7 @@ ROTA_API void *ctx_value(const struct ctx *ctx, const void *key);
 /* A descriptor that is readable once ctx has ended, and stays so: for poll(),
  * epoll, io_uring. Made when it is first asked for, the same from then on, and
  * closed when ctx is freed; it must not be read, written or closed. -1, with
- * rota_errmsg(), if there is none to be had. */
+ * errno and rota_errmsg(NULL), if there is none to be had. */
 ROTA_API int ctx_fd(struct ctx *ctx);
 
 /* Nanoseconds on CLOCK_MONOTONIC. */

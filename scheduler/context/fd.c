@@ -27,11 +27,12 @@ fd_tell(int fd)
 static int
 fd_new(bool is_told)
 {
-    int fd = eventfd(is_told, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = eventfd(is_told, EFD_CLOEXEC | EFD_NONBLOCK), code = errno;
 
     if (fd < 0)
         message_set("cannot make a descriptor for a context: %s",
-                    strerror(errno));
+                    strerror(code));
+    errno = code;
     return fd;
 }
 

@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -63,7 +62,8 @@ struct child {
     const struct rota_process *process;
     struct rota_process_result *result;
     pid_t pid;
-    int pidfd, channel, ended; /* descriptors, -1: none. ended: an eventfd */
+    int pidfd, channel; /* -1: none */
+    int ended;          /* the context's */
     struct output out, err;
     char line[4096]; /* from the channel, not yet whole */
     size_t line_size;
@@ -160,7 +160,7 @@ open_all(struct child *child, struct ends *ends)
 {
     const struct rota_process *process = child->process;
 
-    child->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    child->ended = ctx_fd(child->ctx);
     return child->ended >= 0 && open_input(process, &ends->in) &&
            open_output(process, STDOUT_FILENO, &child->out, &ends->out) &&
            open_output(process, STDERR_FILENO, &child->err, &ends->err) &&
@@ -407,15 +407,6 @@ read_channel(struct child *child)
 
 /* -- Ending ---------------------------------------------------------------- */
 
-/* A ctx_hook_fn: has poll() return. */
-static void
-on_end(void *arg)
-{
-    const struct child *child = arg;
-
-    MUST(eventfd_write(child->ended, 1));
-}
-
 static void
 tell(struct child *child)
 {
@@ -587,19 +578,15 @@ reap(struct child *child)
 static enum rota_error
 run(struct child *child)
 {
-    struct ctx_hook hook;
     enum rota_error error = start(child);
 
     if (error == ROTA_OK) {
-        ctx_after(child->ctx, &hook, on_end, child);
         see_it_through(child);
-        ctx_hook_stop_wait(&hook);
         sweep(child);
         error = reap(child);
     }
     close_if_open(&child->pidfd);
     close_if_open(&child->channel);
-    close_if_open(&child->ended);
     child->result->out = output_end(&child->out);
     child->result->err = output_end(&child->err);
     return error;
