@@ -222,7 +222,7 @@ static void
 run_load(void *arg, double *ret_figures)
 {
     const struct load *load = arg;
-    struct pool *pool = NULL;
+    struct rota_pool *pool = NULL;
     struct naive *naive = NULL;
     int64_t start;
 
@@ -313,7 +313,7 @@ pool_wake(void *arg)
 static void
 run_pool_wakes(void *arg, double *ret_figures)
 {
-    struct pool *pool;
+    struct rota_pool *pool;
 
     MUST(pool_open(WORKERS, "bench", &pool));
     run_wakes(*(const size_t *)arg, pool_wake, pool, ret_figures);

@@ -4,6 +4,7 @@
  *
  *   rota/error.h      what every call answers
  *   rota/ctx.h        contexts: cancellation, deadlines, values
+ *   rota/group.h      threads, and tasks that stand or fall together
  *   rota/interrupt.h  SQL statements that a context can stop
  *   rota/io.h         poll, read, connect and so on, under a context; to be
  *                     included by itself
@@ -19,6 +20,7 @@
 
 #include <rota/ctx.h>
 #include <rota/error.h>
+#include <rota/group.h>
 #include <rota/interrupt.h>
 #include <rota/job.h>
 #include <rota/process.h>

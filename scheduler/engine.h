@@ -152,7 +152,7 @@ struct rota {
     bool takes_next;     /* the job to run is yet to be submitted; the role's */
     struct scope scope;  /* of our claims; set by rota_start(), under lock */
     struct ctx *run_ctx; /* of all jobs; set by rota_start() */
-    struct pool *pool;
+    struct rota_pool *pool;
     _Atomic int64_t process; /* our id in the file; 0: none. Set once */
     pthread_t writer, listener;
 

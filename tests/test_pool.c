@@ -25,10 +25,10 @@ pass(void *arg)
     gate_pass(arg);
 }
 
-static struct pool *
+static struct rota_pool *
 pool_new(int workers)
 {
-    struct pool *pool = NULL;
+    struct rota_pool *pool = NULL;
 
     ck_assert_int_eq(pool_open(workers, "test", &pool), ROTA_OK);
     ck_assert_ptr_nonnull(pool);
@@ -37,7 +37,7 @@ pool_new(int workers)
 
 /* Occupy workers of pool until gate is opened. */
 static void
-workers_hold(struct pool *pool, struct gate *gate, int workers)
+workers_hold(struct rota_pool *pool, struct gate *gate, int workers)
 {
     for (int i = 0; i < workers; i++)
         ck_assert_int_eq(pool_submit(pool, pass, gate), ROTA_OK);
@@ -50,7 +50,7 @@ workers_hold(struct pool *pool, struct gate *gate, int workers)
 START_TEST(pool_has_the_workers_that_were_asked_for)
 {
     struct gate gate = GATE_INIT;
-    struct pool *pool = pool_new(5);
+    struct rota_pool *pool = pool_new(5);
 
     ck_assert_int_eq(pool_workers(pool), 5);
     workers_hold(pool, &gate, 5); /* five at the same time */
@@ -61,7 +61,7 @@ END_TEST
 
 START_TEST(pool_without_workers_is_invalid)
 {
-    struct pool *pool = (struct pool *)&pool, *before = pool;
+    struct rota_pool *pool = (struct rota_pool *)&pool, *before = pool;
 
     ck_assert_int_eq(pool_open(0, "test", &pool), ROTA_INVALID);
     ck_assert_int_eq(pool_open(-1, "test", &pool), ROTA_INVALID);
@@ -72,7 +72,7 @@ END_TEST
 
 START_TEST(thread_or_memory_that_is_refused_is_reported_and_leaves_nothing)
 {
-    struct pool *pool = NULL;
+    struct rota_pool *pool = NULL;
 
     for (int n = 0;; n++) {
         enum rota_error error;
@@ -96,7 +96,7 @@ START_TEST(close_runs_what_is_queued)
 {
     for (int workers = 1; workers <= 3; workers++) {
         struct gate gate = GATE_INIT;
-        struct pool *pool = pool_new(workers);
+        struct rota_pool *pool = pool_new(workers);
         atomic_int runs = 0;
 
         workers_hold(pool, &gate, workers);
@@ -111,7 +111,7 @@ START_TEST(close_runs_what_is_queued)
 END_TEST
 
 struct inside {
-    struct pool *pool, *other;
+    struct rota_pool *pool, *other;
     enum rota_error error, late;
     struct gate gate;
     char name[16];
@@ -176,7 +176,7 @@ START_TEST(closing_pool_refuses_tasks)
     struct inside in = {.pool = pool_new(2)};
     atomic_int runs = 0;
 
-    in.other = (struct pool *)(void *)&runs; /* only an argument here */
+    in.other = (struct rota_pool *)(void *)&runs; /* only an argument here */
     ck_assert_int_eq(pool_submit(in.pool, late_body, &in), ROTA_OK);
     ck_assert_int_eq(pool_close(in.pool), ROTA_OK);
     ck_assert_int_eq(in.late, ROTA_CLOSED);
@@ -205,7 +205,7 @@ START_TEST(one_worker_runs_tasks_in_the_order_they_came)
     static struct number numbers[N];
     static int order[N];
     struct gate gate = GATE_INIT;
-    struct pool *pool = pool_new(1);
+    struct rota_pool *pool = pool_new(1);
     int n = 0;
 
     workers_hold(pool, &gate, 1);
@@ -227,7 +227,7 @@ START_TEST(submit_many_runs_each_once)
     enum { N = 20000 };
     static atomic_int runs[N];
     static void *args[N];
-    struct pool *pool = pool_new(_i);
+    struct rota_pool *pool = pool_new(_i);
 
     for (int i = 0; i < N; i++)
         args[i] = &runs[i];
@@ -240,7 +240,7 @@ START_TEST(submit_many_runs_each_once)
 END_TEST
 
 struct producer {
-    struct pool *pool;
+    struct rota_pool *pool;
     atomic_int *runs;
     int refused;
 };
@@ -263,7 +263,7 @@ START_TEST(many_producers_lose_nothing)
 {
     enum { PRODUCERS = 4 };
     atomic_int runs = 0;
-    struct pool *pool = pool_new(_i);
+    struct rota_pool *pool = pool_new(_i);
     struct producer producers[PRODUCERS];
     pthread_t threads[PRODUCERS];
 
@@ -282,7 +282,7 @@ END_TEST
 
 /* A task that submits two more, down to leaves. */
 struct spawn {
-    struct pool *pool;
+    struct rota_pool *pool;
     atomic_int left;
     atomic_int refused;
 };
@@ -323,7 +323,7 @@ START_TEST(tasks_behind_one_that_blocks_are_run_by_others)
     struct gate gate = GATE_INIT;
     atomic_int runs = 0;
     void *args[N];
-    struct pool *pool = pool_new(2);
+    struct rota_pool *pool = pool_new(2);
 
     workers_hold(pool, &gate, 1);
     for (int i = 0; i < N; i++)
@@ -362,7 +362,7 @@ START_TEST(tasks_in_the_batch_of_a_worker_that_blocks_are_run_by_others)
     static void *args[N];
     struct gate gate = GATE_INIT;
     atomic_int runs = 0;
-    struct pool *pool = pool_new(workers);
+    struct rota_pool *pool = pool_new(workers);
     int blockers = 0;
 
     for (int i = 0; i < N; i++) {
@@ -389,7 +389,7 @@ START_TEST(small_groups_behind_blockers_are_run_whoever_sleeps)
         void *args[GROUP];
         struct gate gate = GATE_INIT;
         atomic_int runs = 0;
-        struct pool *pool = pool_new(4);
+        struct rota_pool *pool = pool_new(4);
 
         for (int i = 0; i < GROUP; i++) {
             mixed[i] =
@@ -411,7 +411,7 @@ END_TEST
 START_TEST(submit_without_memory_queues_nothing)
 {
     struct gate gate = GATE_INIT;
-    struct pool *pool = pool_new(1);
+    struct rota_pool *pool = pool_new(1);
     atomic_int runs = 0;
     void *args[200];
     enum rota_error error;
@@ -438,7 +438,7 @@ END_TEST
 START_TEST(reserved_room_is_there_without_memory)
 {
     struct gate gate = GATE_INIT;
-    struct pool *pool = pool_new(1);
+    struct rota_pool *pool = pool_new(1);
     atomic_int runs = 0;
     enum rota_error error;
     int refused = 0;

@@ -49,13 +49,13 @@ struct task {
 };
 
 struct worker {
-    struct pool *pool;
+    struct rota_pool *pool;
     pthread_t thread;
     _Atomic uint64_t bounds;  /* of the batch: tail << 32 | head */
     struct task batch[BATCH]; /* written by the worker, under pool->lock */
 };
 
-struct pool {
+struct rota_pool {
     pthread_mutex_t lock;  /* guards the next seven */
     pthread_cond_t filled; /* work has come, or closing was set */
     struct task *ring;
@@ -74,7 +74,7 @@ static _Thread_local const struct worker *current;
 
 /* Room for n more. False without memory, and nothing has changed. */
 static bool
-ring_reserve(struct pool *pool, size_t n)
+ring_reserve(struct rota_pool *pool, size_t n)
 {
     size_t capacity = pool->capacity ? pool->capacity : 64;
     struct task *ring;
@@ -99,13 +99,13 @@ ring_reserve(struct pool *pool, size_t n)
 }
 
 static void
-ring_put(struct pool *pool, struct task task)
+ring_put(struct rota_pool *pool, struct task task)
 {
     pool->ring[(pool->first + pool->count++) & (pool->capacity - 1)] = task;
 }
 
 static struct task
-ring_take(struct pool *pool)
+ring_take(struct rota_pool *pool)
 {
     struct task task = pool->ring[pool->first];
 
@@ -176,7 +176,7 @@ batch_steal(struct worker *self, struct worker *victim)
 /* Fill self's empty batch from the ring. False if that is empty. pool->lock
  * held. */
 static bool
-batch_refill(struct pool *pool, struct worker *self)
+batch_refill(struct rota_pool *pool, struct worker *self)
 {
     size_t n = (pool->count + 1) / 2;
 
@@ -194,7 +194,7 @@ batch_refill(struct pool *pool, struct worker *self)
 /* Steal from the first worker after self that has something. pool->lock
  * held. */
 static bool
-pool_steal(struct pool *pool, struct worker *self)
+pool_steal(struct rota_pool *pool, struct worker *self)
 {
     int own = (int)(self - pool->worker);
 
@@ -207,7 +207,7 @@ pool_steal(struct pool *pool, struct worker *self)
 
 /* True if a task waits that self is not about to run. pool->lock held. */
 static bool
-pool_has_waiting(struct pool *pool, const struct worker *self)
+pool_has_waiting(struct rota_pool *pool, const struct worker *self)
 {
     if (pool->count > 0)
         return true;
@@ -225,7 +225,7 @@ pool_has_waiting(struct pool *pool, const struct worker *self)
 /* Fill self's empty batch; sleep until that is possible. False once the pool
  * is closing and there is nothing left. */
 static bool
-worker_fetch(struct pool *pool, struct worker *self)
+worker_fetch(struct rota_pool *pool, struct worker *self)
 {
     bool has_work;
 
@@ -261,7 +261,7 @@ worker_body(void *arg)
 
 /* Start the i-th worker. An errno number, or 0. */
 static int
-worker_start(struct pool *pool, int i, const char *prefix)
+worker_start(struct rota_pool *pool, int i, const char *prefix)
 {
     struct worker *worker = &pool->worker[i];
     char number[12], name[16];
@@ -275,7 +275,7 @@ worker_start(struct pool *pool, int i, const char *prefix)
 
 /* Have the first n workers finish what is queued, and free the pool. */
 static void
-pool_join(struct pool *pool, int n)
+pool_join(struct rota_pool *pool, int n)
 {
     lock_take(&pool->lock);
     pool->is_closing = true;
@@ -292,9 +292,9 @@ pool_join(struct pool *pool, int n)
 /* -- The interface --------------------------------------------------------- */
 
 enum rota_error
-pool_open(int workers, const char *name, struct pool **ret_pool)
+pool_open(int workers, const char *name, struct rota_pool **ret_pool)
 {
-    struct pool *pool;
+    struct rota_pool *pool;
 
     if (workers < 1)
         return ROTA_INVALID;
@@ -315,7 +315,7 @@ pool_open(int workers, const char *name, struct pool **ret_pool)
 }
 
 enum rota_error
-pool_close(struct pool *pool)
+pool_close(struct rota_pool *pool)
 {
     if (pool == NULL)
         return ROTA_OK;
@@ -326,7 +326,7 @@ pool_close(struct pool *pool)
 }
 
 enum rota_error
-pool_reserve(struct pool *pool, size_t n)
+pool_reserve(struct rota_pool *pool, size_t n)
 {
     bool is_reserved;
 
@@ -337,13 +337,14 @@ pool_reserve(struct pool *pool, size_t n)
 }
 
 enum rota_error
-pool_submit(struct pool *pool, pool_fn *fn, void *arg)
+pool_submit(struct rota_pool *pool, pool_fn *fn, void *arg)
 {
     return pool_submit_many(pool, fn, &arg, 1);
 }
 
 enum rota_error
-pool_submit_many(struct pool *pool, pool_fn *fn, void *const *args, size_t n)
+pool_submit_many(struct rota_pool *pool, pool_fn *fn, void *const *args,
+                 size_t n)
 {
     enum rota_error error = ROTA_OK;
     bool wakes = false;
@@ -368,13 +369,13 @@ pool_submit_many(struct pool *pool, pool_fn *fn, void *const *args, size_t n)
 }
 
 bool
-pool_is_worker(const struct pool *pool)
+pool_is_worker(const struct rota_pool *pool)
 {
     return current != NULL && current->pool == pool;
 }
 
 int
-pool_workers(const struct pool *pool)
+pool_workers(const struct rota_pool *pool)
 {
     return pool->workers;
 }

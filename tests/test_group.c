@@ -1,0 +1,443 @@
+/*
+ * What include/rota/group.h promises.
+ */
+#define _GNU_SOURCE
+#include <rota.h>
+
+#include <check.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "faults.h"
+#include "support.h"
+
+static struct rota_pool *pool;
+static struct rota_group *group;
+static struct gate gate;
+static atomic_int ran, now_running, most;
+
+static void
+begin(int workers, int limit)
+{
+    static const struct gate fresh = GATE_INIT;
+
+    gate = fresh;
+    ran = now_running = most = 0;
+    ck_assert_int_eq(rota_pool_open(workers, &pool), ROTA_OK);
+    group = rota_group_open(NULL, pool, limit);
+}
+
+static void
+finish(void)
+{
+    (void)rota_group_close(group);
+    ck_assert_int_eq(rota_pool_close(pool), ROTA_OK);
+}
+
+/* -- Tasks ----------------------------------------------------------------- */
+
+static enum rota_error
+count(struct ctx *ctx, void *arg)
+{
+    int running = atomic_fetch_add(&now_running, 1) + 1, before = most;
+
+    (void)ctx, (void)arg;
+    while (before < running &&
+           !atomic_compare_exchange_weak(&most, &before, running))
+        continue;
+    atomic_fetch_add(&ran, 1);
+    (void)sched_yield();
+    atomic_fetch_sub(&now_running, 1);
+    return ROTA_OK;
+}
+
+static enum rota_error
+fail_as(struct ctx *ctx, void *arg)
+{
+    (void)ctx;
+    atomic_fetch_add(&ran, 1);
+    return (enum rota_error)(intptr_t)arg;
+}
+
+static enum rota_error
+until_done(struct ctx *ctx, void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&ran, 1);
+    return ctx_wait(ctx, ROTA_FOREVER);
+}
+
+static enum rota_error
+behind_the_gate(struct ctx *ctx, void *arg)
+{
+    gate_pass(&gate);
+    return count(ctx, arg);
+}
+
+#define AS(error) ((void *)(intptr_t)(error))
+
+/* -- One group ------------------------------------------------------------- */
+
+START_TEST(every_task_runs_once_and_wait_comes_after_the_last)
+{
+    begin(_i, 0);
+    for (int i = 0; i < MANY(20000); i++)
+        rota_group_go(group, count, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, MANY(20000));
+    rota_group_go(group, count, NULL); /* once more */
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, MANY(20000) + 1);
+    finish();
+}
+END_TEST
+
+START_TEST(an_empty_group_has_been_waited_for)
+{
+    begin(1, 0);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    finish();
+}
+END_TEST
+
+START_TEST(the_first_failure_calls_the_others_off_and_is_the_answer)
+{
+    begin(3, 0);
+    rota_group_go(group, until_done, NULL);
+    rota_group_go(group, until_done, NULL);
+    AWAIT(ran == 2);
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_FULL);
+    ck_assert_int_eq(ctx_cause_code(rota_group_ctx(group)), ROTA_FULL);
+    ck_assert_str_eq(ctx_cause(rota_group_ctx(group)),
+                     rota_strerror(ROTA_FULL));
+    /* a task that comes too late runs, and sees it */
+    rota_group_go(group, until_done, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_FULL);
+    ck_assert_int_eq(ran, 4);
+    finish();
+}
+END_TEST
+
+START_TEST(when_wait_returns_a_failure_the_context_has_ended)
+{
+    for (int i = 0; i < MANY(2000); i++) {
+        begin(2, 0);
+        rota_group_go(group, fail_as, AS(ROTA_FAILED));
+        ck_assert_int_eq(rota_group_wait(group), ROTA_FAILED);
+        ck_assert(ctx_done(rota_group_ctx(group)));
+        finish();
+    }
+}
+END_TEST
+
+START_TEST(an_optional_task_that_fails_ends_nobody_and_is_kept)
+{
+    struct rota_failure failures[2];
+
+    begin(2, 0);
+    rota_group_go_optional(group, fail_as, AS(ROTA_TIMEOUT));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert(!ctx_done(rota_group_ctx(group)));
+    rota_group_go(group, fail_as, AS(ROTA_FATAL));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_FATAL);
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_FATAL);
+    ck_assert_uint_eq(rota_group_failures(group, failures, 2), 3);
+    ck_assert_int_eq(failures[0].error, ROTA_TIMEOUT);
+    ck_assert(failures[0].is_optional && !failures[1].is_optional);
+    ck_assert_int_eq(failures[1].error, ROTA_FATAL);
+    ck_assert_ptr_eq(failures[1].arg, AS(ROTA_FATAL));
+    ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 3);
+    finish();
+}
+END_TEST
+
+START_TEST(the_end_of_the_parent_is_the_answer_if_it_came_first)
+{
+    struct ctx *parent = ctx_with_cancel(NULL);
+    struct rota_group *below;
+
+    begin(2, 0);
+    below = rota_group_open(parent, pool, 0);
+    rota_group_go(below, behind_the_gate, NULL); /* which sees nothing of it */
+    gate_await(&gate, 1);
+    ctx_cancel_cause(parent, "no more");
+    gate_open(&gate);
+    ck_assert_int_eq(rota_group_wait(below), ROTA_CANCELED);
+    ck_assert_str_eq(ctx_cause(rota_group_ctx(below)), "no more");
+    ck_assert_int_eq(rota_group_close(below), ROTA_CANCELED);
+    ctx_end(parent);
+    finish();
+}
+END_TEST
+
+START_TEST(an_end_after_the_last_task_turns_no_success_into_a_failure)
+{
+    struct ctx *parent = ctx_with_cancel(NULL);
+    struct rota_group *below;
+
+    begin(2, 0);
+    below = rota_group_open(parent, pool, 0);
+    rota_group_go(below, count, NULL);
+    ck_assert_int_eq(rota_group_wait(below), ROTA_OK);
+    ctx_cancel(parent);
+    ck_assert_int_eq(rota_group_close(below), ROTA_OK);
+    ctx_end(parent);
+    finish();
+}
+END_TEST
+
+START_TEST(never_more_than_the_limit_run_at_once)
+{
+    begin(4, _i);
+    for (int i = 0; i < 1025; i++)
+        rota_group_go(group, count, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, 1025);
+    ck_assert_int_le(most, _i);
+    finish();
+}
+END_TEST
+
+START_TEST(try_go_does_nothing_at_the_limit)
+{
+    begin(2, 2);
+    ck_assert(rota_group_try_go(group, behind_the_gate, NULL));
+    ck_assert(rota_group_try_go(group, behind_the_gate, NULL));
+    ck_assert(!rota_group_try_go(group, count, NULL));
+    gate_open(&gate);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, 2);
+    ck_assert(rota_group_try_go(group, count, NULL));
+    finish();
+}
+END_TEST
+
+START_TEST(many_are_given_at_once)
+{
+    void *args[1000] = {NULL};
+
+    begin(3, _i);
+    rota_group_go_many(group, count, args, 1000);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, 1000);
+    if (_i > 0)
+        ck_assert_int_le(most, _i);
+    finish();
+}
+END_TEST
+
+START_TEST(a_long_task_hides_no_other_from_idle_workers)
+{
+    begin(2, 0);
+    rota_group_go(group, behind_the_gate, NULL);
+    gate_await(&gate, 1);
+    for (int i = 0; i < 100; i++)
+        rota_group_go(group, count, NULL);
+    AWAIT(ran == 100);
+    gate_open(&gate);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    finish();
+}
+END_TEST
+
+/* -- Groups in groups ------------------------------------------------------ */
+
+#define DEPTH 10
+
+/* Two below each, down to DEPTH. */
+static enum rota_error
+fork_and_join(struct ctx *ctx, void *arg)
+{
+    intptr_t depth = (intptr_t)arg;
+    ROTA_GROUP_AUTO struct rota_group *below =
+        rota_group_open(ctx, pool, (int)(depth % 3)); /* 0, 1 or 2 */
+
+    atomic_fetch_add(&ran, 1);
+    if (depth == DEPTH)
+        return ROTA_OK;
+    rota_group_go(below, fork_and_join, AS(depth + 1));
+    rota_group_go(below, fork_and_join, AS(depth + 1));
+    return rota_group_wait(below);
+}
+
+START_TEST(groups_nest_ten_deep_on_a_pool_of_any_size)
+{
+    begin(_i, 0);
+    rota_group_go(group, fork_and_join, AS(0));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, (2 << DEPTH) - 1);
+    finish();
+}
+END_TEST
+
+static enum rota_error
+fail_deep(struct ctx *ctx, void *arg)
+{
+    intptr_t depth = (intptr_t)arg;
+    ROTA_GROUP_AUTO struct rota_group *below = rota_group_open(ctx, pool, 0);
+
+    if (depth == 0)
+        return ROTA_LOST;
+    rota_group_go(below, fail_deep, AS(depth - 1));
+    rota_group_go(below, until_done, NULL);
+    return rota_group_wait(below);
+}
+
+START_TEST(a_failure_deep_inside_comes_all_the_way_out)
+{
+    begin(1, 0);
+    rota_group_go(group, fail_deep, AS(DEPTH));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_LOST);
+    finish();
+}
+END_TEST
+
+/* A task that gives more tasks to its own group than there is room for. */
+static enum rota_error
+spread(struct ctx *ctx, void *arg)
+{
+    intptr_t n = (intptr_t)arg;
+
+    (void)ctx;
+    atomic_fetch_add(&ran, 1);
+    for (intptr_t i = 0; i < n; i++)
+        rota_group_go(group, spread, AS(i));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_INVALID);
+    ck_assert_int_eq(rota_group_close(group), ROTA_INVALID);
+    return ROTA_OK;
+}
+
+START_TEST(a_task_may_give_more_to_its_own_group_and_not_wait_for_it)
+{
+    begin(2, _i);
+    rota_group_go(group, spread, AS(10));
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, 1024);
+    finish();
+}
+END_TEST
+
+static enum rota_error
+close_pool(struct ctx *ctx, void *arg)
+{
+    (void)ctx, (void)arg;
+    return rota_pool_close(pool);
+}
+
+START_TEST(a_pool_is_not_closed_by_its_own_worker)
+{
+    begin(1, 0);
+    rota_group_go(group, close_pool, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_INVALID);
+    finish();
+    ck_assert_int_eq(rota_pool_open(-1, &pool), ROTA_INVALID);
+    ck_assert_int_eq(rota_pool_open(0, &pool), ROTA_OK);
+    ck_assert_int_eq(rota_pool_close(pool), ROTA_OK);
+    ck_assert_int_eq(rota_pool_close(NULL), ROTA_OK);
+    ck_assert_int_eq(rota_group_close(NULL), ROTA_OK);
+}
+END_TEST
+
+/* -- Without memory -------------------------------------------------------- */
+
+/* Each allocation fails in turn, and every task runs all the same, once. */
+START_TEST(without_memory_every_task_runs_all_the_same)
+{
+    bool has_failed = true;
+
+    for (int n = 0; has_failed; n++) {
+        enum rota_error error;
+
+        begin(2, _i);
+        ck_assert_int_eq(rota_group_close(group), ROTA_OK);
+        faults_arm(n);
+        group = rota_group_open(NULL, pool, _i);
+        for (int i = 0; i < 100; i++)
+            rota_group_go(group, count, NULL);
+        error = rota_group_wait(group);
+        has_failed = faults_disarm();
+        ck_assert_int_eq(ran, 100);
+        ck_assert(error == ROTA_OK || (has_failed && error == ROTA_NOMEM));
+        ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 0);
+        ck_assert(rota_group_try_go(group, count, NULL));
+        finish();
+    }
+}
+END_TEST
+
+/* -- Callbacks on a pool --------------------------------------------------- */
+
+static void
+open_gate(void *arg)
+{
+    gate_open(arg);
+}
+
+START_TEST(a_callback_on_a_pool_does_not_hold_up_who_ends_the_context)
+{
+    struct ctx *ctx = ctx_with_cancel(NULL);
+    struct rota_pool_hook hook, stopped;
+
+    begin(1, 0);
+    rota_group_go(group, behind_the_gate, NULL);
+    gate_await(&gate, 1);
+    rota_pool_after(pool, ctx, &hook, open_gate,
+                    &gate); /* on that one worker */
+    rota_pool_after(pool, ctx, &stopped, open_gate, NULL);
+    ck_assert(ctx_hook_stop(&stopped.hook));
+    ctx_cancel(ctx);
+    ck_assert(!ctx_hook_stop(&hook.hook));
+    ck_assert_int_eq(ran, 0);
+    gate_open(&gate);
+    finish();
+    ctx_end(ctx);
+}
+END_TEST
+
+static Suite *
+group_suite(void)
+{
+    Suite *suite = suite_create("group");
+    TCase *one = tcase_create("one"), *nested = tcase_create("nested"),
+          *rest = tcase_create("rest");
+    TCase *cases[] = {one, nested, rest};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        tcase_set_timeout(cases[i], 60);
+        suite_add_tcase(suite, cases[i]);
+    }
+    tcase_add_loop_test(one, every_task_runs_once_and_wait_comes_after_the_last,
+                        1, 5);
+    tcase_add_test(one, an_empty_group_has_been_waited_for);
+    tcase_add_test(one,
+                   the_first_failure_calls_the_others_off_and_is_the_answer);
+    tcase_add_test(one, when_wait_returns_a_failure_the_context_has_ended);
+    tcase_add_test(one, an_optional_task_that_fails_ends_nobody_and_is_kept);
+    tcase_add_test(one, the_end_of_the_parent_is_the_answer_if_it_came_first);
+    tcase_add_test(one,
+                   an_end_after_the_last_task_turns_no_success_into_a_failure);
+    tcase_add_loop_test(one, never_more_than_the_limit_run_at_once, 1, 6);
+    tcase_add_test(one, try_go_does_nothing_at_the_limit);
+    tcase_add_loop_test(one, many_are_given_at_once, 0, 3);
+    tcase_add_test(one, a_long_task_hides_no_other_from_idle_workers);
+    tcase_add_loop_test(nested, groups_nest_ten_deep_on_a_pool_of_any_size, 1,
+                        5);
+    tcase_add_test(nested, a_failure_deep_inside_comes_all_the_way_out);
+    tcase_add_loop_test(
+        nested, a_task_may_give_more_to_its_own_group_and_not_wait_for_it, 0,
+        4);
+    tcase_add_test(nested, a_pool_is_not_closed_by_its_own_worker);
+    tcase_add_loop_test(rest, without_memory_every_task_runs_all_the_same, 0,
+                        3);
+    tcase_add_test(rest,
+                   a_callback_on_a_pool_does_not_hold_up_who_ends_the_context);
+    return suite;
+}
+
+int
+main(void)
+{
+    return suite_run(group_suite());
+}
