@@ -6,6 +6,7 @@
 #include <check.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "context/context.h"
 #include "faults.h"
@@ -56,15 +57,36 @@ derive_signals(struct ctx *parent)
     return ctx_with_signals(parent, &set);
 }
 
+static struct ctx *
+derive_merge(struct ctx *parent)
+{
+    return ctx_merge(parent, ctx_todo());
+}
+
+static struct ctx *
+derive_peer(struct ctx *parent)
+{
+    static int pair[2] = {-1, -1};
+
+    if (pair[0] < 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+        abort();
+    return ctx_with_peer(parent, pair[0]);
+}
+
 static const struct derivation {
     struct ctx *(*derive)(struct ctx *parent);
     int failures; /* how many calls can fail */
+    int costs;    /* of these, each time */
     enum rota_error error;
 } derivations[] = {
-    {ctx_with_cancel, 1, ROTA_OK},      {derive_value, 1, ROTA_OK},
-    {derive_timeout, 4, ROTA_OK}, /* node, two threads, heap */
-    {derive_timeout_cause, 5, ROTA_OK}, {derive_expired, 2, ROTA_DEADLINE},
-    {derive_signals, 3, ROTA_OK}, /* node, eventfd, thread */
+    {ctx_with_cancel, 1, 1, ROTA_OK},
+    {derive_value, 1, 1, ROTA_OK},
+    {derive_timeout, 4, 1, ROTA_OK}, /* node, two threads, heap */
+    {derive_timeout_cause, 5, 2, ROTA_OK},
+    {derive_expired, 2, 2, ROTA_DEADLINE},
+    {derive_signals, 3, 1, ROTA_OK}, /* node, eventfd, thread */
+    {derive_merge, 1, 1, ROTA_OK},
+    {derive_peer, 2, 1, ROTA_OK}, /* node, thread */
 };
 
 /* What every caller may rely on in the context that stands for no memory. */
@@ -110,6 +132,23 @@ START_TEST(constructor_that_fails_gives_the_context_of_no_memory)
     ctx_end(ctx);
     ck_assert(!has_parent || ctx_children(parent) == 0);
     ctx_end(parent);
+}
+END_TEST
+
+START_TEST(deriving_costs_one_allocation_and_ending_none)
+{
+    const struct derivation *d = &derivations[_i];
+    bool has_failed;
+
+    ctx_end(d->derive(NULL)); /* threads, and whatever is made once */
+    faults_arm(d->costs);
+    ctx_end(d->derive(NULL));
+    has_failed = faults_disarm();
+    ck_assert(!has_failed);
+    faults_arm(d->costs - 1);
+    ctx_end(d->derive(NULL));
+    has_failed = faults_disarm();
+    ck_assert(has_failed);
 }
 END_TEST
 
@@ -213,6 +252,8 @@ oom_suite(void)
     tcase_add_loop_test(faults,
                         constructor_that_fails_gives_the_context_of_no_memory,
                         0, CASES);
+    tcase_add_loop_test(faults, deriving_costs_one_allocation_and_ending_none,
+                        0, (int)(sizeof(derivations) / sizeof(derivations[0])));
     tcase_add_test(faults, without_cancel_falls_back_to_background);
     tcase_add_test(faults, what_is_derived_from_no_memory_has_its_end);
     tcase_add_test(faults, cause_that_cannot_be_copied_becomes_the_usual_words);
