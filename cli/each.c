@@ -41,7 +41,8 @@ struct each {
     struct progress progress;
     struct spool spool;
     struct items items;
-    struct seen seen; /* what the batch had when we came; read-only then */
+    struct seen done, waiting; /* what the batch had when we came; read-only
+                                * then */
     char *const *words;
     size_t n_words;
     char *folder;
@@ -49,14 +50,14 @@ struct each {
     atomic_int running;
     /* by the feeder, read by main: given last */
     _Atomic int64_t given;   /* jobs that must end; those found included */
-    _Atomic int64_t skipped; /* items that the batch had already */
+    _Atomic int64_t skipped; /* items that the batch has done before */
     atomic_bool is_fed;      /* no more will be given */
     enum rota_error feed_error;
     char feed_message[512];
     /* main's */
     int64_t succeeded, cancelled, unprinted;
     struct failures failures;
-    int64_t begun_at, shown_at, shown;
+    int64_t begun_at, begun_unix, shown_at, shown;
     int64_t looked_at, looked;
     double rate;
     bool has_printed;
@@ -132,7 +133,10 @@ make_submission(struct each *each, const char *item, int64_t number,
     free(argv);
     if (args == NULL)
         return ROTA_NOMEM;
-    *ret_new = !seen_has(&each->seen, args, size);
+    if (seen_has(&each->done, args, size))
+        (void)atomic_fetch_add(&each->skipped, 1);
+    else
+        *ret_new = !seen_has(&each->waiting, args, size);
     if (!*ret_new) {
         free(args);
         return ROTA_OK;
@@ -175,8 +179,6 @@ feed_some(struct each *each, const char *const *items, size_t n, int64_t number)
         error = make_submission(each, items[i], number + (int64_t)i,
                                 &submissions[used], &is_new);
         used += is_new;
-        if (error == ROTA_OK && !is_new)
-            (void)atomic_fetch_add(&each->skipped, 1);
     }
     if (error == ROTA_OK && used > 0)
         error = submit_patiently(each, submissions, used, ids);
@@ -370,6 +372,68 @@ see_it_through(struct each *each)
     }
 }
 
+/* -- What ended elsewhere -------------------------------------------------- */
+
+struct strangers {
+    struct rota_value *all; /* id, state; id, state; ... */
+    size_t n, room;
+};
+
+static bool
+keep_stranger(void *arg, int n, const char *const *names,
+              const struct rota_value *values)
+{
+    struct strangers *strangers = arg;
+    size_t room = strangers->room * 2 + 64;
+    struct rota_value *grown;
+
+    (void)n, (void)names;
+    if (values == NULL)
+        return true;
+    if (strangers->n + 2 > strangers->room) {
+        grown = realloc(strangers->all, room * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        strangers->all = grown;
+        strangers->room = room;
+    }
+    strangers->all[strangers->n++] = values[0];
+    strangers->all[strangers->n++] = values[1];
+    return true;
+}
+
+/* Jobs that ended without a run of ours, since we began: cancelled while they
+ * waited, given up after three crashes, run by somebody else. What they wrote
+ * is not printed here. */
+static void
+take_strangers(struct each *each)
+{
+    struct strangers strangers = {0};
+    struct rota_value params[] = {
+        {.type = ROTA_TEXT, .data = each->batch, .size = strlen(each->batch)},
+        {.type = ROTA_INTEGER, .integer = each->begun_unix},
+        {.type = ROTA_INTEGER, .integer = getpid()}};
+
+    if (rota_query(ctx_background(), each->rota,
+                   "SELECT id, (state = 'succeeded') + 2 * (state = 'failed')"
+                   " + 3 * (state = 'cancelled') FROM jobs WHERE batch = ?1"
+                   " AND finished_at >= ?2 AND worker IS NOT"
+                   " (SELECT max(id) FROM workers WHERE pid = ?3) ORDER BY id",
+                   params, 3, keep_stranger, &strangers) != ROTA_OK)
+        (void)cli_fail(each->rota, ROTA_STORE);
+    for (size_t i = 0; i < strangers.n; i += 2) {
+        int64_t id = strangers.all[i].integer;
+
+        each->succeeded += strangers.all[i + 1].integer == 1;
+        each->cancelled += strangers.all[i + 1].integer == 3;
+        if (strangers.all[i + 1].integer == 2)
+            failures_add(&each->failures, id);
+        if (each->cli->is_json)
+            print_as_json(each, id);
+    }
+    free(strangers.all);
+}
+
 /* -- Summing up ------------------------------------------------------------ */
 
 /* "4,111 succeeded, 12 failed" */
@@ -383,7 +447,7 @@ put_counts(const struct each *each, char *text, size_t size)
                   {each->failures.n, "failed"},
                   {each->cancelled, "cancelled"},
                   {atomic_load(&each->skipped), "done before"},
-                  {atomic_load(&each->given) - ended(each), "not here"}};
+                  {atomic_load(&each->given) - ended(each), "unknown"}};
     char number[40];
     size_t used = 0;
 
@@ -430,6 +494,8 @@ sum_up(struct each *each)
     char counts[256], time[40];
     int code = say_feed(each);
 
+    if (ended(each) < atomic_load(&each->given))
+        take_strangers(each);
     failures_say(&each->failures, each->rota, each->batch);
     put_counts(each, counts, sizeof(counts));
     text_duration(time, sizeof(time),
@@ -471,15 +537,18 @@ keep_job(void *arg, int n, const char *const *names,
          const struct rota_value *values)
 {
     struct each *each = arg;
+    bool waits;
 
     (void)n, (void)names;
     if (values == NULL)
         return true;
-    if (values[2].integer != 0) {
+    waits = values[2].integer != 0;
+    if (waits) {
         spool_expect(&each->spool, &values[0].integer, 1);
         (void)atomic_fetch_add(&each->given, 1);
     }
-    if (seen_add(&each->seen, values[1].data, values[1].size))
+    if (seen_add(waits ? &each->waiting : &each->done, values[1].data,
+                 values[1].size))
         return true;
     each->feed_error = ROTA_NOMEM;
     return false;
@@ -511,8 +580,9 @@ name_batch(struct each *each)
 
     (void)gmtime_r(&now, &utc);
     (void)strftime(date, sizeof(date), "%Y%m%d-%H%M%S", &utc);
-    if (each->cli->batch != NULL && strlen(each->cli->batch) > 250)
-        return cli_usage("--batch: a name of at most 250 bytes is needed");
+    if (each->cli->batch != NULL &&
+        (each->cli->batch[0] == '\0' || strlen(each->cli->batch) > 250))
+        return cli_usage("--batch: a name of 1 to 250 bytes is needed");
     if (each->cli->batch != NULL)
         (void)snprintf(each->batch, sizeof(each->batch), "%s",
                        each->cli->batch);
@@ -628,7 +698,7 @@ run_each(struct each *each)
 int
 cli_each(struct cli *cli)
 {
-    struct each each = {.cli = cli};
+    struct each each = {.cli = cli, .begun_unix = cli_unix_ms()};
     int code;
 
     spool_init(&each.spool, cli->is_in_order);
@@ -645,7 +715,8 @@ cli_each(struct cli *cli)
     ctx_end(each.ctx);
     ctx_end(each.signals);
     spool_fini(&each.spool);
-    seen_fini(&each.seen);
+    seen_fini(&each.done);
+    seen_fini(&each.waiting);
     items_close(&each.items);
     free(each.folder);
     return code;

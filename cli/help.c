@@ -37,9 +37,13 @@ print_options(unsigned bit)
 static void
 print_command(const struct cli_command *command)
 {
-    (void)printf("usage: rota %s%s%s [OPTION]...\n  %s\n\n", command->name,
+    /* options of each come before its words, which are somebody else's */
+    bool is_first = command->bit == CLI_EACH;
+
+    (void)printf("usage: rota %s%s%s%s%s\n  %s\n\n", command->name,
+                 is_first ? " [OPTION]..." : "",
                  command->synopsis[0] != '\0' ? " " : "", command->synopsis,
-                 command->summary);
+                 is_first ? "" : " [OPTION]...", command->summary);
     print_options(command->bit);
     if ((command->bit & (CLI_RUN | CLI_ADD)) == 0)
         return;

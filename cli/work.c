@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -209,11 +210,109 @@ drain(struct work *work)
     return error;
 }
 
+/* A job that some process is said to run, and which. */
+struct claimed {
+    int64_t job, worker;
+};
+
+struct claims {
+    struct claimed *all;
+    size_t n, room;
+};
+
+static bool
+keep_claim(void *arg, int n, const char *const *names,
+           const struct rota_value *values)
+{
+    struct claims *claims = arg;
+    size_t room = claims->room * 2 + 16;
+    struct claimed *grown;
+
+    (void)n, (void)names;
+    if (values == NULL)
+        return true;
+    if (claims->n == claims->room) {
+        grown = realloc(claims->all, room * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        claims->all = grown;
+        claims->room = room;
+    }
+    claims->all[claims->n++] =
+        (struct claimed){values[0].integer, values[1].integer};
+    return true;
+}
+
+static bool
+keep_failure(void *arg, int n, const char *const *names,
+             const struct rota_value *values)
+{
+    (void)n, (void)names;
+    if (values != NULL)
+        failures_add(arg, values[0].integer);
+    return true;
+}
+
+/* Start, which takes back what dead processes ran; a job that is given up
+ * then, its process having died with it too often, is a failure to tell of. */
+static enum rota_error
+start_over(struct work *work)
+{
+    struct claims claims = {0};
+    enum rota_error error;
+
+    error = rota_query(ctx_background(), work->rota,
+                       "SELECT id, worker FROM jobs WHERE state = 'running'",
+                       NULL, 0, keep_claim, &claims);
+    if (error == ROTA_OK)
+        error = rota_start(work->ctx, work->rota);
+    for (size_t i = 0; error == ROTA_OK && i < claims.n; i++) {
+        struct rota_value params[] = {
+            {.type = ROTA_INTEGER, .integer = claims.all[i].job},
+            {.type = ROTA_INTEGER, .integer = claims.all[i].worker}};
+
+        error = rota_query(ctx_background(), work->rota,
+                           "SELECT id FROM jobs WHERE id = ?1 AND worker = ?2"
+                           " AND state = 'failed'",
+                           params, 2, keep_failure, &work->failures);
+    }
+    free(claims.all);
+    return error;
+}
+
+static bool
+keep_left(void *arg, int n, const char *const *names,
+          const struct rota_value *values)
+{
+    (void)arg, (void)n, (void)names;
+    if (values == NULL)
+        return true;
+    if (strcmp(values[0].data, "scheduled") == 0)
+        cli_say("left for later: %" PRId64 " %s, the first at %s",
+                values[2].integer, values[1].data, values[3].data);
+    else
+        cli_say("left: %" PRId64 " %s: in another process's queue, or of a "
+                "kind that is not known here (--load)",
+                values[2].integer, values[1].data);
+    return true;
+}
+
+/* What waits, and was not run. */
+static void
+say_left(struct work *work)
+{
+    if (rota_query(ctx_background(), work->rota,
+                   "SELECT state, kind, count(*), min(run_at_iso) FROM jobs"
+                   " WHERE state IN ('ready', 'scheduled') GROUP BY 1, 2",
+                   NULL, 0, keep_left, NULL) != ROTA_OK)
+        (void)cli_fail(work->rota, ROTA_STORE);
+}
+
 static int
 resume(struct work *work)
 {
     char counts[256];
-    enum rota_error error = rota_start(work->ctx, work->rota);
+    enum rota_error error = start_over(work);
     int code = CLI_OK;
 
     if (error != ROTA_OK)
@@ -233,10 +332,11 @@ resume(struct work *work)
         cli_say("stopped: %s", counts[0] != '\0' ? counts : "no job ran");
         return cli_signal_code(work->ctx);
     }
-    if (counts[0] == '\0')
+    if (counts[0] == '\0' && work->failures.n == 0)
         cli_say("nothing to do in %s", work->cli->db);
-    else
+    else if (counts[0] != '\0')
         cli_say("done: %s", counts);
+    say_left(work);
     if (code != CLI_OK)
         return code;
     return work->failures.n > 0              ? CLI_FAILED

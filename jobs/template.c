@@ -1,14 +1,15 @@
 /*
  * A template for kinds of your own, to be loaded into the rota command:
  *
- *   cc -shared -fPIC -o libmine.so template.c $(pkg-config --cflags --libs rota
- * jansson) rota work --db queue.db --load ./libmine.so
+ *   cc -shared -fPIC -o libmine.so template.c \
+ *       $(pkg-config --cflags --libs rota jansson)
+ *   rota work --db queue.db --load ./libmine.so
  *
  * and in another terminal, or from any SQLite client:
  *
  *   rota add --db queue.db --load ./libmine.so compress folder=/tmp/logs
- *   INSERT INTO submit(kind, args) VALUES('compress',
- * '{"folder":"/tmp/logs"}');
+ *   INSERT INTO submit(kind, args)
+ *       VALUES('compress', '{"folder":"/tmp/logs"}');
  *
  * This one compresses the files of a folder, one after the other, each into a
  * file beside it. Cancelled, it stops in the midst of a file; stopped and

@@ -201,7 +201,7 @@ rescue(struct rota *rota, int64_t process)
                  process, n);
     if (request_run(rota, &request) == ROTA_OK && request.count > 0)
         rota_say(rota, 0,
-                 "worker %" PRId64 " died: its %" PRId64 " jobs came back",
+                 "worker %" PRId64 " died; jobs that it was running: %" PRId64,
                  process, request.count);
 }
 

@@ -185,10 +185,22 @@ job_fate(struct rota_job *job, struct ctx *ctx)
     return FATE_RUN;
 }
 
+/* A job that just returns what a call of ours gave it: keep that call's words.
+ * Those of ROTA_FAILED and the like are the job's to give. */
+static void
+keep_words(struct rota_job *job)
+{
+    if (job->message == NULL && job->error > ROTA_NOMEM &&
+        job->error < ROTA_FAILED && message_get()[0] != '\0')
+        job->message = strdup(message_get()); /* without memory: the code's */
+}
+
 static void
 job_call(struct rota_job *job)
 {
+    message_set("%s", "");
     job->error = job->kind->fn(job->ctx, job);
+    keep_words(job);
     while (job->targets != NULL) {
         struct target *target = job->targets;
 

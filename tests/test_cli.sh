@@ -494,6 +494,15 @@ resume_ends_with_1_when_a_job_failed() {
     err_has "failed: job 2 (import): cannot open $PWD/none.csv"
 }
 
+resume_says_what_it_leaves_and_why() {
+    expect 0 "$rota" add --in 1h exec -- true
+    ask queue.db "INSERT INTO submit(kind) VALUES('bear')"
+    expect 0 "$rota" resume
+    err_has 'nothing to do in queue.db'
+    err_has 'left: 1 bear: in another'
+    err_has 'left for later: 1 exec, the first at 2'
+}
+
 work_runs_what_comes_until_it_is_told_to_stop() {
     rows 3 >a.csv
     in_background work -j 2

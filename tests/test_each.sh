@@ -281,8 +281,8 @@ what_is_cancelled_from_outside_is_not_waited_for() {
     within_10_s count_is 4 "state IN ('ready', 'running')" || fail "not fed"
     ask queue.db "INSERT INTO cancel(job) SELECT id FROM jobs WHERE id > 1"
     touch go
-    ended 0
-    grep -q "1 succeeded" run.err || fail "$(cat run.err)"
+    ended 4
+    grep -q "1 succeeded, 3 cancelled" run.err || fail "$(cat run.err)"
 }
 
 # -- stopping and going on ------------------------------------------------------
@@ -391,6 +391,45 @@ others_leave_its_jobs_alone_until_it_ends() {
     wait $worker || fail "$(cat work.err)"
 }
 
+what_ended_elsewhere_counts_is_listed_and_is_printed_as_json() {
+    hang
+    seq 6 >items
+    in_background each -j2 -b it --json ./hang <items
+    within_10_s began 2 || fail "$(cat run.err)"
+    expect 0 "$rota" cancel 4
+    ask queue.db "INSERT INTO cancel(job) VALUES(6)"
+    touch go
+    ended 4
+    grep -q '4 succeeded, 2 cancelled in' run.err || fail "$(cat run.err)"
+    [ "$(grep -c '"state":"cancelled"' run.out)" -eq 2 ] || fail "$(cat run.out)"
+}
+
+an_item_that_kills_it_is_given_up_and_fails_the_batch() {
+    for code in 137 137 137 1; do
+        # shellcheck disable=SC2016 # the command's own
+        "$rota" each -b it sh -c '[ "$ROTA_LEASE" -gt 3 ] || kill -9 $PPID
+            sleep 0.1' sh ::: bad >out 2>err
+        [ $? -eq $code ] || fail "not $code: $(cat err)"
+    done
+    err_has 'failed: bad: poison'
+    err_has '1 failed in'
+}
+
+what_was_done_before_is_told_from_what_waits() {
+    hang
+    touch go
+    seq 2 >items
+    expect 0 "$rota" each -b it ./hang ::: 1 2
+    rm go
+    in_background each -j2 -b it ./hang ::: 1 2 3 4 5
+    within_10_s began 4 || fail "$(cat run.err)"
+    kill -INT "$pid"
+    ended 130
+    touch go
+    expect 0 "$rota" each -b it ./hang ::: 1 2 3 4 5
+    err_has '3 succeeded, 2 done before in'
+}
+
 # -- wrong usage ----------------------------------------------------------------
 
 each_says_what_is_wrong_with_its_words() {
@@ -405,6 +444,7 @@ each_says_what_is_wrong_with_its_words() {
 ::: a|which command?
 --nosuch echo|no option --nosuch
 -j0 echo ::: a|--jobs
+--batch= echo ::: a|--batch: a name of 1 to 250 bytes
 --retries -1 echo ::: a|--retries
 -q x echo ::: a|each takes no --queue
 -0 echo ::: a|-0 is for items on standard input

@@ -96,6 +96,45 @@ a_kind_that_nothing_loaded_has_is_refused() {
     err_has 'folder= is given twice'
 }
 
+a_job_that_crashes_its_process_is_given_up_and_named() {
+    cat >crash.c <<'END'
+#include <rota.h>
+#include <signal.h>
+static enum rota_error
+crash(struct ctx *ctx, struct rota_job *job)
+{
+    (void)ctx, (void)job;
+    return (enum rota_error)raise(SIGKILL);
+}
+static enum rota_error
+lean(struct ctx *ctx, struct rota_job *job)
+{
+    struct sqlite3 *db;
+
+    (void)ctx;
+    return rota_job_db(job, "/no/such/folder/x.db", &db);
+}
+enum rota_error
+rota_register(struct rota *rota)
+{
+    enum rota_error error = rota_handle(rota, "crash", crash, NULL, NULL);
+
+    return error != ROTA_OK ? error
+                            : rota_handle(rota, "lean", lean, NULL, NULL);
+}
+END
+    build crash.so crash.c
+    expect 1 "$rota" run --load crash.so lean
+    err_has 'failed: /no/such/folder/x.db: unable to open database file'
+    expect 0 "$rota" add --load crash.so crash
+    for i in 1 2 3; do
+        "$rota" resume --load crash.so >out 2>err
+        [ $? -eq 137 ] || fail "not killed: $(cat err)"
+    done
+    expect 1 "$rota" resume --load crash.so
+    err_has 'failed: job 2 (crash): poison'
+}
+
 two_objects_are_loaded_side_by_side() {
     build libmine.so "$source/jobs/template.c"
     sed 's/"compress"/"squeeze"/' "$source/jobs/template.c" >other.c

@@ -28,7 +28,8 @@
  *   ROTA_FATAL                   failed for good
  *   ROTA_SNOOZE                  scheduled again later, not charged
  * An error that comes from a context of the job's own making is an ordinary
- * failure.
+ * failure. Why it failed is what rota_job_fail() was told; if that was not
+ * called, and the error is one of the library's, the words of rota_errmsg().
  *
  * Every call here is for the thread that runs the job, while it runs. Pointers
  * that a call returns are valid until the job returns.
@@ -142,7 +143,9 @@ rota_job_process(struct rota_job *job, const struct rota_process *process,
  * Open a SQLite file for this job, making it if it is not there. The connection
  * is bound to the job's context (rota/interrupt.h) and closed when the job
  * returns; do not close it. No value in it is longer than 64 MiB, until
- * sqlite3_limit() says otherwise. Any file but the queue's own.
+ * sqlite3_limit() says otherwise. Any file but the queue's own. To use it takes
+ * <sqlite3.h> and -lsqlite3; a librota that has SQLite inside exports it, and
+ * its sqlite3.h is the one to use.
  * Errors: ROTA_INVALID, ROTA_STORE, ROTA_NOMEM.
  */
 ROTA_API ROTA_MUST_USE enum rota_error
