@@ -31,7 +31,9 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/select.h> /* sigset_t, also without feature macros */
 
 #include <rota/error.h>
@@ -195,6 +197,15 @@ ROTA_API void *ctx_value(const struct ctx *ctx, const void *key);
  * errno and rota_errmsg(NULL), if there is none to be had. */
 ROTA_API int ctx_fd(struct ctx *ctx);
 
+/* Print the tree of live contexts: what each is, the file and line that made
+ * it, its age, the time it has left or why it ended, how many wait and how many
+ * callbacks it has. Returns how many there are. Only if ROTA_DEBUG=1 was in the
+ * environment when the first one was made; then, too, the program is aborted,
+ * with a line that says why, when a context is ended once more or used after
+ * its end, when a hook is registered that is registered, and when a callback
+ * waits, by whatever way round, for itself. */
+ROTA_API size_t ctx_dump(FILE *out);
+
 /* Nanoseconds on CLOCK_MONOTONIC. */
 ROTA_API int64_t ctx_now(void);
 
@@ -280,6 +291,34 @@ ROTA_API void ctx_cond_broadcast(struct ctx_cond *cond);
 ROTA_API enum rota_error ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond,
                                        pthread_mutex_t *mutex,
                                        int64_t deadline);
+
+/* -- Where it was made --------------------------------------------------- */
+
+/* For ctx_dump(). */
+ROTA_API void ctx_here_(const char *where);
+
+#ifndef CTX_PLAIN_
+#define CTX_TEXT_(x) #x
+#define CTX_LINE_(x) CTX_TEXT_(x)
+#define CTX_HERE_(call) (ctx_here_(__FILE__ ":" CTX_LINE_(__LINE__)), call)
+#define ctx_with_cancel(parent) CTX_HERE_(ctx_with_cancel(parent))
+#define ctx_with_deadline(parent, deadline)                                    \
+    CTX_HERE_(ctx_with_deadline(parent, deadline))
+#define ctx_with_timeout(parent, timeout)                                      \
+    CTX_HERE_(ctx_with_timeout(parent, timeout))
+#define ctx_with_deadline_cause(parent, deadline, cause)                       \
+    CTX_HERE_(ctx_with_deadline_cause(parent, deadline, cause))
+#define ctx_with_timeout_cause(parent, timeout, cause)                         \
+    CTX_HERE_(ctx_with_timeout_cause(parent, timeout, cause))
+#define ctx_with_value(parent, key, value, destroy)                            \
+    CTX_HERE_(ctx_with_value(parent, key, value, destroy))
+#define ctx_without_cancel(parent) CTX_HERE_(ctx_without_cancel(parent))
+#define ctx_shield(parent, grace) CTX_HERE_(ctx_shield(parent, grace))
+#define ctx_merge(a, b) CTX_HERE_(ctx_merge(a, b))
+#define ctx_with_peer(parent, fd) CTX_HERE_(ctx_with_peer(parent, fd))
+#define ctx_with_signals(parent, signals)                                      \
+    CTX_HERE_(ctx_with_signals(parent, signals))
+#endif
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,7 @@
  * too late. Only ctx_done(), which takes no lock, can see a sweep half-way.
  */
 #include "context/context.h"
+#include "context/debug.h"
 
 /* The node whose place in its parent's list this is. */
 static struct node *
@@ -106,6 +107,8 @@ node_cancel(struct node *node, struct cause *cause)
 bool
 ctx_cancel(struct ctx *ctx)
 {
+    if (debug_is_on())
+        debug_check(node_of(ctx));
     if (node_is_static(node_of(ctx)))
         return false;
     return node_cancel(node_of(ctx), cause_usual(ROTA_CANCELED));
@@ -118,6 +121,8 @@ cancel_with(struct ctx *ctx, enum rota_error code, const char *format,
 {
     struct cause *cause;
 
+    if (debug_is_on())
+        debug_check(node_of(ctx));
     if (node_is_static(node_of(ctx)))
         return false;
     if (ctx_done(ctx)) /* too late for words, but not for the promise */

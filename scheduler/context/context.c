@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "context/debug.h"
+
 #if UINTPTR_MAX == UINT64_MAX
 _Static_assert(sizeof(struct node) <= 120, "128 with malloc's share");
 #endif
@@ -68,7 +70,8 @@ node_new(struct ctx *parent_ctx, enum node_kind kind, size_t size)
 {
     struct node *parent = parent_ctx ? node_of(parent_ctx) : &background;
     bool is_top = node_is_static(parent) || kind == NODE_DETACHED;
-    struct node *node = malloc(size + (is_top ? sizeof(struct tree) : 0));
+    size_t all = size + (is_top ? sizeof(struct tree) : 0);
+    struct node *node = debug_is_on() ? debug_node_new(all) : malloc(all);
 
     if (node == NULL)
         return NULL;
@@ -98,6 +101,8 @@ node_inherit_end(struct node *node)
 void
 node_join(struct node *node)
 {
+    if (debug_is_on())
+        debug_node_made(node);
     if (node_is_linked(node)) {
         lock_take(&node->tree->lock);
         node_inherit_end(node);
@@ -191,6 +196,8 @@ node_ref_unless_freed(struct node *node)
 static void
 node_free(struct node *node)
 {
+    if (debug_is_on())
+        debug_node_gone(node);
     if (node->kind == NODE_TIMED)
         timed_node_fini(node);
     else if (node->kind == NODE_SIGNALS)
@@ -217,7 +224,10 @@ node_free(struct node *node)
     if (node->fd >= 0)
         (void)close(node->fd);
     cause_unref(node->cause);
-    free(node);
+    if (debug_is_on())
+        debug_node_free(node);
+    else
+        free(node);
 }
 
 void
@@ -238,6 +248,8 @@ node_unref(struct node *node)
 struct ctx *
 ctx_ref(struct ctx *ctx)
 {
+    if (debug_is_on())
+        debug_check(node_of(ctx));
     node_ref(node_of(ctx));
     return ctx;
 }
@@ -245,8 +257,11 @@ ctx_ref(struct ctx *ctx)
 void
 ctx_unref(struct ctx *ctx)
 {
-    if (ctx != NULL)
-        node_unref(node_of(ctx));
+    if (ctx == NULL)
+        return;
+    if (debug_is_on())
+        debug_check(node_of(ctx));
+    node_unref(node_of(ctx));
 }
 
 void
@@ -254,6 +269,8 @@ ctx_end(struct ctx *ctx)
 {
     if (ctx == NULL)
         return;
+    if (debug_is_on())
+        debug_check(node_of(ctx));
     ctx_cancel(ctx);
     ctx_unref(ctx);
 }

@@ -19,6 +19,7 @@
  * ctx_hook_stop_wait(), that it may free the hook.
  */
 #include "context/context.h"
+#include "context/debug.h"
 
 enum hook_state { ARMED = 1, RUNNING, WAITED, DONE, STOPPED };
 
@@ -55,10 +56,17 @@ hook_run(struct hook *hook)
 {
     struct running self = {.hook = hook, .outer = running};
     struct node *node = hook->node; /* for when hook is gone */
+    struct debug_run run;
 
+    if (debug_is_on()) {
+        debug_hook_over(hook);
+        debug_run_begin(&run, hook);
+    }
     running = &self;
     hook->fn(hook->arg);
     running = self.outer;
+    if (debug_is_on())
+        debug_run_end(&run);
     /* release: a stopper that sees DONE sees what the callback did */
     if (!self.is_gone &&
         atomic_exchange_explicit(&hook->state, DONE, memory_order_release) ==
@@ -127,6 +135,8 @@ ctx_after(struct ctx *ctx, struct ctx_hook *ctx_hook, ctx_hook_fn *fn,
     hook->fn = fn;
     hook->arg = arg;
     hook->node = node_ref(node_of(ctx));
+    if (debug_is_on())
+        debug_hook_armed(hook, hook->node);
     atomic_init(&hook->state, ARMED);
     if (hook_join(hook, node_of(ctx)))
         return;
@@ -144,6 +154,8 @@ ctx_hook_stop(struct ctx_hook *ctx_hook)
     if (!atomic_compare_exchange_strong(&hook->state, &state, STOPPED))
         return false;
     node = hook->node;
+    if (debug_is_on())
+        debug_hook_over(hook);
     if (!node_is_static(node)) {
         lock_take(&node->tree->lock);
         list_remove(&hook->on_node);
@@ -182,6 +194,7 @@ ctx_hook_stop_wait(struct ctx_hook *ctx_hook)
 {
     struct hook *hook = hook_of(ctx_hook);
     struct running *entry;
+    struct debug_wait wait;
     uint32_t state;
 
     if (ctx_hook_stop(ctx_hook))
@@ -194,6 +207,8 @@ ctx_hook_stop_wait(struct ctx_hook *ctx_hook)
         hook_leave(hook, entry);
         return;
     }
+    if (debug_is_on())
+        debug_wait_begin(&wait, hook);
     while (state == RUNNING || state == WAITED) {
         /* a failed exchange, too, has loaded with acquire */
         if (state == WAITED ||
@@ -202,4 +217,6 @@ ctx_hook_stop_wait(struct ctx_hook *ctx_hook)
             state = atomic_load_explicit(&hook->state, memory_order_acquire);
         }
     }
+    if (debug_is_on())
+        debug_wait_end(&wait);
 }
