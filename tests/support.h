@@ -66,6 +66,9 @@ size_t ctx_hooks(struct ctx *ctx);
 /* Run what CK_RUN_SUITE and the like choose of suite: main()'s result. */
 int suite_run(struct Suite *suite);
 
+/* The number that the environment gives for name. */
+int number_from(const char *name, int otherwise);
+
 /* How many threads this process has whose names begin with prefix. */
 int threads_named(const char *prefix);
 

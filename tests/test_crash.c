@@ -192,14 +192,6 @@ undisturbed(void)
     return ctx_now() - began;
 }
 
-static int
-number_from(const char *name, int otherwise)
-{
-    const char *text = getenv(name);
-
-    return text == NULL ? otherwise : atoi(text);
-}
-
 START_TEST(an_import_survives_kill_9_at_any_time_with_each_row_exactly_once)
 {
     int wanted = number_from("ROTA_TEST_KILLS", IS_SANITIZED ? 10 : 100);

@@ -736,14 +736,6 @@ race(void *arg)
     return NULL;
 }
 
-static int
-number_from(const char *name, int otherwise)
-{
-    const char *text = getenv(name);
-
-    return text == NULL ? otherwise : atoi(text);
-}
-
 #define RACERS 4
 
 START_TEST(cancels_at_random_times_hit_no_other_and_report_what_is_true)
