@@ -584,7 +584,7 @@ take_one(void *arg)
     served++;
     while (wanted == 0 && error == ROTA_OK)
         error = ctx_cond_wait(arg, &cond, &mutex, ROTA_FOREVER);
-    if (wanted > 0)
+    if (error == ROTA_OK)
         wanted--;
     ck_assert_int_eq(pthread_mutex_unlock(&mutex), 0);
     return (void *)(intptr_t)error;
