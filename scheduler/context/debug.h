@@ -25,7 +25,9 @@ debug_is_on(void)
 {
     int state = atomic_load_explicit(&debug_state, memory_order_relaxed);
 
-    return state == DEBUG_OFF ? false : state == DEBUG_ON || debug_look();
+    if (__builtin_expect(state == DEBUG_OFF, 1))
+        return false;
+    return state == DEBUG_ON || debug_look();
 }
 
 /* Memory for a node; NULL without. It is listed by debug_node_made(), when it
