@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* -- Options -------------------------------------------------------------- */
 
@@ -18,7 +19,9 @@ __attribute__((noreturn)) static void
 usage(const char *program, int status)
 {
     (void)fprintf(status == 0 ? stdout : stderr,
-                  "usage: %s [--rounds N] [--quick] [--dir PATH]\n", program);
+                  "usage: %s [--rounds N] [--quick] [--dir PATH] "
+                  "[--peers PATH]\n",
+                  program);
     exit(status);
 }
 
@@ -28,11 +31,12 @@ bench_options(int argc, char **argv, struct bench_options *ret_options)
     static const struct option known[] = {{"rounds", required_argument, 0, 'r'},
                                           {"quick", no_argument, 0, 'q'},
                                           {"dir", required_argument, 0, 'd'},
+                                          {"peers", required_argument, 0, 'p'},
                                           {"help", no_argument, 0, 'h'},
                                           {0}};
     int option;
 
-    *ret_options = (struct bench_options){.dir = "."};
+    *ret_options = (struct bench_options){.dir = ".", .peers = "bench/peers"};
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (option) {
         case 'r':
@@ -45,6 +49,9 @@ bench_options(int argc, char **argv, struct bench_options *ret_options)
             break;
         case 'd':
             ret_options->dir = optarg;
+            break;
+        case 'p':
+            ret_options->peers = optarg;
             break;
         default:
             usage(argv[0], option == 'h' ? 0 : 2);
@@ -133,6 +140,61 @@ bench_spin(int64_t duration)
 
     while (ctx_now() < until)
         continue;
+}
+
+/* -- Peers ---------------------------------------------------------------- */
+
+struct peer {
+    const char *name;
+    char command[512];
+};
+
+/* False if the peer has nothing to say. */
+static bool
+peer_ask(const char *command, double *ret_figures)
+{
+    FILE *said = popen(command, "r");
+    int n;
+
+    if (said == NULL)
+        bench_fail("cannot run %s", command);
+    n = fscanf(said, "%lf %lf", &ret_figures[0], &ret_figures[1]);
+    return pclose(said) == 0 && n > 0;
+}
+
+static void
+peer_run(void *arg, double *ret_figures)
+{
+    const struct peer *peer = arg;
+
+    if (!peer_ask(peer->command, ret_figures))
+        bench_fail("failed: %s", peer->command);
+}
+
+size_t
+bench_peers(const struct bench_options *options, const char *measure, size_t n,
+            struct contender *ret_contenders)
+{
+    static const char *const names[PEERS] = {"stop_token", "go", "glib",
+                                             "tbb",        "uv", "omp"};
+    size_t found = 0;
+
+    for (int i = 0; i < PEERS; i++) {
+        struct peer *peer = bench_alloc(sizeof(*peer));
+        double once[2];
+
+        (void)snprintf(peer->command, sizeof(peer->command),
+                       "'%s/%s' %s 1 2>&1", options->peers, names[i], measure);
+        if (!peer_ask(peer->command, once)) {
+            free(peer);
+            continue;
+        }
+        (void)snprintf(peer->command, sizeof(peer->command), "'%s/%s' %s %zu",
+                       options->peers, names[i], measure, n);
+        peer->name = names[i];
+        ret_contenders[found++] = (struct contender){peer_run, peer, {0}};
+    }
+    return found;
 }
 
 /* -- From an end to who polls --------------------------------------------- */
@@ -229,18 +291,19 @@ const struct bench_end bench_bare_flag = {bare_make, bare_end, bare_drop};
 static void
 figure_print(enum bench_unit unit, double figure)
 {
-    static const char *const times[] = {"ns", "us", "ms", "s"};
-    static const char *const rates[] = {"/s", " k/s", " M/s", " G/s"};
+    static const char *const units[][4] = {
+        [BENCH_NS] = {" ns", " us", " ms", " s"},
+        [BENCH_RATE] = {"/s", " k/s", " M/s", " G/s"},
+        [BENCH_BYTES] = {" bytes", " kB", " MB", " GB"}};
     int i = 0;
 
     for (; i < 3 && figure >= 1000; i++)
         figure /= 1000;
-    (void)printf("%.*f%s%s",
+    (void)printf("%.*f%s",
                  figure < 10    ? 2
                  : figure < 100 ? 1
                                 : 0,
-                 figure, unit == BENCH_NS ? " " : "",
-                 unit == BENCH_NS ? times[i] : rates[i]);
+                 figure, units[unit][i]);
 }
 
 void
@@ -255,6 +318,23 @@ bench_say(enum bench_unit unit, const char *what, double ours,
         (void)printf("; target %s", target);
     (void)printf(")\n");
     (void)fflush(stdout);
+}
+
+void
+bench_say_peers(enum bench_unit unit, const char *what, double ours,
+                const struct contender *peers, size_t n, int figure,
+                const struct bench_target *targets)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *name = ((const struct peer *)peers[i].arg)->name;
+        const struct bench_target *target = targets;
+
+        while (target != NULL && target->peer != NULL &&
+               strcmp(target->peer, name) != 0)
+            target++;
+        bench_say(unit, what, ours, name, peers[i].median[figure],
+                  target != NULL ? target->target : NULL);
+    }
 }
 
 void

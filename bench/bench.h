@@ -21,12 +21,14 @@
 #define ROUNDS_CROWDED 9
 
 struct bench_options {
-    int rounds;      /* 0: each measurement's own */
-    bool quick;      /* a tenth of the work, 3 rounds: does it run at all? */
-    const char *dir; /* where files go; the current directory if not given */
+    int rounds;        /* 0: each measurement's own */
+    bool quick;        /* a tenth of the work, 3 rounds: does it run at all? */
+    const char *dir;   /* where files go; the current directory if not given */
+    const char *peers; /* where the peers' programs are; else ./bench/peers */
 };
 
-/* Read --rounds N, --quick and --dir PATH. What is wrong ends the program. */
+/* Read --rounds N, --quick, --dir PATH and --peers PATH. What is wrong ends the
+ * program. */
 void bench_options(int argc, char **argv, struct bench_options *ret_options);
 
 /* How many rounds, and how much work, instead of usual. */
@@ -44,6 +46,12 @@ struct contender {
     void *arg;
     double median[2]; /* over the rounds, by bench_compete() */
 };
+
+/* Contenders for measure, n times: those of the peers' programs that are there
+ * and know it. At most PEERS; how many. They live as long as the process. */
+#define PEERS 6
+size_t bench_peers(const struct bench_options *options, const char *measure,
+                   size_t n, struct contender *ret_contenders);
 
 /* Run each contender once a round, in turns. */
 void bench_compete(struct contender *contenders, size_t n, int rounds);
@@ -78,14 +86,25 @@ extern const struct bench_end bench_bare_flag;
 /* -- Saying -------------------------------------------------------------- */
 
 enum bench_unit {
-    BENCH_NS,  /* nanoseconds */
-    BENCH_RATE /* a second */
+    BENCH_NS,   /* nanoseconds */
+    BENCH_RATE, /* a second */
+    BENCH_BYTES
 };
 
 /* "<what>: <ours / peer> x <peer_name> (<ours> against <peer>; target
  * <target>)" and a newline. target may be NULL. */
 void bench_say(enum bench_unit unit, const char *what, double ours,
                const char *peer_name, double peer, const char *target);
+
+/* The same for each of n of bench_peers(). targets names some of them and ends
+ * with a NULL; or it is NULL. The figure is the median of that number, 0 or 1.
+ */
+struct bench_target {
+    const char *peer, *target;
+};
+void bench_say_peers(enum bench_unit unit, const char *what, double ours,
+                     const struct contender *peers, size_t n, int figure,
+                     const struct bench_target *targets);
 
 /* End the program: a benchmark whose work was not done has no figures. */
 __attribute__((noreturn, format(printf, 1, 2))) void

@@ -1,11 +1,13 @@
 /*
- * The pool, against the pool that one would write first, and against the
- * kernel:
+ * The pool and groups, against the pool that one would write first, against
+ * the kernel, and against those peers that are installed (peers/build):
  *
  *   1,000,000 empty tasks   one mutex, one condition, one ring: signals on
  *                           every submit while a worker sleeps, takes one task
  *                           for each lock
  *   the start of one task   a futex that wakes a blocked thread
+ *   a tree of 1,048,575     peers only: each task spawns two more, and, when
+ *                           it joins, has a group of its own and waits
  *
  * A task is one relaxed fetch_add. Two workers; what is measured starts with
  * the first submit and ends when the last task has run and the workers have
@@ -21,6 +23,7 @@
 #include <unistd.h>
 
 #include <rota/ctx.h>
+#include <rota/group.h>
 
 #include "base.h"
 #include "bench.h"
@@ -163,6 +166,39 @@ produce_many(void *pool, size_t n)
             pool_submit_many(pool, count_one, args, left < MANY ? left : MANY));
 }
 
+/* What a user has: tasks of a group. */
+static enum rota_error
+count_one_of_group(struct ctx *ctx, void *arg)
+{
+    (void)ctx;
+    count_one(arg);
+    return ROTA_OK;
+}
+
+static void
+produce_in_group(void *pool, size_t n)
+{
+    struct rota_group *group = rota_group_open(NULL, pool, 0);
+
+    for (size_t i = 0; i < n; i++)
+        rota_group_go(group, count_one_of_group, &ran);
+    MUST(rota_group_close(group));
+}
+
+static void
+produce_many_in_group(void *pool, size_t n)
+{
+    struct rota_group *group = rota_group_open(NULL, pool, 0);
+    void *args[MANY];
+
+    for (size_t i = 0; i < MANY; i++)
+        args[i] = &ran;
+    for (size_t left = n; left > 0; left -= left < MANY ? left : MANY)
+        rota_group_go_many(group, count_one_of_group, args,
+                           left < MANY ? left : MANY);
+    MUST(rota_group_close(group));
+}
+
 static void
 produce_naively(void *naive, size_t n)
 {
@@ -244,24 +280,127 @@ run_load(void *arg, double *ret_figures)
 static void
 bench_load(const struct bench_options *options)
 {
+    static const struct bench_target single[] = {{"go", "ahead"},
+                                                 {"tbb", "at least 4"},
+                                                 {"glib", "at least 4"},
+                                                 {"uv", "at least 4"},
+                                                 {NULL, NULL}};
     size_t n = bench_size(options, 1000000);
-    struct load loads[] = {{produce_naively, true, 1, n},
-                           {produce_naively, true, 4, n},
-                           {produce_singly, false, 1, n},
-                           {produce_singly, false, 4, n},
-                           {produce_many, false, 1, n}};
-    struct contender all[5];
-    const char *peer = "a naive pool";
+    struct load loads[] = {
+        {produce_naively, true, 1, n},   {produce_naively, true, 4, n},
+        {produce_singly, false, 1, n},   {produce_singly, false, 4, n},
+        {produce_many, false, 1, n},     {produce_in_group, false, 1, n},
+        {produce_in_group, false, 4, n}, {produce_many_in_group, false, 1, n}};
+    struct contender all[8 + 2 * PEERS];
+    const struct contender *peers1 = all + 8, *peers4;
+    const char *naive = "a naive pool";
+    size_t n1, n4;
 
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 8; i++)
         all[i] = (struct contender){run_load, &loads[i], {0}};
-    bench_compete(all, 5, bench_rounds(options, ROUNDS_CROWDED));
-    bench_say(BENCH_RATE, "pool_submit, 1 producer", all[2].median[0], peer,
+    n1 = bench_peers(options, "submit1", n, all + 8);
+    n4 = bench_peers(options, "submit4", n, all + 8 + n1);
+    peers4 = peers1 + n1;
+    bench_compete(all, 8 + n1 + n4, bench_rounds(options, ROUNDS_CROWDED));
+    bench_say(BENCH_RATE, "pool_submit, 1 producer", all[2].median[0], naive,
               all[0].median[0], "at least 5");
-    bench_say(BENCH_RATE, "pool_submit, 4 producers", all[3].median[0], peer,
+    bench_say_peers(BENCH_RATE, "pool_submit, 1 producer", all[2].median[0],
+                    peers1, n1, 0, single);
+    bench_say(BENCH_RATE, "pool_submit, 4 producers", all[3].median[0], naive,
               all[1].median[0], NULL);
+    bench_say_peers(BENCH_RATE, "pool_submit, 4 producers", all[3].median[0],
+                    peers4, n4, 0, single);
     bench_say(BENCH_RATE, "pool_submit_many of 50, 1 producer",
-              all[4].median[0], peer, all[0].median[0], NULL);
+              all[4].median[0], "pool_submit", all[2].median[0], "at least 2");
+    bench_say(BENCH_RATE, "rota_group_go, 1 producer", all[5].median[0],
+              "pool_submit", all[2].median[0], NULL);
+    bench_say_peers(BENCH_RATE, "rota_group_go, 1 producer", all[5].median[0],
+                    peers1, n1, 0, single);
+    bench_say_peers(BENCH_RATE, "rota_group_go, 4 producers", all[6].median[0],
+                    peers4, n4, 0, single);
+    bench_say(BENCH_RATE, "rota_group_go_many of 50, 1 producer",
+              all[7].median[0], "rota_group_go", all[5].median[0],
+              "at least 2");
+}
+
+/* -- Trees ---------------------------------------------------------------- */
+
+struct tree {
+    size_t n; /* 2^k - 1 */
+    bool joins;
+};
+
+static struct rota_group *tree_group;
+static struct rota_pool *tree_pool;
+
+static void *
+below(void *depth)
+{
+    return (void *)((uintptr_t)depth - 1);
+}
+
+static enum rota_error
+branch(struct ctx *ctx, void *depth)
+{
+    (void)ctx;
+    count_one(&ran);
+    for (int i = 0; i < 2 && (uintptr_t)depth > 1; i++)
+        rota_group_go(tree_group, branch, below(depth));
+    return ROTA_OK;
+}
+
+static enum rota_error
+branch_and_join(struct ctx *ctx, void *depth)
+{
+    struct rota_group *group;
+
+    count_one(&ran);
+    if ((uintptr_t)depth == 1)
+        return ROTA_OK;
+    group = rota_group_open(ctx, tree_pool, 0);
+    for (int i = 0; i < 2; i++)
+        rota_group_go(group, branch_and_join, below(depth));
+    return rota_group_close(group);
+}
+
+static void
+run_tree(void *arg, double *ret_figures)
+{
+    const struct tree *tree = arg;
+    void *depth = (void *)(uintptr_t)__builtin_ctzll(tree->n + 1);
+    int64_t start;
+
+    atomic_store(&ran, 0);
+    MUST(rota_pool_open(WORKERS, &tree_pool));
+    start = ctx_now();
+    tree_group = rota_group_open(NULL, tree_pool, 0);
+    rota_group_go(tree_group, tree->joins ? branch_and_join : branch, depth);
+    MUST(rota_group_close(tree_group));
+    ret_figures[0] = bench_rate(start, tree->n);
+    MUST(rota_pool_close(tree_pool));
+    if (atomic_load(&ran) != tree->n)
+        bench_fail("%zu tasks ran, of %zu", atomic_load(&ran), tree->n);
+}
+
+static void
+bench_trees(const struct bench_options *options)
+{
+    static const struct bench_target targets[] = {
+        {"tbb", "at least 2"}, {"omp", "at least 0.7"}, {NULL, NULL}};
+    struct tree trees[] = {{((size_t)1 << (options->quick ? 16 : 20)) - 1, 0},
+                           {((size_t)1 << (options->quick ? 14 : 17)) - 1, 1}};
+    struct contender all[2 + 2 * PEERS] = {{run_tree, &trees[0], {0}},
+                                           {run_tree, &trees[1], {0}}};
+    size_t n = bench_peers(options, "tree", trees[0].n, all + 2);
+    size_t n_join = bench_peers(options, "join", trees[1].n, all + 2 + n);
+
+    if (n + n_join == 0)
+        return;
+    bench_compete(all, 2 + n + n_join, bench_rounds(options, ROUNDS_CROWDED));
+    bench_say_peers(BENCH_RATE, "a tree of tasks in one group",
+                    all[0].median[0], all + 2, n, 0, targets);
+    bench_say_peers(BENCH_RATE, "a tree of groups, each waited for",
+                    all[1].median[0], all + 2 + n, n_join, 0, targets);
 }
 
 /* -- The start of one task ------------------------------------------------ */
@@ -374,15 +513,21 @@ run_futex_wakes(void *arg, double *ret_figures)
 static void
 bench_wakes(const struct bench_options *options)
 {
+    static const struct bench_target ahead[] = {{"go", "ahead"}, {NULL, NULL}};
     size_t n = bench_size(options, 1000);
-    struct contender all[] = {{run_pool_wakes, &n, {0}},
-                              {run_futex_wakes, &n, {0}}};
+    struct contender all[2 + PEERS] = {{run_pool_wakes, &n, {0}},
+                                       {run_futex_wakes, &n, {0}}};
+    size_t peers = bench_peers(options, "wake", n, all + 2);
+    const char *what[] = {"from an idle pool_submit to the task's start, p50",
+                          "from an idle pool_submit to the task's start, p99"};
 
-    bench_compete(all, 2, bench_rounds(options, ROUNDS_CROWDED));
-    bench_say(BENCH_NS, "from an idle pool_submit to the task's start, p50",
-              all[0].median[0], "a bare futex wake", all[1].median[0], NULL);
-    bench_say(BENCH_NS, "from an idle pool_submit to the task's start, p99",
-              all[0].median[1], "a bare futex wake", all[1].median[1], NULL);
+    bench_compete(all, 2 + peers, bench_rounds(options, ROUNDS_CROWDED));
+    for (int i = 0; i < 2; i++) {
+        bench_say(BENCH_NS, what[i], all[0].median[i], "a bare futex wake",
+                  all[1].median[i], "at most 1.5");
+        bench_say_peers(BENCH_NS, what[i], all[0].median[i], all + 2, peers, i,
+                        i == 1 ? ahead : NULL);
+    }
 }
 
 int
@@ -392,6 +537,7 @@ main(int argc, char **argv)
 
     bench_options(argc, argv, &options);
     bench_load(&options);
+    bench_trees(&options);
     bench_wakes(&options);
     return 0;
 }

@@ -90,6 +90,10 @@ list_splice(struct link *list, struct link *from)
     list_init(from);
 }
 
+/* For a lock that is held for less time than it takes to sleep and be woken:
+ * who finds it taken tries for a moment first. */
+void lock_init(pthread_mutex_t *lock);
+
 static inline void
 lock_take(pthread_mutex_t *lock)
 {

@@ -13,10 +13,17 @@
  * still waited for whole.
  *
  * Groups nest: a worker that waits on a group, or that finds it at its limit,
- * runs that group's tasks meanwhile, so that any number of groups inside one
- * another get done on a pool of any size, one thread included. Only who waits
- * on something else, a lock or a pipe that another task is to feed, must see to
- * it that there is a thread for that one.
+ * runs that group's tasks meanwhile, and those of the groups that these have
+ * opened, so that any number of groups inside one another get done on a pool of
+ * any size, one thread included. Only who waits on something else, a lock or a
+ * pipe that another task is to feed, must see to it that there is a thread for
+ * that one.
+ *
+ * Tasks are queued with the worker whose task gives them, where workers without
+ * any take them from; so to give one costs less than to allocate its argument.
+ * They may start in any order; a single worker begins with what was given
+ * first, and walks a tree of tasks that give tasks to their own group depth
+ * first.
  *
  * Any thread may call anything here, unless it says otherwise.
  */
@@ -93,7 +100,8 @@ ROTA_API struct rota_group *rota_group_open(struct ctx *ctx,
 ROTA_API struct ctx *rota_group_ctx(struct rota_group *group);
 
 /* Have fn(ctx, arg) run. At the group's limit it waits until a task has ended;
- * called by a task of the group itself, it runs fn instead of waiting. */
+ * called by a task of the group, or of a group within it, it runs fn instead of
+ * waiting. */
 ROTA_API void rota_group_go(struct rota_group *group, rota_group_fn *fn,
                             void *arg);
 
@@ -113,7 +121,7 @@ ROTA_API bool rota_group_try_go(struct rota_group *group, rota_group_fn *fn,
  * or the error of the first task that failed, optional ones not counted; or, if
  * none had and the group's context had ended before its last task, that one's
  * ctx_err(). More tasks may be given afterwards, and be waited for.
- * ROTA_INVALID from one of the group's own tasks. */
+ * ROTA_INVALID from one of the group's own tasks, or of a group within it. */
 ROTA_API enum rota_error rota_group_wait(struct rota_group *group);
 
 /* A task that failed. */
@@ -124,7 +132,8 @@ struct rota_failure {
 };
 
 /* The failures of the tasks that have ended, optional ones included, in the
- * order of their ends: the first n of them. Returns how many there are. */
+ * order of their ends: the first n of them. Returns how many there are. One for
+ * which there was no memory is missing here, and nowhere else. */
 ROTA_API size_t rota_group_failures(struct rota_group *group,
                                     struct rota_failure *ret_failures,
                                     size_t n);

@@ -39,7 +39,7 @@ ctx_cond_init(struct ctx_cond *ctx_cond)
 {
     struct cond *cond = cond_of(ctx_cond);
 
-    MUST(pthread_mutex_init(&cond->lock, NULL));
+    lock_init(&cond->lock);
     list_init(&cond->waiters);
 }
 

@@ -78,7 +78,7 @@ node_new(struct ctx *parent_ctx, enum node_kind kind, size_t size)
     node_init(node, parent, kind);
     if (is_top) {
         node->tree = (struct tree *)(void *)((char *)node + size);
-        MUST(pthread_mutex_init(&node->tree->lock, NULL));
+        lock_init(&node->tree->lock);
     } else {
         node->tree = parent->tree;
     }

@@ -1,24 +1,30 @@
 /*
  * Groups: tasks that share a context, on a pool.
  *
- *   go ──> group's queue ──> a ticket's worker, or one who waits ──> ended
+ * A task waits in its worker's queue, or, given by another thread, in the
+ * pool's: a group itself has none. It counts those of its tasks that have not
+ * ended, and knows who waits for that. A worker that waits runs the group's
+ * tasks, wherever they are queued, and those of the groups within it, which
+ * would have to be waited for as well.
  *
- * A group queues its tasks itself. What goes through the pool are tickets: a
- * worker that gets one runs the group's tasks until none is queued. There are
- * at most as many tickets as could run at once, so most tasks cost the pool
- * nothing; and whoever waits on the group may take tasks as well, without
- * asking which worker they were meant for.
+ * How a task is counted at the price of an increment on its worker: a worker
+ * that ends a task of a group holds on to its count, and gives it to the next
+ * task that it queues for that group; it takes more in advance, but only while
+ * it runs a task of that group, so that what it holds never keeps a group from
+ * its end. It gives back what it holds, group_settle(), before it runs anything
+ * else, looks for work elsewhere, or waits. A group with a limit counts one by
+ * one.
  *
- * Locking: group->lock guards all but what is read-only. It is a leaf: tasks,
- * contexts and the pool are called without it.
+ * Locking: group->lock guards what it says below. It is a leaf: tasks, contexts
+ * and the pool are called without it. The count falls to 0 under it only, so
+ * that who finds it at 0, under it too, may free the group.
  *
- * Life: a ticket may come to its worker when its tasks are long done and the
- * group is closed. It holds a reference; the last one frees.
- *
- * Why nobody waits for ever: a task that has not ended is queued, and who waits
- * on its group takes it (if he is a worker; if not, the ticket that was made
- * for it comes to one that is not waiting, or that waits on this group); or it
- * is running, and what it waits on in turn is further in.
+ * Why nobody waits for ever: a worker that is about to sleep on a group first
+ * says so in helpers, and then looks into every queue under its lock; who
+ * queues a task does so under the queue's lock and looks at helpers afterwards.
+ * So a task that has not ended and whose group is waited for by a worker is
+ * running, or is taken by who waits; and what a running task waits on in turn
+ * is further in.
  */
 #include <rota/group.h>
 
@@ -30,31 +36,31 @@
 #include "context/context.h"
 #include "pool/pool.h"
 
-/* After so many tasks a ticket goes to the end of the pool's queue. */
-#define TURN 64
+/* So much of a group's count a worker takes in advance. */
+#define ADVANCE 64
 
-struct group_task {
-    struct link on_group; /* queued, or failed, or spare */
-    rota_group_fn *fn;
-    void *arg;
-    bool is_optional;
-    enum rota_error error;
+/* A failure that is kept. */
+struct failure {
+    struct link on_group;
+    struct rota_failure what;
 };
 
 struct rota_group {
-    struct ctx *ctx;        /* read-only, as the next two are */
-    struct rota_pool *pool; /* NULL: the one that stands for "no memory" */
-    int limit;              /* 0: none */
+    struct ctx *ctx;          /* read-only, as the next three are */
+    struct rota_pool *pool;   /* NULL: the one that stands for "no memory" */
+    struct rota_group *outer; /* whose task opened it, with a reference */
+    int limit;                /* 0: none */
+    int depth;                /* how many are outside it */
+    atomic_bool is_fed_from_outside;
+    atomic_int helpers;      /* workers about to sleep on it, or asleep */
+    char apart_[64];         /* what is read often from what is written often */
+    _Atomic int64_t pending; /* tasks queued and running, and what is held */
     _Atomic int refs;
-    pthread_mutex_t lock;              /* guards the rest */
-    struct link queued, failed, spare; /* struct group_task */
-    int64_t pending;                   /* tasks queued and running */
-    int64_t n_queued;
-    int tickets;             /* sent, and not used up */
-    int busy;                /* of these, running a task */
-    int helpers;             /* workers asleep on changed */
-    int others;              /* other threads, likewise */
-    struct ctx_cond changed; /* a task has ended, or was queued */
+    pthread_mutex_t lock;    /* guards the rest */
+    int others;              /* that sleep on it and are no workers */
+    unsigned news;           /* a task was queued, or has ended */
+    struct ctx_cond changed; /* news has risen, or pending fallen to 0 */
+    struct link failed;      /* struct failure */
     enum rota_error first;   /* failure that was not optional */
     bool was_late;           /* the context had ended before the last task */
 };
@@ -63,17 +69,32 @@ static struct rota_group no_memory = {.ctx = &node_nomem.pub};
 
 /* The tasks that run on this thread, the innermost first. */
 struct running {
-    const struct rota_group *group;
+    struct rota_group *group;
     struct running *outer;
 };
 static _Thread_local struct running *running;
 
+bool
+group_is_within(const struct rota_group *inner, const struct rota_group *outer)
+{
+    while (inner->depth > outer->depth)
+        inner = inner->outer;
+    return inner == outer;
+}
+
+bool
+group_is_fed_from_outside(const struct rota_group *group)
+{
+    return atomic_load(&group->is_fed_from_outside);
+}
+
+/* True in a task of group, or in one of a group within it. */
 static bool
-is_own_task(const struct rota_group *group)
+is_inside(const struct rota_group *group)
 {
     const struct running *entry = running;
 
-    while (entry != NULL && entry->group != group)
+    while (entry != NULL && !group_is_within(entry->group, group))
         entry = entry->outer;
     return entry != NULL;
 }
@@ -83,41 +104,130 @@ group_unref(struct rota_group *group)
 {
     struct link *item;
 
-    if (atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    while ((item = list_take(&group->failed)) != NULL ||
-           (item = list_take(&group->spare)) != NULL)
-        free(OWNER_OF(item, struct group_task, on_group));
-    MUST(pthread_mutex_destroy(&group->lock));
-    free(group);
+    while (group != NULL && atomic_fetch_sub_explicit(
+                                &group->refs, 1, memory_order_acq_rel) == 1) {
+        struct rota_group *outer = group->outer;
+
+        while ((item = list_take(&group->failed)) != NULL)
+            free(OWNER_OF(item, struct failure, on_group));
+        MUST(pthread_mutex_destroy(&group->lock));
+        free(group);
+        group = outer;
+    }
 }
 
-/* -- Sleeping; group->lock is held ------------------------------------------
- */
+/* -- Counting -------------------------------------------------------------- */
 
+/* Tell those who sleep on the group. group->lock held. */
 static void
-sleep_on(struct rota_group *group, bool is_worker)
+group_tell(struct rota_group *group)
 {
-    int *count = is_worker ? &group->helpers : &group->others;
-
-    ++*count;
-    (void)ctx_cond_wait(ctx_background(), &group->changed, &group->lock,
-                        ROTA_FOREVER);
-    --*count;
-}
-
-static void
-wake_all(struct rota_group *group)
-{
-    if (group->helpers > 0 || group->others > 0)
+    group->news++;
+    if (atomic_load(&group->helpers) > 0 || group->others > 0)
         ctx_cond_broadcast(&group->changed);
 }
 
-/* -- Running -----------------------------------------------------------------
- */
+/* n of pending are no more. No lock is held. Afterwards the group may be gone,
+ * unless the caller has a task of it or is going to wait for it. */
+static void
+pending_drop(struct rota_group *group, int64_t n)
+{
+    int64_t pending =
+        atomic_load_explicit(&group->pending, memory_order_relaxed);
 
-static enum rota_error
-call(struct rota_group *group, rota_group_fn *fn, void *arg)
+    while (group->limit == 0 && pending > n)
+        if (atomic_compare_exchange_weak_explicit(
+                &group->pending, &pending, pending - n, memory_order_acq_rel,
+                memory_order_relaxed))
+            return;
+    lock_take(&group->lock);
+    if (atomic_fetch_sub(&group->pending, n) == n)
+        group->was_late = ctx_done(group->ctx);
+    group_tell(group);
+    lock_drop(&group->lock);
+}
+
+void
+group_settle(struct worker *self)
+{
+    struct rota_group *group = self->held_of;
+    int64_t held = self->held;
+
+    self->held_of = NULL;
+    self->held = 0;
+    if (group != NULL && held > 0)
+        pending_drop(group, held);
+}
+
+static void
+hold_of(struct worker *self, struct rota_group *group)
+{
+    if (self->held_of == group)
+        return;
+    group_settle(self);
+    self->held_of = group;
+}
+
+/* Count n tasks that are to be queued by self, or, if it is NULL, by another
+ * thread. The group has no limit. */
+static void
+pending_add(struct rota_group *group, struct worker *self, int64_t n)
+{
+    if (self == NULL || running == NULL || running->group != group) {
+        atomic_fetch_add_explicit(&group->pending, n, memory_order_relaxed);
+        return;
+    }
+    hold_of(self, group);
+    if (self->held < n) {
+        atomic_fetch_add_explicit(&group->pending, n + ADVANCE,
+                                  memory_order_relaxed);
+        self->held += n + ADVANCE;
+    }
+    self->held -= n;
+}
+
+/* Count one more if there is room. The group has a limit. */
+static bool
+pending_add_within_limit(struct rota_group *group)
+{
+    int64_t pending =
+        atomic_load_explicit(&group->pending, memory_order_relaxed);
+
+    while (pending < group->limit)
+        if (atomic_compare_exchange_weak_explicit(
+                &group->pending, &pending, pending + 1, memory_order_acq_rel,
+                memory_order_relaxed))
+            return true;
+    return false;
+}
+
+/* -- Running --------------------------------------------------------------- */
+
+/* Keep a failure, and call the others off if it is the first that counts. No
+ * lock is held. */
+static void
+group_fail(struct rota_group *group, const struct rota_failure *what)
+{
+    struct failure *failure = malloc(sizeof(*failure));
+    bool is_first;
+
+    lock_take(&group->lock);
+    is_first = !what->is_optional && group->first == ROTA_OK;
+    if (is_first)
+        group->first = what->error;
+    if (failure != NULL) {
+        failure->what = *what;
+        list_append(&group->failed, &failure->on_group);
+    }
+    lock_drop(&group->lock);
+    if (is_first)
+        (void)ctx_cancel_error(group->ctx, what->error, "%s",
+                               rota_strerror(what->error));
+}
+
+/* The task itself, and what becomes of its failure. No lock is held. */
+static void
+call(struct rota_group *group, rota_group_fn *fn, void *arg, bool is_optional)
 {
     struct running self = {.group = group, .outer = running};
     enum rota_error error;
@@ -125,205 +235,154 @@ call(struct rota_group *group, rota_group_fn *fn, void *arg)
     running = &self;
     error = fn(group->ctx, arg);
     running = self.outer;
-    return error;
-}
+    if (error != ROTA_OK && group->pool != NULL) {
+        const struct rota_failure failure = {error, is_optional, arg};
 
-/* Run a task that is in no list any more, and that counts as pending. No lock
- * is held. */
-static void
-run(struct rota_group *group, struct group_task *task)
-{
-    bool is_first = false;
-
-    task->error = call(group, task->fn, task->arg);
-    if (task->error != ROTA_OK && !task->is_optional) {
-        lock_take(&group->lock);
-        is_first = group->first == ROTA_OK;
-        if (is_first)
-            group->first = task->error;
-        lock_drop(&group->lock);
+        group_fail(group, &failure);
     }
-    /* before its end is counted: who has waited finds the siblings called off
-     */
-    if (is_first)
-        (void)ctx_cancel_error(group->ctx, task->error, "%s",
-                               rota_strerror(task->error));
-    lock_take(&group->lock);
-    if (--group->pending == 0)
-        group->was_late = ctx_done(group->ctx);
-    list_append(task->error != ROTA_OK ? &group->failed : &group->spare,
-                &task->on_group);
-    if (group->pending == 0 || group->limit > 0)
-        wake_all(group);
-    lock_drop(&group->lock);
 }
 
-/* The next queued task, taken out; NULL if there is none. group->lock held. */
-static struct group_task *
-take(struct rota_group *group)
+void
+group_run(struct worker *self, const struct task *task)
 {
-    struct link *item = list_take(&group->queued);
+    struct rota_group *group = task->call.group;
 
-    if (item == NULL)
-        return NULL;
-    group->n_queued--;
-    return OWNER_OF(item, struct group_task, on_group);
+    if (self->held_of != group)
+        group_settle(self);
+    call(group, task->call.fn, task->arg, task->call.is_optional);
+    if (group->limit > 0) {
+        pending_drop(group, 1);
+        return;
+    }
+    hold_of(self, group);
+    self->held++;
 }
 
-/* A pool_fn: a ticket. */
+/* -- Waiting --------------------------------------------------------------- */
+
+/* True if there is nothing to wait for: no task is left, or one more has room.
+ * group->lock held. */
+static bool
+is_over(const struct rota_group *group, bool for_room)
+{
+    int64_t pending = atomic_load(&group->pending);
+
+    return pending == 0 || (for_room && pending < group->limit);
+}
+
+/* Run a task of the group, or sleep until there is news. self holds nothing of
+ * it. */
 static void
-ticket_use(void *arg)
+help(struct rota_group *group, struct worker *self, bool for_room)
 {
-    struct rota_group *group = arg;
-    struct group_task *task;
-    int turn = 0;
-    bool goes_on;
+    struct task task;
+    unsigned seen;
+    bool is_found;
 
     lock_take(&group->lock);
-    while (turn++ < TURN && (task = take(group)) != NULL) {
-        group->busy++;
-        lock_drop(&group->lock);
-        run(group, task);
-        lock_take(&group->lock);
-        group->busy--;
-    }
-    goes_on = group->n_queued > 0;
-    if (!goes_on)
-        group->tickets--;
+    atomic_fetch_add(&group->helpers, 1);
+    seen = group->news;
     lock_drop(&group->lock);
-    if (!goes_on)
-        group_unref(group);
-    else if (pool_submit(group->pool, ticket_use, group) != ROTA_OK)
-        ticket_use(group);
+    is_found = pool_take(self, group, &task);
+    lock_take(&group->lock);
+    while (!is_found && group->news == seen && !is_over(group, for_room))
+        (void)ctx_cond_wait(ctx_background(), &group->changed, &group->lock,
+                            ROTA_FOREVER);
+    atomic_fetch_sub(&group->helpers, 1);
+    lock_drop(&group->lock);
+    if (is_found)
+        group_run(self, &task);
 }
 
-/* Have the pool run what is queued. No lock is held. */
+/* Returns when it is over; self may be NULL. */
 static void
-ticket_send(struct rota_group *group)
+await(struct rota_group *group, struct worker *self, bool for_room)
 {
-    if (pool_submit(group->pool, ticket_use, group) != ROTA_OK)
-        ticket_use(group); /* no memory: here and now, then */
-}
+    struct task task;
+    bool is_over_now;
 
-/* -- Giving tasks ------------------------------------------------------------
- */
-
-/* Whether one more ticket is worth while: there are more tasks than tickets on
- * their way. If so it counts already. group->lock held. */
-static bool
-ticket_is_due(struct rota_group *group)
-{
-    int most = pool_workers(group->pool);
-
-    if (group->tickets >= most ||
-        group->tickets - group->busy >= group->n_queued)
-        return false;
-    group->tickets++;
-    atomic_fetch_add_explicit(&group->refs, 1, memory_order_relaxed);
-    return true;
-}
-
-static bool
-is_full(const struct rota_group *group)
-{
-    return group->limit > 0 && group->pending >= group->limit;
-}
-
-/* Wait until there is room for one more. False: the caller is one of the tasks
- * that fill it. group->lock held. */
-static bool
-await_room(struct rota_group *group)
-{
-    bool is_worker = pool_is_worker(group->pool);
-    struct group_task *task;
-
-    while (is_full(group)) {
-        if (is_own_task(group))
-            return false;
-        task = is_worker ? take(group) : NULL;
-        if (task == NULL) {
-            sleep_on(group, is_worker);
-            continue;
+    if (self != NULL)
+        pool_turn(self, group);
+    for (;;) {
+        while (self != NULL && pool_take_own(self, group, &task))
+            group_run(self, &task);
+        if (self != NULL)
+            group_settle(self);
+        lock_take(&group->lock);
+        while (!(is_over_now = is_over(group, for_room)) && self == NULL) {
+            group->others++;
+            (void)ctx_cond_wait(ctx_background(), &group->changed, &group->lock,
+                                ROTA_FOREVER);
+            group->others--;
         }
         lock_drop(&group->lock);
-        run(group, task);
+        if (is_over_now)
+            return;
+        help(group, self, for_room);
+    }
+}
+
+/* -- Giving tasks ---------------------------------------------------------- */
+
+/* Queue what is counted. False without memory. */
+static bool
+put(struct rota_group *group, struct worker *self, const struct call *call,
+    void *const *args, size_t n)
+{
+    if (self == NULL && !group_is_fed_from_outside(group))
+        atomic_store(&group->is_fed_from_outside, true);
+    if (!pool_put(group->pool, self, call, args, n))
+        return false;
+    if (atomic_load(&group->helpers) > 0) {
         lock_take(&group->lock);
+        group_tell(group);
+        lock_drop(&group->lock);
     }
     return true;
-}
-
-/* A task with its memory, or NULL. group->lock held. */
-static struct group_task *
-task_new(struct rota_group *group)
-{
-    struct link *item = list_take(&group->spare);
-
-    return item != NULL ? OWNER_OF(item, struct group_task, on_group)
-                        : malloc(sizeof(struct group_task));
-}
-
-/* Queue task. group->lock held. */
-static void
-put(struct rota_group *group, struct group_task *task)
-{
-    list_append(&group->queued, &task->on_group);
-    group->n_queued++;
-    group->pending++;
-    if (group->helpers > 0)
-        ctx_cond_broadcast(&group->changed);
-}
-
-/* Run a task for which there is no room, or no memory, on this thread. Of its
- * failure only the first that counts is kept. */
-static void
-run_here(struct rota_group *group, rota_group_fn *fn, void *arg,
-         bool is_optional)
-{
-    enum rota_error error = call(group, fn, arg);
-    bool is_first;
-
-    if (error == ROTA_OK || is_optional || group->pool == NULL)
-        return;
-    lock_take(&group->lock);
-    is_first = group->first == ROTA_OK;
-    if (is_first)
-        group->first = error;
-    lock_drop(&group->lock);
-    if (is_first)
-        (void)ctx_cancel_error(group->ctx, error, "%s", rota_strerror(error));
 }
 
 enum go_how { GO, GO_OPTIONAL, GO_AT_ONCE };
+
+/* Count a task of a group with a limit. False: it is to be run here, because
+ * the caller is one of those that fill it, or not at all if at once. */
+static bool
+await_room(struct rota_group *group, struct worker *self, enum go_how how)
+{
+    while (!pending_add_within_limit(group)) {
+        if (how == GO_AT_ONCE || is_inside(group))
+            return false;
+        await(group, self, true);
+    }
+    return true;
+}
 
 /* False: at once was not possible. */
 static bool
 go(struct rota_group *group, rota_group_fn *fn, void *arg, enum go_how how)
 {
-    struct group_task *task = NULL;
-    bool is_optional = how == GO_OPTIONAL, is_due = false;
+    const struct call what = {
+        .fn = fn, .group = group, .is_optional = how == GO_OPTIONAL};
+    struct worker *self;
+    bool is_counted = false;
 
     if (group->pool == NULL) {
-        run_here(group, fn, arg, is_optional);
+        call(group, fn, arg, what.is_optional);
         return true;
     }
-    lock_take(&group->lock);
-    if (how == GO_AT_ONCE && is_full(group)) {
-        lock_drop(&group->lock);
+    self = pool_self(group->pool);
+    if (group->limit == 0) {
+        pending_add(group, self, 1);
+        is_counted = true;
+    } else if (await_room(group, self, how)) {
+        is_counted = true;
+    } else if (how == GO_AT_ONCE) {
         return false;
     }
-    if (await_room(group))
-        task = task_new(group);
-    if (task != NULL) {
-        *task = (struct group_task){
-            .fn = fn, .arg = arg, .is_optional = is_optional};
-        put(group, task);
-        is_due = ticket_is_due(group);
-    }
-    lock_drop(&group->lock);
-    if (task == NULL)
-        run_here(group, fn, arg, is_optional);
-    if (is_due)
-        ticket_send(group);
+    if (is_counted && put(group, self, &what, &arg, 1))
+        return true;
+    call(group, fn, arg, what.is_optional);
+    if (is_counted)
+        pending_drop(group, 1);
     return true;
 }
 
@@ -343,23 +402,17 @@ void
 rota_group_go_many(struct rota_group *group, rota_group_fn *fn,
                    void *const *args, size_t n)
 {
-    struct group_task *task;
-    size_t i = 0;
-    int due = 0;
+    const struct call what = {.fn = fn, .group = group};
+    struct worker *self;
 
     if (group->pool != NULL && group->limit == 0) {
-        lock_take(&group->lock);
-        for (; i < n && (task = task_new(group)) != NULL; i++) {
-            *task = (struct group_task){.fn = fn, .arg = args[i]};
-            put(group, task);
-        }
-        while (ticket_is_due(group))
-            due++;
-        lock_drop(&group->lock);
-        while (due-- > 0)
-            ticket_send(group);
+        self = pool_self(group->pool);
+        pending_add(group, self, (int64_t)n);
+        if (put(group, self, &what, args, n))
+            return;
+        pending_drop(group, (int64_t)n);
     }
-    for (; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         (void)go(group, fn, args[i], GO);
 }
 
@@ -369,34 +422,21 @@ rota_group_try_go(struct rota_group *group, rota_group_fn *fn, void *arg)
     return go(group, fn, arg, GO_AT_ONCE);
 }
 
-/* -- Waiting -----------------------------------------------------------------
- */
+/* -- Asking ---------------------------------------------------------------- */
 
 enum rota_error
 rota_group_wait(struct rota_group *group)
 {
-    struct group_task *task;
     enum rota_error error;
-    bool is_worker;
 
     if (group->pool == NULL)
         return ROTA_NOMEM;
-    if (is_own_task(group)) {
+    if (is_inside(group)) {
         message_set("a task cannot wait for the group that it is in");
         return ROTA_INVALID;
     }
-    is_worker = pool_is_worker(group->pool);
+    await(group, pool_self(group->pool), false);
     lock_take(&group->lock);
-    while (group->pending > 0) {
-        task = is_worker ? take(group) : NULL;
-        if (task == NULL) {
-            sleep_on(group, is_worker);
-            continue;
-        }
-        lock_drop(&group->lock);
-        run(group, task);
-        lock_take(&group->lock);
-    }
     error = group->first;
     if (error == ROTA_OK && group->was_late)
         error = ctx_err(group->ctx);
@@ -415,36 +455,38 @@ rota_group_failures(struct rota_group *group, struct rota_failure *ret_failures,
     lock_take(&group->lock);
     for (struct link *l = group->failed.next; l != &group->failed;
          l = l->next, all++) {
-        const struct group_task *task =
-            OWNER_OF(l, struct group_task, on_group);
-
         if (all < n)
-            ret_failures[all] = (struct rota_failure){
-                task->error, task->is_optional, task->arg};
+            ret_failures[all] = OWNER_OF(l, struct failure, on_group)->what;
     }
     lock_drop(&group->lock);
     return all;
 }
 
-/* -- Life --------------------------------------------------------------------
- */
+/* -- Life ------------------------------------------------------------------ */
 
 struct rota_group *
 rota_group_open(struct ctx *ctx, struct rota_pool *pool, int limit)
 {
     struct rota_group *group = malloc(sizeof(*group));
+    struct rota_group *outer = running != NULL ? running->group : NULL;
     struct ctx *own = group != NULL ? ctx_with_cancel(ctx) : NULL;
 
     if (group == NULL || own == &node_nomem.pub) {
         free(group);
         return &no_memory;
     }
-    *group = (struct rota_group){
-        .ctx = own, .pool = pool, .limit = limit > 0 ? limit : 0, .refs = 1};
-    MUST(pthread_mutex_init(&group->lock, NULL));
-    list_init(&group->queued);
+    if (outer != NULL && outer->pool != pool)
+        outer = NULL; /* of one pool only: the other's tasks are not ours */
+    if (outer != NULL)
+        atomic_fetch_add_explicit(&outer->refs, 1, memory_order_relaxed);
+    *group = (struct rota_group){.ctx = own,
+                                 .pool = pool,
+                                 .outer = outer,
+                                 .depth = outer != NULL ? outer->depth + 1 : 0,
+                                 .limit = limit > 0 ? limit : 0,
+                                 .refs = 1};
+    lock_init(&group->lock);
     list_init(&group->failed);
-    list_init(&group->spare);
     ctx_cond_init(&group->changed);
     return group;
 }
@@ -463,14 +505,14 @@ rota_group_close(struct rota_group *group)
     if (group == NULL)
         return ROTA_OK;
     error = rota_group_wait(group);
-    if (group->pool == NULL || (error == ROTA_INVALID && is_own_task(group)))
+    if (group->pool == NULL || (error == ROTA_INVALID && is_inside(group)))
         return error;
     ctx_end(group->ctx);
     group_unref(group);
     return error;
 }
 
-/* -- Pools --------------------------------------------------------------------
+/* -- Pools -------------------------------------------------------------------
  */
 
 enum rota_error

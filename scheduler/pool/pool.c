@@ -1,34 +1,34 @@
 /*
- * The pool: one ring of tasks, and workers that take from it in batches.
+ * The pool: a queue for all, a queue for each worker, and who sleeps when.
  *
- * Locking: pool->lock guards the ring, the count of sleepers, closing, and
- * every move of a task into a worker's batch. It is a leaf; tasks run without
- * it.
+ *   other threads ──> pool->shared ──> a worker's own queue ──> run
+ *                      a worker's tasks ──>┘   └──> a thief's own queue
  *
- * What makes a pool fast is how seldom it wakes anybody. A submitter signals
- * only when the ring was empty; a worker takes half of the ring under one
- * lock, and wakes the next sleeper if it leaves work behind, who does the
- * same.
+ * A worker runs the newest task of its own queue: what a task has just queued
+ * is warm, and a tree of tasks is walked depth first. Tasks come from the
+ * shared queue in batches that are turned round, so that these are run in the
+ * order they came. A worker with nothing steals the older half of another's
+ * queue, which in a tree are the largest parts. Every so often a worker looks
+ * into the shared queue first, lest tasks that go on queueing tasks keep it
+ * waiting for ever.
  *
- * Why no task is hidden behind a long one. A batch is its worker's, but others
- * may steal from it. Its bounds are one 64-bit word {head, tail}: the owner
- * takes at head, a thief at tail, both by compare-and-swap. A batch is filled,
- * by refill or by theft, under pool->lock only, by its owner only, and only
- * when it is empty; a thief holds pool->lock too. So while a thief looks, head
- * only rises and tail only falls by his own hand: the word cannot return to a
- * value it had, the entries below tail do not change, and they need no atomics.
+ * Locking: pool->lock guards the shared queue, who sleeps, and closing. A
+ * worker's own queue is touched by others with pool->lock and worker->lock both
+ * held, in that order; so for the worker itself either is enough. Tasks run
+ * without any.
  *
- *   1. A worker goes to sleep only if, under the lock, it saw the ring and
- *      all batches empty.
- *   2. So whatever waits while it sleeps came later: into the ring, or from
- *      there into a batch.
- *   3. A submitter that finds the ring empty wakes a sleeper. Everybody who
- *      takes from the ring or from a batch looks, before dropping the lock,
- *      whether anything is still waiting anywhere, and if so wakes a sleeper.
+ * What makes a pool fast is how seldom it wakes anybody. pool->idle says how
+ * many sleep and have not been called yet: while it is 0 nobody is called, and
+ * it is read without a lock. Why no task is left behind all the same:
  *
- * Hence a task that waits while somebody sleeps has a wake-up on its way. The
- * one task that is at hand is no exception: a worker that took a single task
- * looks at nothing else before running it.
+ *   1. Who is about to sleep first says so in idle, and then looks once more
+ *      into every queue, under its lock.
+ *   2. Who queues a task does so under that queue's lock, and looks at idle
+ *      afterwards. If he had the lock first, 1 finds the task; if second, he
+ *      sees idle, and calls one.
+ *   3. Who is called looks everywhere; and who takes a task and sees others
+ *      left, calls the next. So into the shared queue one need only call when
+ *      it was empty: it has been looked at since, or will be.
  */
 #define _GNU_SOURCE
 #include "pool/pool.h"
@@ -41,210 +41,351 @@
 
 #include "base.h"
 
-#define BATCH 256 /* more gains nothing, and hides more for a while */
+/* So many at most go from the shared queue to a worker at once: more gains
+ * nothing. It is the room that each worker's own queue has from the start. */
+#define BATCH 256
 
-struct task {
-    pool_fn *fn;
-    void *arg;
-};
+/* After so many tasks that its tasks queued, the shared queue comes first. */
+#define TURN 64
 
-struct worker {
-    struct rota_pool *pool;
-    pthread_t thread;
-    _Atomic uint64_t bounds;  /* of the batch: tail << 32 | head */
-    struct task batch[BATCH]; /* written by the worker, under pool->lock */
+/* So many of the shared arguments are for the same call: most are. So a task
+ * that changes threads costs the room of a pointer, which is what counts. */
+struct run {
+    struct call call;
+    size_t count;
 };
 
 struct rota_pool {
-    pthread_mutex_t lock;  /* guards the next seven */
-    pthread_cond_t filled; /* work has come, or closing was set */
-    struct task *ring;
-    size_t capacity; /* 0 or a power of two */
-    size_t first, count;
-    int asleep;
+    int workers;           /* how many; read-only */
+    atomic_int idle;       /* asleep, and not called; changed under the lock */
+    char apart_[64];       /* what is read often from what is written often */
+    pthread_mutex_t lock;  /* guards the rest */
+    pthread_cond_t called; /* calls has risen, or closing was set */
+    struct ring args;      /* of the shared queue: void *, the oldest first */
+    struct ring runs;      /* struct run, which say what they are for */
+    int calls;             /* that nobody has followed yet */
     bool is_closing;
-    int workers; /* how many; read-only */
     struct worker worker[];
 };
 
 /* The worker that this thread is. */
-static _Thread_local const struct worker *current;
+static _Thread_local struct worker *current;
 
-/* -- The ring; pool->lock is held in all of this section ------------------- */
+/* -- Rings; their lock is held in all of this section ---------------------- */
 
-/* Room for n more. False without memory, and nothing has changed. */
-static bool
-ring_reserve(struct rota_pool *pool, size_t n)
+static inline size_t
+ring_index(const struct ring *ring, size_t i)
 {
-    size_t capacity = pool->capacity ? pool->capacity : 64;
-    struct task *ring;
+    return (ring->first + i) & (ring->capacity - 1);
+}
 
-    if (n <= pool->capacity - pool->count)
-        return true;
-    while (capacity - pool->count < n) {
-        if (capacity > SIZE_MAX / sizeof(*ring) / 2)
+static inline struct task *
+task_at(const struct ring *ring, size_t i)
+{
+    return (struct task *)ring->items + ring_index(ring, i);
+}
+
+static inline void **
+arg_at(const struct ring *ring, size_t i)
+{
+    return (void **)ring->items + ring_index(ring, i);
+}
+
+static inline struct run *
+run_at(const struct ring *ring, size_t i)
+{
+    return (struct run *)ring->items + ring_index(ring, i);
+}
+
+/* Grow, so that there is room for n more, of size bytes each. */
+static bool
+ring_grow(struct ring *ring, size_t n, size_t size)
+{
+    size_t capacity = ring->capacity ? ring->capacity : 64;
+    size_t to_end = ring->capacity - ring->first;
+    char *items, *old = ring->items;
+
+    while (capacity - ring->count < n) {
+        if (capacity > SIZE_MAX / size / 2)
             return false;
         capacity *= 2;
     }
-    ring = malloc(capacity * sizeof(*ring));
-    if (ring == NULL)
+    items = malloc(capacity * size);
+    if (items == NULL)
         return false;
-    for (size_t i = 0; i < pool->count; i++)
-        ring[i] = pool->ring[(pool->first + i) & (pool->capacity - 1)];
-    free(pool->ring);
-    pool->ring = ring;
-    pool->capacity = capacity;
-    pool->first = 0;
+    if (to_end > ring->count)
+        to_end = ring->count;
+    if (ring->count > 0) {
+        memcpy(items, old + ring->first * size, to_end * size);
+        memcpy(items + to_end * size, old, (ring->count - to_end) * size);
+    }
+    free(old);
+    *ring = (struct ring){items, capacity, 0, ring->count};
     return true;
 }
 
-static void
-ring_put(struct rota_pool *pool, struct task task)
+/* Room for n more. False without memory, and nothing has changed. */
+static inline bool
+ring_reserve(struct ring *ring, size_t n, size_t size)
 {
-    pool->ring[(pool->first + pool->count++) & (pool->capacity - 1)] = task;
+    return n <= ring->capacity - ring->count || ring_grow(ring, n, size);
 }
 
-static struct task
-ring_take(struct rota_pool *pool)
+static inline void
+ring_drop_oldest(struct ring *ring)
 {
-    struct task task = pool->ring[pool->first];
-
-    pool->first = (pool->first + 1) & (pool->capacity - 1);
-    pool->count--;
-    return task;
+    ring->first = ring_index(ring, 1);
+    ring->count--;
 }
 
-/* -- Batches --------------------------------------------------------------- */
+/* Make room vanish between the i-th item, which has been taken, and the
+ * nearer end, by moving the others up to it. */
+#define RING_CLOSE(ring, i, at)                             \
+    do {                                                    \
+        size_t i_ = (i);                                    \
+                                                            \
+        if (i_ < (ring)->count / 2) {                       \
+            for (; i_ > 0; i_--)                            \
+                *at(ring, i_) = *at(ring, i_ - 1);          \
+            ring_drop_oldest(ring);                         \
+        } else {                                            \
+            for ((ring)->count--; i_ < (ring)->count; i_++) \
+                *at(ring, i_) = *at(ring, i_ + 1);          \
+        }                                                   \
+    } while (0)
 
-static uint64_t
-bounds_of(uint32_t head, uint32_t tail)
-{
-    return (uint64_t)tail << 32 | head;
-}
+/* -- The shared queue; pool->lock is held ---------------------------------- */
 
-static uint32_t
-bounds_size(uint64_t bounds)
-{
-    return (uint32_t)(bounds >> 32) - (uint32_t)bounds;
-}
-
-/* The owner takes its next task. No lock is held. */
 static bool
-batch_take(struct worker *self, struct task *ret_task)
+shared_reserve(struct rota_pool *pool, size_t n, size_t runs)
 {
-    uint64_t bounds = atomic_load_explicit(&self->bounds, memory_order_relaxed);
-
-    while (bounds_size(bounds) > 0) {
-        /* head is the low half: adding 1 does not reach tail. No order is
-         * needed: what a task reads came with pool->lock */
-        if (atomic_compare_exchange_weak_explicit(
-                &self->bounds, &bounds, bounds + 1, memory_order_relaxed,
-                memory_order_relaxed)) {
-            *ret_task = self->batch[(uint32_t)bounds];
-            return true;
-        }
-    }
-    return false;
+    return ring_reserve(&pool->args, n, sizeof(void *)) &&
+           ring_reserve(&pool->runs, runs, sizeof(struct run));
 }
 
-/* Fill self's empty batch with the later half of victim's. False if there was
- * nothing. pool->lock held. */
-static bool
-batch_steal(struct worker *self, struct worker *victim)
+static inline bool
+call_is(const struct call *a, const struct call *b)
 {
-    uint64_t bounds =
-        atomic_load_explicit(&victim->bounds, memory_order_relaxed);
-
-    while (bounds_size(bounds) > 0) {
-        uint32_t n = (bounds_size(bounds) + 1) / 2;
-        uint32_t tail = (uint32_t)(bounds >> 32) - n;
-
-        if (atomic_compare_exchange_weak_explicit(
-                &victim->bounds, &bounds, bounds_of((uint32_t)bounds, tail),
-                memory_order_relaxed, memory_order_relaxed)) {
-            /* the owner refills under the lock only, so they stay there */
-            memcpy(self->batch, victim->batch + tail,
-                   n * sizeof(self->batch[0]));
-            atomic_store_explicit(&self->bounds, bounds_of(0, n),
-                                  memory_order_relaxed);
-            return true;
-        }
-    }
-    return false;
+    return a->plain == b->plain && a->group == b->group &&
+           a->is_optional == b->is_optional;
 }
 
-/* Fill self's empty batch from the ring. False if that is empty. pool->lock
- * held. */
-static bool
-batch_refill(struct rota_pool *pool, struct worker *self)
+/* There is room for n, and for a run. */
+static inline void
+shared_put(struct rota_pool *pool, const struct call *call, void *const *args,
+           size_t n)
 {
-    size_t n = (pool->count + 1) / 2;
+    struct ring *runs = &pool->runs;
 
-    if (n > BATCH)
-        n = BATCH;
+    if (runs->count == 0 ||
+        !call_is(&run_at(runs, runs->count - 1)->call, call))
+        *run_at(runs, runs->count++) = (struct run){*call, 0};
+    run_at(runs, runs->count - 1)->count += n;
     for (size_t i = 0; i < n; i++)
-        self->batch[i] = ring_take(pool);
-    atomic_store_explicit(&self->bounds, bounds_of(0, (uint32_t)n),
-                          memory_order_relaxed);
-    return n > 0;
+        *arg_at(&pool->args, pool->args.count++) = args[i];
+}
+
+/* The oldest; there is one. */
+static void
+shared_take(struct rota_pool *pool, struct task *ret_task)
+{
+    while (run_at(&pool->runs, 0)->count == 0)
+        ring_drop_oldest(&pool->runs);
+    ret_task->call = run_at(&pool->runs, 0)->call;
+    ret_task->arg = *arg_at(&pool->args, 0);
+    run_at(&pool->runs, 0)->count--;
+    ring_drop_oldest(&pool->args);
+}
+
+static bool
+is_within(const struct call *call, const struct rota_group *group)
+{
+    return call->group != NULL && group_is_within(call->group, group);
+}
+
+/* Take the oldest out that is within group. */
+static bool
+shared_take_within(struct rota_pool *pool, const struct rota_group *group,
+                   struct task *ret_task)
+{
+    for (size_t r = 0, i = 0; r < pool->runs.count; r++) {
+        struct run *run = run_at(&pool->runs, r);
+
+        if (run->count == 0 || !is_within(&run->call, group)) {
+            i += run->count;
+            continue;
+        }
+        *ret_task = (struct task){run->call, *arg_at(&pool->args, i)};
+        run->count--;
+        RING_CLOSE(&pool->args, i, arg_at);
+        return true;
+    }
+    return false;
+}
+
+/* -- Calling; pool->lock is held ------------------------------------------- */
+
+/* True if one who sleeps is now called, and is to be signalled. */
+static bool
+call_is_due(struct rota_pool *pool)
+{
+    if (atomic_load_explicit(&pool->idle, memory_order_relaxed) == 0)
+        return false;
+    atomic_fetch_sub_explicit(&pool->idle, 1, memory_order_relaxed);
+    pool->calls++;
+    return true;
+}
+
+/* Sleep until called; or less, as who has been woken may as well look. Idle
+ * counts us already. */
+static void
+await_call(struct rota_pool *pool)
+{
+    if (pool->calls == 0 && !pool->is_closing)
+        MUST(pthread_cond_wait(&pool->called, &pool->lock));
+    if (pool->calls > 0)
+        pool->calls--;
+    else
+        atomic_fetch_sub_explicit(&pool->idle, 1, memory_order_relaxed);
 }
 
 /* -- Workers --------------------------------------------------------------- */
 
-/* Steal from the first worker after self that has something. pool->lock
- * held. */
 static bool
-pool_steal(struct rota_pool *pool, struct worker *self)
+worker_pop(struct worker *self, struct task *ret_task)
+{
+    bool is_there;
+
+    lock_take(&self->lock);
+    is_there = self->own.count > 0;
+    if (is_there)
+        *ret_task = *task_at(&self->own, --self->own.count);
+    lock_drop(&self->lock);
+    return is_there;
+}
+
+/* Into self's own queue, which is empty, goes half of what is shared, the
+ * oldest last. False if there was nothing. pool->lock held. */
+static bool
+worker_refill(struct rota_pool *pool, struct worker *self)
+{
+    size_t n = (pool->args.count + 1) / 2;
+
+    if (n == 0)
+        return false;
+    if (n > BATCH)
+        n = BATCH;
+    self->own.first = 0;
+    self->own.count = n;
+    while (n-- > 0)
+        shared_take(pool, task_at(&self->own, n));
+    return true;
+}
+
+/* Into self's own queue, which is empty, goes the older half of victim's. False
+ * if there was nothing. pool->lock held. */
+static bool
+worker_steal(struct worker *self, struct worker *victim)
+{
+    size_t n;
+
+    lock_take(&victim->lock);
+    n = (victim->own.count + 1) / 2;
+    if (n > BATCH)
+        n = BATCH;
+    self->own.first = 0;
+    self->own.count = n;
+    for (size_t i = 0; i < n; i++) {
+        *task_at(&self->own, i) = *task_at(&victim->own, 0);
+        ring_drop_oldest(&victim->own);
+    }
+    lock_drop(&victim->lock);
+    return n > 0;
+}
+
+/* Fill self's empty queue with what is anywhere. pool->lock held. */
+static bool
+worker_fill(struct rota_pool *pool, struct worker *self)
 {
     int own = (int)(self - pool->worker);
 
-    for (int i = 1; i < pool->workers; i++) {
-        if (batch_steal(self, &pool->worker[(own + i) % pool->workers]))
-            return true;
-    }
-    return false;
-}
-
-/* True if a task waits that self is not about to run. pool->lock held. */
-static bool
-pool_has_waiting(struct rota_pool *pool, const struct worker *self)
-{
-    if (pool->count > 0)
+    /* shared first: what is in a worker's queue has its worker already */
+    if (worker_refill(pool, self))
         return true;
-    for (int i = 0; i < pool->workers; i++) {
-        const struct worker *worker = &pool->worker[i];
-        uint32_t at_hand = worker == self ? 1 : 0;
-
-        if (bounds_size(atomic_load_explicit(&worker->bounds,
-                                             memory_order_relaxed)) > at_hand)
+    for (int i = 1; i < pool->workers; i++) {
+        if (worker_steal(self, &pool->worker[(own + i) % pool->workers]))
             return true;
     }
     return false;
 }
 
-/* Fill self's empty batch; sleep until that is possible. False once the pool
- * is closing and there is nothing left. */
+/* True if there are tasks besides the one self is about to run. pool->lock
+ * held. */
+static bool
+has_more(struct rota_pool *pool, struct worker *self)
+{
+    bool has = pool->args.count > 0;
+
+    for (int i = 0; i < pool->workers && !has; i++) {
+        struct worker *worker = &pool->worker[i];
+
+        lock_take(&worker->lock);
+        has = worker->own.count > (worker == self ? 1 : 0);
+        lock_drop(&worker->lock);
+    }
+    return has;
+}
+
+/* Fill self's empty queue; sleep until that is possible. False once the pool is
+ * closing and there is nothing left. */
 static bool
 worker_fetch(struct rota_pool *pool, struct worker *self)
 {
-    bool has_work;
+    bool is_filled, calls;
 
+    group_settle(self); /* with nothing more at hand, who waits is to know */
     lock_take(&pool->lock);
-    /* the ring first: what is in a batch has its worker already */
-    while (!(has_work = batch_refill(pool, self) || pool_steal(pool, self)) &&
-           !pool->is_closing) {
-        pool->asleep++;
-        MUST(pthread_cond_wait(&pool->filled, &pool->lock));
-        pool->asleep--;
+    is_filled = worker_fill(pool, self);
+    while (!is_filled && !pool->is_closing) {
+        atomic_fetch_add_explicit(&pool->idle, 1, memory_order_relaxed);
+        is_filled = worker_fill(pool, self);
+        if (is_filled) {
+            atomic_fetch_sub_explicit(&pool->idle, 1, memory_order_relaxed);
+            break;
+        }
+        await_call(pool);
+        is_filled = worker_fill(pool, self);
     }
-    if (has_work && pool->asleep > 0 && pool_has_waiting(pool, self))
-        MUST(pthread_cond_signal(&pool->filled));
+    calls = is_filled &&
+            atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0 &&
+            has_more(pool, self) && call_is_due(pool);
     lock_drop(&pool->lock);
-    return has_work;
+    if (calls)
+        MUST(pthread_cond_signal(&pool->called));
+    return is_filled;
+}
+
+/* One of the shared tasks, if it is their turn. */
+static bool
+worker_take_turn(struct rota_pool *pool, struct worker *self,
+                 struct task *ret_task)
+{
+    bool is_there;
+
+    if (self->turn < TURN)
+        return false;
+    self->turn = 0;
+    lock_take(&pool->lock);
+    is_there = pool->args.count > 0;
+    if (is_there) {
+        shared_take(pool, ret_task);
+    }
+    lock_drop(&pool->lock);
+    return is_there;
 }
 
 /* Ends when the pool is closing and nothing is left to take: what is then still
- * in a batch is run by its owner. */
+ * in a worker's own queue is run by it. */
 static void *
 worker_body(void *arg)
 {
@@ -252,11 +393,22 @@ worker_body(void *arg)
     struct task task;
 
     current = self;
-    while (worker_fetch(self->pool, self)) {
-        while (batch_take(self, &task))
-            task.fn(task.arg); /* the only line that is not ours */
+    for (;;) {
+        if (!worker_take_turn(self->pool, self, &task) &&
+            !worker_pop(self, &task)) {
+            if (!worker_fetch(self->pool, self))
+                return NULL;
+            continue;
+        }
+        if (task.call.group != NULL) {
+            group_run(self, &task);
+            continue;
+        }
+        if (self->held_of != NULL)
+            group_settle(self);
+        /* this and group_run() are the only lines that are not ours */
+        task.call.plain(task.arg);
     }
-    return NULL;
 }
 
 /* Start the i-th worker. An errno number, or 0. */
@@ -269,8 +421,21 @@ worker_start(struct rota_pool *pool, int i, const char *prefix)
 
     /* of a long prefix the end goes, not the number */
     (void)snprintf(name, sizeof(name), "%.*s%s", 15 - length, prefix, number);
-    worker->pool = pool;
     return thread_start(&worker->thread, name, worker_body, worker);
+}
+
+static void
+pool_free(struct rota_pool *pool)
+{
+    for (int i = 0; i < pool->workers; i++) {
+        MUST(pthread_mutex_destroy(&pool->worker[i].lock));
+        free(pool->worker[i].own.items);
+    }
+    MUST(pthread_cond_destroy(&pool->called));
+    MUST(pthread_mutex_destroy(&pool->lock));
+    free(pool->args.items);
+    free(pool->runs.items);
+    free(pool);
 }
 
 /* Have the first n workers finish what is queued, and free the pool. */
@@ -279,14 +444,11 @@ pool_join(struct rota_pool *pool, int n)
 {
     lock_take(&pool->lock);
     pool->is_closing = true;
-    MUST(pthread_cond_broadcast(&pool->filled));
+    MUST(pthread_cond_broadcast(&pool->called));
     lock_drop(&pool->lock);
     for (int i = 0; i < n; i++)
         MUST(pthread_join(pool->worker[i].thread, NULL));
-    MUST(pthread_cond_destroy(&pool->filled));
-    MUST(pthread_mutex_destroy(&pool->lock));
-    free(pool->ring);
-    free(pool);
+    pool_free(pool);
 }
 
 /* -- The interface --------------------------------------------------------- */
@@ -295,15 +457,26 @@ enum rota_error
 pool_open(int workers, const char *name, struct rota_pool **ret_pool)
 {
     struct rota_pool *pool;
+    bool has_memory = true;
 
     if (workers < 1)
         return ROTA_INVALID;
     pool = calloc(1, sizeof(*pool) + (size_t)workers * sizeof(struct worker));
     if (pool == NULL)
         return ROTA_NOMEM;
-    MUST(pthread_mutex_init(&pool->lock, NULL));
-    MUST(pthread_cond_init(&pool->filled, NULL));
+    lock_init(&pool->lock);
+    MUST(pthread_cond_init(&pool->called, NULL));
     pool->workers = workers;
+    for (int i = 0; i < workers; i++) {
+        pool->worker[i].pool = pool;
+        lock_init(&pool->worker[i].lock);
+        has_memory &=
+            ring_reserve(&pool->worker[i].own, BATCH, sizeof(struct task));
+    }
+    if (!has_memory) {
+        pool_free(pool);
+        return ROTA_NOMEM;
+    }
     for (int i = 0; i < workers; i++) {
         if (worker_start(pool, i, name) != 0) {
             pool_join(pool, i);
@@ -331,51 +504,166 @@ pool_reserve(struct rota_pool *pool, size_t n)
     bool is_reserved;
 
     lock_take(&pool->lock);
-    is_reserved = ring_reserve(pool, n);
+    is_reserved = shared_reserve(pool, n, n);
     lock_drop(&pool->lock);
     return is_reserved ? ROTA_OK : ROTA_NOMEM;
+}
+
+/* pool_put() into the shared queue. */
+static inline enum rota_error
+put_shared(struct rota_pool *pool, const struct call *call, void *const *args,
+           size_t n)
+{
+    enum rota_error error = ROTA_OK;
+    bool calls = false;
+
+    lock_take(&pool->lock);
+    if (pool->is_closing) {
+        error = ROTA_CLOSED;
+    } else if (!shared_reserve(pool, n, 1)) {
+        error = ROTA_NOMEM;
+    } else {
+        /* if it was not empty, who made it so has called one, or nobody was
+         * idle */
+        calls = pool->args.count == 0 && n > 0 && call_is_due(pool);
+        shared_put(pool, call, args, n);
+    }
+    lock_drop(&pool->lock);
+    if (calls) /* after the lock, so that who wakes does not run into it */
+        MUST(pthread_cond_signal(&pool->called));
+    return error;
 }
 
 enum rota_error
 pool_submit(struct rota_pool *pool, pool_fn *fn, void *arg)
 {
-    return pool_submit_many(pool, fn, &arg, 1);
+    const struct call call = {.plain = fn};
+
+    return put_shared(pool, &call, &arg, 1);
 }
 
 enum rota_error
 pool_submit_many(struct rota_pool *pool, pool_fn *fn, void *const *args,
                  size_t n)
 {
-    enum rota_error error = ROTA_OK;
-    bool wakes = false;
+    const struct call call = {.plain = fn};
 
-    lock_take(&pool->lock);
-    if (pool->is_closing) {
-        error = ROTA_CLOSED;
-    } else if (!ring_reserve(pool, n)) {
-        error = ROTA_NOMEM;
-    } else {
-        /* if it was not, whoever made it so has woken somebody */
-        bool was_empty = pool->count == 0;
-
-        for (size_t i = 0; i < n; i++)
-            ring_put(pool, (struct task){.fn = fn, .arg = args[i]});
-        wakes = was_empty && n > 0 && pool->asleep > 0;
-    }
-    lock_drop(&pool->lock);
-    if (wakes) /* after the lock, so that who wakes does not run into it */
-        MUST(pthread_cond_signal(&pool->filled));
-    return error;
+    return put_shared(pool, &call, args, n);
 }
 
 bool
 pool_is_worker(const struct rota_pool *pool)
 {
-    return current != NULL && current->pool == pool;
+    return pool_self(pool) != NULL;
 }
 
 int
 pool_workers(const struct rota_pool *pool)
 {
     return pool->workers;
+}
+
+/* -- For groups ------------------------------------------------------------ */
+
+struct worker *
+pool_self(const struct rota_pool *pool)
+{
+    return current != NULL && current->pool == pool ? current : NULL;
+}
+
+bool
+pool_put(struct rota_pool *pool, struct worker *self, const struct call *call,
+         void *const *args, size_t n)
+{
+    bool has_room, calls;
+
+    if (self == NULL)
+        return put_shared(pool, call, args, n) == ROTA_OK;
+    self->turn++;
+    lock_take(&self->lock);
+    has_room = ring_reserve(&self->own, n, sizeof(struct task));
+    for (size_t i = 0; has_room && i < n; i++)
+        *task_at(&self->own, self->own.count++) = (struct task){*call, args[i]};
+    lock_drop(&self->lock);
+    if (has_room &&
+        atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0) {
+        lock_take(&pool->lock);
+        calls = call_is_due(pool);
+        lock_drop(&pool->lock);
+        if (calls)
+            MUST(pthread_cond_signal(&pool->called));
+    }
+    return has_room;
+}
+
+void
+pool_turn(struct worker *self, const struct rota_group *group)
+{
+    size_t i, j;
+
+    lock_take(&self->lock);
+    i = j = self->own.count;
+    while (i > 0 && task_at(&self->own, i - 1)->call.group == group)
+        i--;
+    for (; i + 1 < j; i++) {
+        struct task task = *task_at(&self->own, i);
+
+        *task_at(&self->own, i) = *task_at(&self->own, --j);
+        *task_at(&self->own, j) = task;
+    }
+    lock_drop(&self->lock);
+}
+
+bool
+pool_take_own(struct worker *self, struct rota_group *group,
+              struct task *ret_task)
+{
+    const struct ring *own = &self->own;
+    bool is_found;
+
+    lock_take(&self->lock);
+    is_found =
+        own->count > 0 && is_within(&task_at(own, own->count - 1)->call, group);
+    if (is_found)
+        *ret_task = *task_at(own, --self->own.count);
+    lock_drop(&self->lock);
+    return is_found;
+}
+
+/* Take the oldest out that is within group. */
+static bool
+worker_take_within(struct worker *worker, const struct rota_group *group,
+                   struct task *ret_task)
+{
+    struct ring *own = &worker->own;
+    size_t i = 0;
+    bool is_found;
+
+    lock_take(&worker->lock);
+    while (i < own->count && !is_within(&task_at(own, i)->call, group))
+        i++;
+    is_found = i < own->count;
+    if (is_found) {
+        *ret_task = *task_at(own, i);
+        RING_CLOSE(own, i, task_at);
+    }
+    lock_drop(&worker->lock);
+    return is_found;
+}
+
+bool
+pool_take(struct worker *self, struct rota_group *group, struct task *ret_task)
+{
+    struct rota_pool *pool = self->pool;
+    int own = (int)(self - pool->worker);
+    bool is_found = false;
+
+    lock_take(&pool->lock);
+    for (int i = 0; i < pool->workers && !is_found; i++)
+        is_found = worker_take_within(&pool->worker[(own + i) % pool->workers],
+                                      group, ret_task);
+    if (!is_found && group_is_fed_from_outside(group))
+        is_found = shared_take_within(pool, group, ret_task);
+    lock_drop(&pool->lock);
+    return is_found;
 }
