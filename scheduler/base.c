@@ -13,19 +13,6 @@ bug(const char *what, const char *file, int line)
     abort();
 }
 
-void
-lock_init(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t kind;
-
-    MUST(pthread_mutexattr_init(&kind));
-#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
-    MUST(pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP));
-#endif
-    MUST(pthread_mutex_init(lock, &kind));
-    MUST(pthread_mutexattr_destroy(&kind));
-}
-
 int
 thread_start(pthread_t *ret_thread, const char *name, void *(*body)(void *arg),
              void *arg)

@@ -13,15 +13,15 @@
 
 /* A call that can only fail through a bug of ours. Bugs abort; the world's
  * failures are returned. */
-#define MUST(call)                                                             \
-    do {                                                                       \
-        if ((call) != 0)                                                       \
-            bug(#call, __FILE__, __LINE__);                                    \
+#define MUST(call)                          \
+    do {                                    \
+        if ((call) != 0)                    \
+            bug(#call, __FILE__, __LINE__); \
     } while (0)
-#define MUST_BE(condition)                                                     \
-    do {                                                                       \
-        if (!(condition))                                                      \
-            bug(#condition, __FILE__, __LINE__);                               \
+#define MUST_BE(condition)                       \
+    do {                                         \
+        if (!(condition))                        \
+            bug(#condition, __FILE__, __LINE__); \
     } while (0)
 __attribute__((noreturn)) void bug(const char *what, const char *file,
                                    int line);
@@ -31,7 +31,7 @@ __attribute__((noreturn)) void bug(const char *what, const char *file,
 struct link {
     struct link *prev, *next;
 };
-#define OWNER_OF(link, type, field)                                            \
+#define OWNER_OF(link, type, field) \
     ((type *)(void *)((char *)(link)-offsetof(type, field)))
 
 static inline void
@@ -91,8 +91,17 @@ list_splice(struct link *list, struct link *from)
 }
 
 /* For a lock that is held for less time than it takes to sleep and be woken:
- * who finds it taken tries for a moment first. */
-void lock_init(pthread_mutex_t *lock);
+ * who finds it taken tries for a moment first. A copy of the initializer, as
+ * contexts are made often and a call would cost a tenth of that. */
+static inline void
+lock_init(pthread_mutex_t *lock)
+{
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+    *lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+#else
+    MUST(pthread_mutex_init(lock, NULL));
+#endif
+}
 
 static inline void
 lock_take(pthread_mutex_t *lock)
@@ -115,8 +124,7 @@ int thread_start(pthread_t *ret_thread, const char *name,
 /* What went wrong in the last call that failed on this thread, in words, for
  * rota_errmsg(). Cut to 511 bytes. message_get() is valid until this thread's
  * next message_set(). */
-void message_set(const char *format, ...)
-    __attribute__((format(printf, 1, 2)));
+void message_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *message_get(void);
 
 /* a + b, held at the ends of the range. */
