@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -186,6 +187,86 @@ START_TEST(a_callback_of_its_own_may_drop_it_last)
 }
 END_TEST
 
+/* -- Chains ---------------------------------------------------------------- */
+
+#define LONG 100000
+
+static void
+count_up(void *counter)
+{
+    ++*(int *)counter;
+}
+
+/* Each merges a root, which is first, and the one before. */
+static void *
+chain_of_seconds(void *arg)
+{
+    struct ctx **all = calloc(LONG, sizeof(struct ctx *));
+    struct ctx_hook *hooks = calloc(LONG, sizeof(*hooks));
+    int ended = 0;
+
+    (void)arg;
+    ck_assert(all != NULL && hooks != NULL);
+    all[0] = ctx_with_value(parents[0], &a_key, &values[0], NULL);
+    for (int i = 1; i < LONG; i++) {
+        all[i] = ctx_merge(NULL, all[i - 1]);
+        if (i % 3 == 0)
+            ctx_after(all[i], &hooks[i], count_up, &ended);
+    }
+    ck_assert_ptr_eq(ctx_value(all[LONG - 1], &a_key), &values[0]);
+    ck_assert_ptr_null(ctx_value(all[LONG - 1], &values));
+    ctx_cancel(parents[0]);
+    for (int i = 0; i < LONG; i++)
+        ck_assert(ctx_done(all[i]));
+    ck_assert_int_eq(ended, (LONG - 1) / 3);
+    for (int i = 0; i < LONG - 1; i++)
+        ctx_unref(all[i]);
+    ctx_end(all[LONG - 1]); /* and with it all */
+    free(hooks);
+    free(all);
+    return NULL;
+}
+
+START_TEST(a_long_chain_of_second_parents_needs_no_deep_stack)
+{
+    pthread_attr_t small;
+    pthread_t thread;
+
+    ck_assert_int_eq(pthread_attr_init(&small), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&small, 256 << 10), 0);
+    ck_assert_int_eq(pthread_create(&thread, &small, chain_of_seconds, NULL),
+                     0);
+    (void)thread_join(thread);
+    ck_assert_int_eq(pthread_attr_destroy(&small), 0);
+    ck_assert_uint_eq(ctx_children(parents[0]), 0);
+}
+END_TEST
+
+static struct ctx *last_of_chain;
+
+static void
+cancel_and_look(void *ctx)
+{
+    ctx_cancel(ctx);
+    ck_assert(ctx_done(last_of_chain));
+}
+
+START_TEST(when_a_callback_of_one_cancels_another_what_merges_that_is_done)
+{
+    struct ctx *outer = ctx_merge(NULL, parents[0]);
+    struct ctx *one = ctx_merge(NULL, parents[1]);
+    struct ctx_hook hook;
+
+    last_of_chain = ctx_merge(NULL, one);
+    ctx_after(outer, &hook, cancel_and_look, parents[1]);
+    ctx_cancel(parents[0]);
+    ck_assert(ctx_done(last_of_chain));
+    ctx_end(last_of_chain);
+    ctx_end(one);
+    ctx_end(outer);
+}
+END_TEST
+
 /* -- Shield ---------------------------------------------------------------- */
 
 START_TEST(shield_outlives_its_parent_for_the_grace_and_no_longer)
@@ -228,6 +309,9 @@ merge_suite(void)
     tcase_add_test(merge, it_keeps_both_parents_when_their_handles_are_dropped);
     tcase_add_test(merge, it_may_be_dropped_while_its_second_parent_ends);
     tcase_add_loop_test(merge, a_callback_of_its_own_may_drop_it_last, 0, 2);
+    tcase_add_test(merge, a_long_chain_of_second_parents_needs_no_deep_stack);
+    tcase_add_test(
+        merge, when_a_callback_of_one_cancels_another_what_merges_that_is_done);
     tcase_add_test(shield,
                    shield_outlives_its_parent_for_the_grace_and_no_longer);
     return suite;

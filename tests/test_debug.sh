@@ -128,6 +128,27 @@ END
     cmp -s plain wanted || fail "$(cat out)"
 }
 
+two_hundred_thousand_are_listed_in_no_time_and_without_a_deep_stack() {
+    build '
+    struct ctx *all[200000];
+    a = b = ctx_with_cancel(NULL);
+    for (int i = 0; i < 100000; i++)
+        all[i] = a = ctx_with_cancel(a);
+    for (int i = 100000; i < 200000; i++)
+        all[i] = ctx_with_cancel(b);
+    if (ctx_dump(stdout) != 200001)
+        abort();
+    for (int i = 0; i < 200000; i++)
+        ctx_unref(all[i]);
+    ctx_end(b);'
+    ROTA_DEBUG=1 expect 0 ./try
+    [ "$(wc -l <out)" = 200001 ] || fail "$(wc -l <out) lines"
+    [ "$(grep -c '^                 *(100000) cancel try.c' out)" = 1 ] ||
+        fail "$(tail -n 3 out)"
+    [ "$(grep -c '^  cancel try.c:29' out)" = 100000 ] ||
+        fail "$(tail -n 3 out)"
+}
+
 without_the_variable_nothing_is_listed() {
     build 'a = ctx_with_cancel(NULL); return (int)ctx_dump(stdout);'
     expect 0 env -u ROTA_DEBUG ./try

@@ -90,14 +90,17 @@ bool
 node_cancel(struct node *node, struct cause *cause)
 {
     struct link pending;
-    bool has_hooks;
+    bool has_hooks, before;
 
     list_init(&pending);
     if (!node_end(node, ROTA_CANCELED, cause, &pending, &has_hooks))
         return false;
     if (has_hooks) {
         node_ref(node); /* a hook may drop the caller's */
+        /* on return all is done, also when a hook called us */
+        before = merged_are_served(false);
         hooks_run(node, &pending);
+        (void)merged_are_served(before);
         node_unref(node);
     }
     return true;

@@ -191,10 +191,20 @@ node_ref_unless_freed(struct node *node)
     return false;
 }
 
-/* Free a node whose count is 0. Until the lock below was held the services and
- * a sweep may still find it, and leave it in place. */
 static void
-node_free(struct node *node)
+node_release(struct node *node)
+{
+    if (debug_is_on())
+        debug_node_free(node);
+    else
+        free(node);
+}
+
+/* The end of a node whose count is 0, but for its memory. Until the lock below
+ * was held the services and a sweep may still find it, and leave it in place.
+ */
+static void
+node_fini(struct node *node)
 {
     if (debug_is_on())
         debug_node_gone(node);
@@ -224,24 +234,37 @@ node_free(struct node *node)
     if (node->fd >= 0)
         (void)close(node->fd);
     cause_unref(node->cause);
-    if (debug_is_on())
-        debug_node_free(node);
-    else
-        free(node);
 }
 
+/* Upwards in a loop: a chain may be a million long. Those with a second parent
+ * wait for their turn, linked by parent. */
 void
 node_unref(struct node *node)
 {
-    /* upwards in a loop: a chain may be a million long. acq_rel: what other
-     * holders did to the node comes before its end */
-    while (!node_is_static(node) &&
-           atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) ==
-               1) {
-        struct node *parent = node->parent;
+    struct node *merged = NULL, *done;
 
-        node_free(node);
-        node = parent;
+    for (;;) {
+        /* acq_rel: what other holders did to the node comes before its end */
+        while (!node_is_static(node) &&
+               atomic_fetch_sub_explicit(&node->refs, 1,
+                                         memory_order_acq_rel) == 1) {
+            struct node *gone = node;
+
+            node = gone->parent;
+            node_fini(gone);
+            if (gone->kind == NODE_MERGED) {
+                gone->parent = merged;
+                merged = gone;
+            } else {
+                node_release(gone);
+            }
+        }
+        if (merged == NULL)
+            return;
+        done = merged;
+        merged = done->parent;
+        node = merged_second(done);
+        node_release(done);
     }
 }
 
@@ -325,31 +348,36 @@ ctx_remaining(const struct ctx *ctx)
 }
 
 /* Parents are read-only and held, so the way up needs no lock; it leads
- * through NODE_DETACHED too. */
+ * through NODE_DETACHED too. First parents all the way, then what their second
+ * ones know, the nearest first; the last of those in a loop, as there may be a
+ * long chain of them. */
 static const struct value_node *
 value_find(const struct node *from, const void *key)
 {
     const struct value_node *with = NULL;
-    bool has_merged = false;
+    const struct node *last;
 
-    for (const struct node *n = from; n != NULL; n = n->parent) {
-        has_merged |= n->kind == NODE_MERGED;
-        if (n->kind != NODE_VALUE)
-            continue;
-        with = OWNER_OF(n, struct value_node, node);
-        if (with->key == key)
-            return with;
-    }
-    /* then the second parents, the nearest first */
-    for (const struct node *n = from; has_merged && n != NULL; n = n->parent) {
-        if (n->kind != NODE_MERGED)
-            continue;
-        with = value_find(
-            node_of(OWNER_OF(n, struct merged_node, node)->second), key);
-        if (with != NULL)
-            return with;
-    }
-    return NULL;
+    do {
+        last = NULL;
+        for (const struct node *n = from; n != NULL; n = n->parent) {
+            if (n->kind == NODE_MERGED)
+                last = n;
+            if (n->kind != NODE_VALUE)
+                continue;
+            with = OWNER_OF(n, struct value_node, node);
+            if (with->key == key)
+                return with;
+        }
+        with = NULL;
+        for (const struct node *n = from; n != last && with == NULL;
+             n = n->parent) {
+            if (n->kind == NODE_MERGED)
+                with = value_find(merged_second(n), key);
+        }
+        if (last != NULL)
+            from = merged_second(last);
+    } while (with == NULL && last != NULL);
+    return with;
 }
 
 void *

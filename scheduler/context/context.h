@@ -79,6 +79,8 @@ struct merged_node {
     struct node node;
     struct ctx *second; /* read-only; a reference */
     struct ctx_hook hook;
+    struct link pending; /* its hooks, once it has ended as second has */
+    struct merged_node *next; /* that has ended and whose hooks are to run */
 };
 
 static inline struct node *
@@ -196,5 +198,12 @@ void signals_node_fini(struct node *node);
 /* A NODE_PEER, a NODE_MERGED is about to be freed. */
 void peer_node_fini(struct node *node);
 void merged_node_fini(struct node *node);
+
+/* The other parent of a NODE_MERGED, on which it has a reference. */
+struct node *merged_second(const struct node *node);
+
+/* Whether merged contexts that end on this thread leave their callbacks to who
+ * is further out. Returns whether they did. */
+bool merged_are_served(bool is_served);
 
 #endif

@@ -23,11 +23,16 @@
 /* So many freed contexts are kept. */
 #define KEPT 10000
 
+/* What is further down is not indented further. */
+#define DEEP 40
+
 /* In front of each node. */
 struct trace {
     _Alignas(max_align_t) struct link on_list; /* live, or kept */
     const char *where; /* a literal of the caller's, or NULL */
     int64_t made_at;
+    size_t at; /* ctx_dump()'s: in its order, first of itself, then of the next
+                * child that it has to print */
 };
 
 static struct {
@@ -267,7 +272,11 @@ print_node(FILE *out, const struct node *node, int depth)
     waiters = length(&node->waiters);
     hooks = length(&node->hooks);
     lock_drop(&node->tree->lock);
-    (void)fprintf(out, "%*s%s %s", 2 * depth, "", kinds[node->kind],
+    if (depth > DEEP)
+        (void)fprintf(out, "%*s(%d) ", 2 * DEEP, "", depth);
+    else
+        (void)fprintf(out, "%*s", 2 * depth, "");
+    (void)fprintf(out, "%s %s", kinds[node->kind],
                   trace->where != NULL ? trace->where : "(inside the library)");
     (void)fprintf(out, ", %.3f s old", (double)(now - trace->made_at) / 1e9);
     if (ctx_done(&node->pub))
@@ -281,26 +290,91 @@ print_node(FILE *out, const struct node *node, int depth)
     (void)fputc('\n', out);
 }
 
-/* What is below parent, or what has no parent of its own kind, if NULL. Those
- * that are freed leave the list before they go: all here are whole. debug.lock
- * held. */
-static size_t
-print_below(FILE *out, const struct node *parent, int depth)
+/* The parent under which node is listed; NULL: under none. */
+static const struct node *
+above(const struct node *node)
 {
-    size_t n = 0;
+    return node_is_static(node->parent) ? NULL : node->parent;
+}
+
+/* By parents, and by age among siblings. */
+static int
+compare_nodes(const void *a, const void *b)
+{
+    const struct node *x = *(struct node *const *)a;
+    const struct node *y = *(struct node *const *)b;
+    int by_parents = compare(above(x), above(y));
+
+    return by_parents != 0 ? by_parents
+                           : (trace_of(x)->at > trace_of(y)->at) -
+                                 (trace_of(x)->at < trace_of(y)->at);
+}
+
+/* Where in the order the children of parent begin. */
+static size_t
+first_below(struct node *const *order, size_t n, const struct node *parent)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (compare(above(order[middle]), parent) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Print the tree: down to the next child, or back up; no stack is needed but
+ * what the nodes know. debug.lock held: those that are freed leave the list
+ * before they go, so all here are whole. */
+static void
+print_tree(FILE *out, struct node *const *order, size_t n)
+{
+    size_t top = first_below(order, n, NULL);
+    const struct node *node = NULL;
+    int depth = 0;
+
+    for (;;) {
+        size_t *at = node != NULL ? &trace_of(node)->at : &top;
+
+        if (*at < n && above(order[*at]) == node) {
+            node = order[(*at)++];
+            print_node(out, node, depth++);
+            trace_of(node)->at = first_below(order, n, node);
+        } else if (node != NULL) {
+            node = above(node);
+            depth--;
+        } else {
+            return;
+        }
+    }
+}
+
+/* debug.lock held. */
+static void
+print_all(FILE *out, size_t n)
+{
+    struct node **order = malloc((n + 1) * sizeof(struct node *));
+    size_t i = 0;
 
     for (struct link *l = debug.live.next; l != &debug.live; l = l->next) {
-        const struct node *node =
-            (struct node *)(void *)(OWNER_OF(l, struct trace, on_list) + 1);
-        const struct node *above =
-            node_is_static(node->parent) ? NULL : node->parent;
+        struct trace *trace = OWNER_OF(l, struct trace, on_list);
+        struct node *node = (struct node *)(void *)(trace + 1);
 
-        if (above != parent)
-            continue;
-        print_node(out, node, depth);
-        n += 1 + print_below(out, node, depth + 1);
+        trace->at = i;
+        if (order != NULL)
+            order[i++] = node;
+        else
+            print_node(out, node, 0); /* a list, for want of memory */
     }
-    return n;
+    if (order == NULL)
+        return;
+    qsort(order, n, sizeof(struct node *), compare_nodes);
+    print_tree(out, order, n);
+    free(order);
 }
 
 size_t
@@ -314,7 +388,8 @@ ctx_dump(FILE *out)
         return 0;
     }
     lock_take(&debug.lock);
-    n = print_below(out, NULL, 0);
+    n = length(&debug.live);
+    print_all(out, n);
     lock_drop(&debug.lock);
     return n;
 }

@@ -14,32 +14,72 @@ merged_of(struct node *node)
     return OWNER_OF(node, struct merged_node, node);
 }
 
+/* Those merged contexts that have ended on this thread and whose callbacks are
+ * yet to run, for whoever runs those of the first. A chain of merged contexts
+ * may be a million long, and is not to need as deep a stack. */
+static _Thread_local struct {
+    struct merged_node *first, **last;
+    bool is_served;
+} deferred;
+
+static void
+defer(struct merged_node *merged)
+{
+    if (deferred.first == NULL)
+        deferred.last = &deferred.first;
+    merged->next = NULL;
+    *deferred.last = merged;
+    deferred.last = &merged->next;
+}
+
 /* The second parent has ended: a ctx_hook_fn. */
 static void
 on_second_end(void *arg)
 {
     struct merged_node *merged = arg;
     struct node *node = &merged->node, *second = node_of(merged->second);
-    struct link pending;
     bool has_hooks;
 
     if (!node_ref_unless_freed(node))
         return;
-    list_init(&pending);
-    if (node_end(node, ctx_err(merged->second), cause_ref(second->cause, 1),
-                 &pending, &has_hooks) &&
-        has_hooks)
-        hooks_run(node, &pending);
-    node_unref(node);
+    list_init(&merged->pending);
+    if (!node_end(node, ctx_err(merged->second), cause_ref(second->cause, 1),
+                  &merged->pending, &has_hooks) ||
+        !has_hooks) {
+        node_unref(node);
+        return;
+    }
+    defer(merged);
+    if (deferred.is_served)
+        return;
+    deferred.is_served = true;
+    while ((merged = deferred.first) != NULL) {
+        deferred.first = merged->next;
+        hooks_run(&merged->node, &merged->pending);
+        node_unref(&merged->node);
+    }
+    deferred.is_served = false;
+}
+
+bool
+merged_are_served(bool is_served)
+{
+    bool before = deferred.is_served;
+
+    deferred.is_served = is_served;
+    return before;
 }
 
 void
 merged_node_fini(struct node *node)
 {
-    struct merged_node *merged = merged_of(node);
+    ctx_hook_stop_wait(&merged_of(node)->hook);
+}
 
-    ctx_hook_stop_wait(&merged->hook);
-    node_unref(node_of(merged->second));
+struct node *
+merged_second(const struct node *node)
+{
+    return node_of(OWNER_OF(node, struct merged_node, node)->second);
 }
 
 struct ctx *

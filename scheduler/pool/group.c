@@ -46,11 +46,12 @@ struct failure {
 };
 
 struct rota_group {
-    struct ctx *ctx;          /* read-only, as the next three are */
+    struct ctx *ctx;          /* read-only, as the next six are */
     struct rota_pool *pool;   /* NULL: the one that stands for "no memory" */
     struct rota_group *outer; /* whose task opened it, with a reference */
-    int limit;                /* 0: none */
-    int depth;                /* how many are outside it */
+    struct side required, optional; /* of this group */
+    int limit;                      /* 0: none */
+    int depth;                      /* how many are outside it */
     atomic_bool is_fed_from_outside;
     atomic_int helpers;      /* workers about to sleep on it, or asleep */
     char apart_[64];         /* what is read often from what is written often */
@@ -245,11 +246,11 @@ call(struct rota_group *group, rota_group_fn *fn, void *arg, bool is_optional)
 void
 group_run(struct worker *self, const struct task *task)
 {
-    struct rota_group *group = task->call.group;
+    struct rota_group *group = task->call.side->group;
 
     if (self->held_of != group)
         group_settle(self);
-    call(group, task->call.fn, task->arg, task->call.is_optional);
+    call(group, task->call.fn, task->arg, task->call.side->is_optional);
     if (group->limit > 0) {
         pending_drop(group, 1);
         return;
@@ -326,7 +327,7 @@ await(struct rota_group *group, struct worker *self, bool for_room)
 
 /* Queue what is counted. False without memory. */
 static bool
-put(struct rota_group *group, struct worker *self, const struct call *call,
+put(struct rota_group *group, struct worker *self, struct call call,
     void *const *args, size_t n)
 {
     if (self == NULL && !group_is_fed_from_outside(group))
@@ -360,13 +361,14 @@ await_room(struct rota_group *group, struct worker *self, enum go_how how)
 static bool
 go(struct rota_group *group, rota_group_fn *fn, void *arg, enum go_how how)
 {
+    bool is_optional = how == GO_OPTIONAL;
     const struct call what = {
-        .fn = fn, .group = group, .is_optional = how == GO_OPTIONAL};
+        {.fn = fn}, is_optional ? &group->optional : &group->required};
     struct worker *self;
     bool is_counted = false;
 
     if (group->pool == NULL) {
-        call(group, fn, arg, what.is_optional);
+        call(group, fn, arg, is_optional);
         return true;
     }
     self = pool_self(group->pool);
@@ -378,9 +380,9 @@ go(struct rota_group *group, rota_group_fn *fn, void *arg, enum go_how how)
     } else if (how == GO_AT_ONCE) {
         return false;
     }
-    if (is_counted && put(group, self, &what, &arg, 1))
+    if (is_counted && put(group, self, what, &arg, 1))
         return true;
-    call(group, fn, arg, what.is_optional);
+    call(group, fn, arg, is_optional);
     if (is_counted)
         pending_drop(group, 1);
     return true;
@@ -402,13 +404,13 @@ void
 rota_group_go_many(struct rota_group *group, rota_group_fn *fn,
                    void *const *args, size_t n)
 {
-    const struct call what = {.fn = fn, .group = group};
+    const struct call what = {{.fn = fn}, &group->required};
     struct worker *self;
 
     if (group->pool != NULL && group->limit == 0) {
         self = pool_self(group->pool);
         pending_add(group, self, (int64_t)n);
-        if (put(group, self, &what, args, n))
+        if (put(group, self, what, args, n))
             return;
         pending_drop(group, (int64_t)n);
     }
@@ -482,6 +484,8 @@ rota_group_open(struct ctx *ctx, struct rota_pool *pool, int limit)
     *group = (struct rota_group){.ctx = own,
                                  .pool = pool,
                                  .outer = outer,
+                                 .required = {group, false},
+                                 .optional = {group, true},
                                  .depth = outer != NULL ? outer->depth + 1 : 0,
                                  .limit = limit > 0 ? limit : 0,
                                  .refs = 1};

@@ -163,24 +163,20 @@ shared_reserve(struct rota_pool *pool, size_t n, size_t runs)
            ring_reserve(&pool->runs, runs, sizeof(struct run));
 }
 
-static inline bool
-call_is(const struct call *a, const struct call *b)
-{
-    return a->plain == b->plain && a->group == b->group &&
-           a->is_optional == b->is_optional;
-}
-
 /* There is room for n, and for a run. */
 static inline void
-shared_put(struct rota_pool *pool, const struct call *call, void *const *args,
+shared_put(struct rota_pool *pool, struct call call, void *const *args,
            size_t n)
 {
     struct ring *runs = &pool->runs;
+    struct run *last = run_at(runs, runs->count - 1);
 
-    if (runs->count == 0 ||
-        !call_is(&run_at(runs, runs->count - 1)->call, call))
-        *run_at(runs, runs->count++) = (struct run){*call, 0};
-    run_at(runs, runs->count - 1)->count += n;
+    if (runs->count == 0 || last->call.plain != call.plain ||
+        last->call.side != call.side) {
+        last = run_at(runs, runs->count++);
+        *last = (struct run){call, 0};
+    }
+    last->count += n;
     for (size_t i = 0; i < n; i++)
         *arg_at(&pool->args, pool->args.count++) = args[i];
 }
@@ -198,9 +194,15 @@ shared_take(struct rota_pool *pool, struct task *ret_task)
 }
 
 static bool
-is_within(const struct call *call, const struct rota_group *group)
+is_of(struct call call, const struct rota_group *group)
 {
-    return call->group != NULL && group_is_within(call->group, group);
+    return call.side != NULL && call.side->group == group;
+}
+
+static bool
+is_within(struct call call, const struct rota_group *group)
+{
+    return call.side != NULL && group_is_within(call.side->group, group);
 }
 
 /* Take the oldest out that is within group. */
@@ -211,7 +213,7 @@ shared_take_within(struct rota_pool *pool, const struct rota_group *group,
     for (size_t r = 0, i = 0; r < pool->runs.count; r++) {
         struct run *run = run_at(&pool->runs, r);
 
-        if (run->count == 0 || !is_within(&run->call, group)) {
+        if (run->count == 0 || !is_within(run->call, group)) {
             i += run->count;
             continue;
         }
@@ -400,7 +402,7 @@ worker_body(void *arg)
                 return NULL;
             continue;
         }
-        if (task.call.group != NULL) {
+        if (task.call.side != NULL) {
             group_run(self, &task);
             continue;
         }
@@ -511,7 +513,7 @@ pool_reserve(struct rota_pool *pool, size_t n)
 
 /* pool_put() into the shared queue. */
 static inline enum rota_error
-put_shared(struct rota_pool *pool, const struct call *call, void *const *args,
+put_shared(struct rota_pool *pool, struct call call, void *const *args,
            size_t n)
 {
     enum rota_error error = ROTA_OK;
@@ -537,18 +539,18 @@ put_shared(struct rota_pool *pool, const struct call *call, void *const *args,
 enum rota_error
 pool_submit(struct rota_pool *pool, pool_fn *fn, void *arg)
 {
-    const struct call call = {.plain = fn};
+    const struct call call = {{.plain = fn}, NULL};
 
-    return put_shared(pool, &call, &arg, 1);
+    return put_shared(pool, call, &arg, 1);
 }
 
 enum rota_error
 pool_submit_many(struct rota_pool *pool, pool_fn *fn, void *const *args,
                  size_t n)
 {
-    const struct call call = {.plain = fn};
+    const struct call call = {{.plain = fn}, NULL};
 
-    return put_shared(pool, &call, args, n);
+    return put_shared(pool, call, args, n);
 }
 
 bool
@@ -572,7 +574,7 @@ pool_self(const struct rota_pool *pool)
 }
 
 bool
-pool_put(struct rota_pool *pool, struct worker *self, const struct call *call,
+pool_put(struct rota_pool *pool, struct worker *self, struct call call,
          void *const *args, size_t n)
 {
     bool has_room, calls;
@@ -583,7 +585,7 @@ pool_put(struct rota_pool *pool, struct worker *self, const struct call *call,
     lock_take(&self->lock);
     has_room = ring_reserve(&self->own, n, sizeof(struct task));
     for (size_t i = 0; has_room && i < n; i++)
-        *task_at(&self->own, self->own.count++) = (struct task){*call, args[i]};
+        *task_at(&self->own, self->own.count++) = (struct task){call, args[i]};
     lock_drop(&self->lock);
     if (has_room &&
         atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0) {
@@ -603,7 +605,7 @@ pool_turn(struct worker *self, const struct rota_group *group)
 
     lock_take(&self->lock);
     i = j = self->own.count;
-    while (i > 0 && task_at(&self->own, i - 1)->call.group == group)
+    while (i > 0 && is_of(task_at(&self->own, i - 1)->call, group))
         i--;
     for (; i + 1 < j; i++) {
         struct task task = *task_at(&self->own, i);
@@ -623,7 +625,7 @@ pool_take_own(struct worker *self, struct rota_group *group,
 
     lock_take(&self->lock);
     is_found =
-        own->count > 0 && is_within(&task_at(own, own->count - 1)->call, group);
+        own->count > 0 && is_within(task_at(own, own->count - 1)->call, group);
     if (is_found)
         *ret_task = *task_at(own, --self->own.count);
     lock_drop(&self->lock);
@@ -640,7 +642,7 @@ worker_take_within(struct worker *worker, const struct rota_group *group,
     bool is_found;
 
     lock_take(&worker->lock);
-    while (i < own->count && !is_within(&task_at(own, i)->call, group))
+    while (i < own->count && !is_within(task_at(own, i)->call, group))
         i++;
     is_found = i < own->count;
     if (is_found) {

@@ -51,14 +51,20 @@ int pool_workers(const struct rota_pool *pool);
 
 /* -- For groups ------------------------------------------------------------ */
 
-/* What is to be called; a task is this and its argument. */
+/* Whose a task is. A group has two of these. */
+struct side {
+    struct rota_group *group;
+    bool is_optional;
+};
+
+/* What is to be called; a task is this and its argument. Two words, which go by
+ * value. */
 struct call {
     union {
         pool_fn *plain;    /* plain(arg) */
         rota_group_fn *fn; /* fn(ctx, arg) */
     };
-    struct rota_group *group; /* whose fn is meant; NULL: plain is */
-    bool is_optional;
+    const struct side *side; /* whose fn is meant; NULL: plain is */
 };
 
 struct task {
@@ -94,8 +100,8 @@ struct worker *pool_self(const struct rota_pool *pool);
 /* Queue call with each of n args, on self's own queue; or where self is NULL on
  * the pool's, for all threads. All or none; false without memory or if the pool
  * is closing. */
-bool pool_put(struct rota_pool *pool, struct worker *self,
-              const struct call *call, void *const *args, size_t n);
+bool pool_put(struct rota_pool *pool, struct worker *self, struct call call,
+              void *const *args, size_t n);
 
 /* Turn group's tasks round that are the newest of self's own queue: what came
  * first is then run first. */
