@@ -1,6 +1,7 @@
 #!/bin/sh
-# The model of cancel, child removal, hooks and deadlines, through every order
-# of its steps; and with a mistake put in, to see that it would be found.
+# The models, one of cancel, child removal, hooks and deadlines, one of who in a
+# pool sleeps and who is called, through every order of their steps; and with a
+# mistake put in, to see that it would be found.
 set -u
 
 : "${srcdir:=.}"
@@ -72,5 +73,17 @@ finds 2 'looking and joining in two steps' \
     's/^    joined = !child_done;/    joined = true;/'
 finds 3 'a node that is freed in the middle of a sweep' \
     '/the sweep may be at it/,/DROP/d'
+
+model=${model%/*}/pool.pml
+holds pool
+finds pool 'who is about to sleep does not look once more' \
+    '/^        idle++;/{n;s/fill(me, is_filled)/skip/}'
+finds pool 'who leaves tasks behind calls nobody' \
+    's/:: idle > 0 && (shared/:: false \&\& (shared/'
+finds pool 'who queues a task with itself calls nobody' \
+    '/^    own\[me\]++;/{n;n;n;s/:: idle > 0 ->/:: false ->/}'
+finds pool 'nobody steals' 's/own\[me\] = (own\[1 - me\] + 1) \/ 2/own[me] = 0/'
+finds pool 'who fills the empty queue calls nobody' \
+    's/:: shared == 0 -> call(is_due)/:: shared == 1 -> call(is_due)/'
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
