@@ -374,6 +374,58 @@ START_TEST(stop_does_not_wait_and_stop_wait_does)
 }
 END_TEST
 
+/* A callback that lets go of its hook, registers another one in its place, and
+ * waits for that. */
+struct again {
+    struct slow slow; /* the place is in here */
+    struct ctx *other;
+    pthread_t canceller, opener;
+    uint32_t running;
+    bool has_waited;
+};
+
+static void *
+open_when_awaited(void *arg)
+{
+    struct again *again = arg;
+
+    AWAIT(hook_state(&again->slow.hook) != again->running);
+    gate_open(&again->slow.gate);
+    return NULL;
+}
+
+static void
+again_body(void *arg)
+{
+    struct again *again = arg;
+    struct slow *slow = &again->slow;
+
+    ctx_hook_stop_wait(&slow->hook);
+    ctx_after(again->other, &slow->hook, slow_body, slow);
+    again->canceller = thread_new(cancel_body, again->other);
+    gate_await(&slow->gate, 1);
+    again->running = hook_state(&slow->hook);
+    again->opener = thread_new(open_when_awaited, again);
+    ctx_hook_stop_wait(&slow->hook);
+    again->has_waited = atomic_load(&slow->has_returned);
+}
+
+START_TEST(callback_may_wait_for_another_in_the_place_of_its_own)
+{
+    struct ctx *ctx = ctx_with_cancel(NULL);
+    struct again again = {.slow = {.gate = GATE_INIT},
+                          .other = ctx_with_cancel(NULL)};
+
+    ctx_after(ctx, &again.slow.hook, again_body, &again);
+    ctx_cancel(ctx);
+    ck_assert(again.has_waited);
+    (void)thread_join(again.opener);
+    (void)thread_join(again.canceller);
+    ctx_unref(again.other);
+    ctx_unref(ctx);
+}
+END_TEST
+
 START_TEST(stop_wait_of_one_hook_does_not_wait_for_another)
 {
     struct ctx *ctx = ctx_with_cancel(NULL);
@@ -632,6 +684,8 @@ hook_suite(void)
     suite_add_tcase(suite, inside);
     tcase_set_timeout(threads, 60);
     tcase_add_loop_test(threads, stop_does_not_wait_and_stop_wait_does, 0, 2);
+    tcase_add_test(threads,
+                   callback_may_wait_for_another_in_the_place_of_its_own);
     tcase_add_test(threads, stop_wait_of_one_hook_does_not_wait_for_another);
     tcase_add_test(threads, hook_runs_or_is_stopped_and_never_both);
     tcase_add_test(threads, after_stop_wait_nothing_stray_touches_the_resource);
