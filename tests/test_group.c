@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "faults.h"
+#include "pool/pool.h"
 #include "support.h"
 
 static struct rota_pool *pool;
@@ -72,6 +73,12 @@ behind_the_gate(struct ctx *ctx, void *arg)
 {
     gate_pass(&gate);
     return count(ctx, arg);
+}
+
+static void
+count_up(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
 }
 
 #define AS(error) ((void *)(intptr_t)(error))
@@ -340,40 +347,231 @@ START_TEST(a_pool_is_not_closed_by_its_own_worker)
 }
 END_TEST
 
-/* -- Without memory -------------------------------------------------------- */
-
-/* Each allocation fails in turn, and every task runs all the same, once. */
-START_TEST(without_memory_every_task_runs_all_the_same)
-{
-    bool has_failed = true;
-
-    for (int n = 0; has_failed; n++) {
-        enum rota_error error;
-
-        begin(2, _i);
-        ck_assert_int_eq(rota_group_close(group), ROTA_OK);
-        faults_arm(n);
-        group = rota_group_open(NULL, pool, _i);
-        for (int i = 0; i < 100; i++)
-            rota_group_go(group, count, NULL);
-        error = rota_group_wait(group);
-        has_failed = faults_disarm();
-        ck_assert_int_eq(ran, 100);
-        ck_assert(error == ROTA_OK || (has_failed && error == ROTA_NOMEM));
-        ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 0);
-        ck_assert(rota_group_try_go(group, count, NULL));
-        finish();
-    }
-}
-END_TEST
-
-/* -- Callbacks on a pool --------------------------------------------------- */
+/* One that waits for the group below it, and says when it sleeps: it drops two
+ * locks then, the condition's and the group's. */
+static struct rota_group *inner;
+static struct gate asleep;
 
 static void
 open_gate(void *arg)
 {
     gate_open(arg);
 }
+
+static enum rota_error
+wait_for_inner(struct ctx *ctx, void *arg)
+{
+    (void)ctx, (void)arg;
+    faults_meet("pthread_mutex_unlock", 1, open_gate, &asleep);
+    return rota_group_wait(inner);
+}
+
+START_TEST(a_worker_that_sleeps_on_a_group_takes_what_is_given_to_it_later)
+{
+    static const struct gate fresh = GATE_INIT;
+
+    asleep = fresh;
+    begin(2, 0);
+    inner = rota_group_open(NULL, pool, 0);
+    rota_group_go(inner, behind_the_gate, NULL);
+    gate_await(&gate, 1);
+    rota_group_go(group, wait_for_inner, NULL);
+    gate_pass(&asleep); /* both workers are taken */
+    for (int i = 0; i < 10; i++) {
+        rota_group_go(inner, count, NULL);
+        AWAIT(ran == i + 1); /* and one wakes up for each */
+        AWAIT(now_running == 0);
+    }
+    gate_open(&gate);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(rota_group_close(inner), ROTA_OK);
+    ck_assert_int_eq(ran, 11);
+    finish();
+}
+END_TEST
+
+/* Its group is at its limit by itself. */
+static enum rota_error
+give_what_fails(struct ctx *ctx, void *arg)
+{
+    (void)arg;
+    rota_group_go_optional(group, fail_as, AS(ROTA_TIMEOUT));
+    ck_assert(!ctx_done(ctx));
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    ck_assert(ctx_done(ctx));
+    rota_group_go(group, fail_as, AS(ROTA_LOST));
+    return ROTA_OK;
+}
+
+START_TEST(tasks_that_their_own_group_has_no_room_for_fail_as_any)
+{
+    struct rota_failure failures[3];
+
+    begin(2, 1);
+    rota_group_go(group, give_what_fails, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_FULL);
+    ck_assert_int_eq(ctx_cause_code(rota_group_ctx(group)), ROTA_FULL);
+    ck_assert_int_eq(ran, 3);
+    ck_assert_uint_eq(rota_group_failures(group, failures, 3), 3);
+    ck_assert_int_eq(failures[0].error, ROTA_TIMEOUT);
+    ck_assert(failures[0].is_optional && !failures[1].is_optional);
+    ck_assert_int_eq(failures[1].error, ROTA_FULL);
+    ck_assert_ptr_eq(failures[1].arg, AS(ROTA_FULL));
+    ck_assert_int_eq(failures[2].error, ROTA_LOST);
+    finish();
+}
+END_TEST
+
+/* -- Without memory -------------------------------------------------------- */
+
+#define TASKS 100
+static atomic_int runs[TASKS];
+
+static enum rota_error
+run_of(struct ctx *ctx, void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+    return count(ctx, NULL);
+}
+
+/* Each task in each of the ways to give one; how many have been given. */
+static int
+give_in_all_ways(void)
+{
+    void *args[TASKS / 4];
+    int given = TASKS / 4 * 3;
+
+    for (int i = 0; i < TASKS / 4; i++) {
+        args[i] = &runs[i];
+        rota_group_go(group, run_of, &runs[TASKS / 4 + i]);
+        rota_group_go_optional(group, run_of, &runs[TASKS / 4 * 2 + i]);
+        given += rota_group_try_go(group, run_of, &runs[TASKS / 4 * 3 + i]);
+    }
+    rota_group_go_many(group, run_of, args, TASKS / 4);
+    return given;
+}
+
+/* Each allocation fails in turn, alone or with all after it, and every task
+ * runs all the same, once. */
+START_TEST(without_memory_every_task_runs_all_the_same)
+{
+    bool has_failed = true, persists = _i >= 3;
+    int limit = _i % 3;
+
+    for (int n = 0; has_failed; n++) {
+        enum rota_error error;
+        int given;
+
+        begin(2, limit);
+        ck_assert_int_eq(rota_group_close(group), ROTA_OK);
+        for (int i = 0; i < TASKS; i++)
+            atomic_store(&runs[i], 0);
+        persists ? faults_arm_from(n) : faults_arm(n);
+        group = rota_group_open(NULL, pool, limit);
+        given = give_in_all_ways();
+        error = rota_group_wait(group);
+        has_failed = faults_disarm();
+        ck_assert_int_eq(ran, given);
+        for (int i = 0; i < TASKS; i++)
+            ck_assert_int_le(runs[i], 1);
+        ck_assert(error == ROTA_OK || (has_failed && error == ROTA_NOMEM));
+        ck_assert_int_eq(ctx_err(rota_group_ctx(group)), error);
+        ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 0);
+        ck_assert(rota_group_try_go(group, count, NULL));
+        ck_assert_int_eq(rota_group_close(group), error);
+        group = rota_group_open(NULL, pool, limit); /* there is memory again */
+        rota_group_go(group, fail_as, AS(ROTA_FULL));
+        ck_assert_int_eq(rota_group_wait(group), ROTA_FULL);
+        ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 1);
+        finish();
+    }
+}
+END_TEST
+
+/* With n allocations there are, and no more. */
+START_TEST(without_memory_the_first_failure_ends_the_context_all_the_same)
+{
+    enum rota_error error;
+
+    begin(2, 0);
+    ck_assert_int_eq(rota_group_close(group), ROTA_OK);
+    faults_arm_from(_i);
+    group = rota_group_open(NULL, pool, 0);
+    rota_group_go_optional(group, fail_as, AS(ROTA_TIMEOUT));
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    error = rota_group_wait(group);
+    ck_assert(faults_disarm());
+    ck_assert_int_eq(ran, 3);
+    if (_i < 2) { /* there is no group */
+        ck_assert_int_eq(error, ROTA_NOMEM);
+        ck_assert_int_eq(ctx_err(rota_group_ctx(group)), ROTA_NOMEM);
+    } else {
+        ck_assert_int_eq(error, ROTA_FULL);
+        ck_assert_int_eq(ctx_cause_code(rota_group_ctx(group)), ROTA_FULL);
+    }
+    finish();
+}
+END_TEST
+
+/* A ticket's turn is over, and there is no room to queue it again. */
+START_TEST(without_memory_a_long_queue_is_run_to_its_end)
+{
+    atomic_int done = 0;
+    bool has_failed;
+
+    begin(1, 0);
+    rota_group_go(group, behind_the_gate, NULL);
+    gate_await(&gate, 1);
+    for (int i = 0; i < 1000; i++)
+        rota_group_go(group, count, NULL);
+    for (int i = 0; i < 64; i++) /* the pool's own queue is full */
+        ck_assert_int_eq(pool_submit(pool, count_up, &done), ROTA_OK);
+    faults_arm_from(0);
+    gate_open(&gate);
+    AWAIT(ran == 1001);
+    AWAIT(done == 64);
+    has_failed = faults_disarm();
+    ck_assert(has_failed);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    finish();
+}
+END_TEST
+
+/* -- Callbacks on a pool --------------------------------------------------- */
+
+static pthread_t caller;
+
+static void
+note_caller(void *arg)
+{
+    caller = pthread_self();
+    count_up(arg);
+}
+
+START_TEST(without_memory_a_callback_runs_on_the_thread_that_ends_the_context)
+{
+    struct ctx *ctx = ctx_with_cancel(NULL);
+    struct rota_pool_hook hook;
+    atomic_int called = 0;
+    bool has_ended;
+
+    begin(1, 0);
+    rota_pool_after(pool, ctx, &hook, note_caller, &called);
+    _i ? faults_arm_from(0) : faults_arm(0);
+    has_ended = ctx_cancel(ctx);
+    ck_assert(faults_disarm() && has_ended);
+    ck_assert_int_eq(called, 1);
+    ck_assert(pthread_equal(caller, pthread_self()));
+    ctx_end(ctx);
+    ctx = ctx_with_cancel(NULL); /* and on the pool, when there is again */
+    rota_pool_after(pool, ctx, &hook, note_caller, &called);
+    ctx_end(ctx);
+    finish();
+    ck_assert_int_eq(called, 2);
+    ck_assert(!pthread_equal(caller, pthread_self()));
+}
+END_TEST
 
 START_TEST(a_callback_on_a_pool_does_not_hold_up_who_ends_the_context)
 {
@@ -429,8 +627,21 @@ group_suite(void)
         nested, a_task_may_give_more_to_its_own_group_and_not_wait_for_it, 0,
         4);
     tcase_add_test(nested, a_pool_is_not_closed_by_its_own_worker);
+    tcase_add_test(
+        nested,
+        a_worker_that_sleeps_on_a_group_takes_what_is_given_to_it_later);
+    tcase_add_test(nested,
+                   tasks_that_their_own_group_has_no_room_for_fail_as_any);
     tcase_add_loop_test(rest, without_memory_every_task_runs_all_the_same, 0,
-                        3);
+                        6);
+    tcase_add_loop_test(
+        rest, without_memory_the_first_failure_ends_the_context_all_the_same, 0,
+        5);
+    tcase_add_test(rest, without_memory_a_long_queue_is_run_to_its_end);
+    tcase_add_loop_test(
+        rest,
+        without_memory_a_callback_runs_on_the_thread_that_ends_the_context, 0,
+        2);
     tcase_add_test(rest,
                    a_callback_on_a_pool_does_not_hold_up_who_ends_the_context);
     return suite;

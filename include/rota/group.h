@@ -124,7 +124,8 @@ struct rota_failure {
 };
 
 /* The failures of the tasks that have ended, optional ones included, in the
- * order of their ends: the first n of them. Returns how many there are. */
+ * order of their ends: the first n of them. Returns how many there are. What
+ * failed while there was no memory may be missing. */
 ROTA_API size_t rota_group_failures(struct rota_group *group,
                                     struct rota_failure *ret_failures,
                                     size_t n);

@@ -273,21 +273,28 @@ put(struct rota_group *group, struct group_task *task)
         ctx_cond_broadcast(&group->changed);
 }
 
-/* Run a task for which there is no room, or no memory, on this thread. Of its
- * failure only the first that counts is kept. */
+/* Run a task for which there is no room, or no memory, on this thread. Its
+ * failure is kept as any, if there is memory for that by then. */
 static void
 run_here(struct rota_group *group, rota_group_fn *fn, void *arg,
          bool is_optional)
 {
     enum rota_error error = call(group, fn, arg);
+    struct group_task *task;
     bool is_first;
 
-    if (error == ROTA_OK || is_optional || group->pool == NULL)
+    if (error == ROTA_OK || group->pool == NULL)
         return;
     lock_take(&group->lock);
-    is_first = group->first == ROTA_OK;
+    is_first = !is_optional && group->first == ROTA_OK;
     if (is_first)
         group->first = error;
+    task = task_new(group);
+    if (task != NULL) {
+        *task = (struct group_task){
+            .arg = arg, .is_optional = is_optional, .error = error};
+        list_append(&group->failed, &task->on_group);
+    }
     lock_drop(&group->lock);
     if (is_first)
         (void)ctx_cancel_error(group->ctx, error, "%s", rota_strerror(error));
