@@ -514,22 +514,28 @@ START_TEST(without_memory_the_first_failure_ends_the_context_all_the_same)
 }
 END_TEST
 
-/* A ticket's turn is over, and there is no room to queue it again. */
+/* A ticket's turn is over, and there is no room to queue it again: time after
+ * time, on a stack that is none too large. */
 START_TEST(without_memory_a_long_queue_is_run_to_its_end)
 {
     atomic_int done = 0;
+    pthread_attr_t small;
     bool has_failed;
 
+    ck_assert_int_eq(pthread_attr_init(&small), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&small, 1 << 17), 0);
+    if (!IS_SANITIZED)
+        ck_assert_int_eq(pthread_setattr_default_np(&small), 0);
     begin(1, 0);
     rota_group_go(group, behind_the_gate, NULL);
     gate_await(&gate, 1);
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < MANY(200000); i++)
         rota_group_go(group, count, NULL);
     for (int i = 0; i < 64; i++) /* the pool's own queue is full */
         ck_assert_int_eq(pool_submit(pool, count_up, &done), ROTA_OK);
     faults_arm_from(0);
     gate_open(&gate);
-    AWAIT(ran == 1001);
+    AWAIT(ran == MANY(200000) + 1);
     AWAIT(done == 64);
     has_failed = faults_disarm();
     ck_assert(has_failed);

@@ -170,11 +170,10 @@ take(struct rota_group *group)
     return OWNER_OF(item, struct group_task, on_group);
 }
 
-/* A pool_fn: a ticket. */
-static void
-ticket_use(void *arg)
+/* Run up to TURN tasks. False: none is left, and the ticket is used up. */
+static bool
+ticket_turn(struct rota_group *group)
 {
-    struct rota_group *group = arg;
     struct group_task *task;
     int turn = 0;
     bool goes_on;
@@ -191,10 +190,20 @@ ticket_use(void *arg)
     if (!goes_on)
         group->tickets--;
     lock_drop(&group->lock);
-    if (!goes_on)
-        group_unref(group);
-    else if (pool_submit(group->pool, ticket_use, group) != ROTA_OK)
-        ticket_use(group);
+    return goes_on;
+}
+
+/* A pool_fn: a ticket. Without memory to queue it again, its turn is not over:
+ * a loop, for the queue may be of any length. */
+static void
+ticket_use(void *arg)
+{
+    struct rota_group *group = arg;
+
+    while (ticket_turn(group))
+        if (pool_submit(group->pool, ticket_use, group) == ROTA_OK)
+            return;
+    group_unref(group);
 }
 
 /* Have the pool run what is queued. No lock is held. */
