@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "context/context.h"
+#include "faults.h"
 #include "support.h"
 
 static void
@@ -352,11 +353,14 @@ hook_state(struct ctx_hook *hook)
 
 START_TEST(stop_does_not_wait_and_stop_wait_does)
 {
-    struct ctx *ctx = ctx_with_cancel(NULL);
-    struct slow slow = {.gate = GATE_INIT, .stops_itself = _i};
+    struct slow slow = {.gate = GATE_INIT, .stops_itself = _i % 2};
     pthread_t canceller, stoppers[2];
+    struct ctx *ctx;
     uint32_t running;
 
+    if (_i >= 2)
+        ck_assert_int_eq(setenv("ROTA_DEBUG", "1", 1), 0);
+    ctx = ctx_with_cancel(NULL);
     ctx_after(ctx, &slow.hook, slow_body, &slow);
     canceller = thread_new(cancel_body, ctx);
     gate_await(&slow.gate, 1);
@@ -370,6 +374,43 @@ START_TEST(stop_does_not_wait_and_stop_wait_does)
     for (int i = 0; i < 2; i++)
         ck_assert_ptr_nonnull(thread_join(stoppers[i]));
     thread_join(canceller);
+    ctx_unref(ctx);
+}
+END_TEST
+
+/* A callback after whose end, as ROTA_DEBUG has noted it, and before the news
+ * of it, somebody comes to wait. */
+static pthread_t stopper;
+
+static void
+stop_wait_meanwhile(void *arg)
+{
+    struct slow *slow = arg;
+    uint32_t running = hook_state(&slow->hook);
+
+    stopper = thread_new(stop_wait_body, slow);
+    AWAIT(hook_state(&slow->hook) != running);
+}
+
+static void
+meet_at_the_end(void *arg)
+{
+    struct slow *slow = arg;
+
+    atomic_store(&slow->has_returned, true);
+    faults_meet("pthread_mutex_unlock", 0, stop_wait_meanwhile, slow);
+}
+
+START_TEST(stop_wait_is_told_of_an_end_that_debugging_knows_already)
+{
+    struct slow slow = {.has_returned = false};
+    struct ctx *ctx;
+
+    ck_assert_int_eq(setenv("ROTA_DEBUG", "1", 1), 0);
+    ctx = ctx_with_cancel(NULL);
+    ctx_after(ctx, &slow.hook, meet_at_the_end, &slow);
+    ctx_cancel(ctx);
+    ck_assert_ptr_nonnull(thread_join(stopper));
     ctx_unref(ctx);
 }
 END_TEST
@@ -683,7 +724,9 @@ hook_suite(void)
         0, 2);
     suite_add_tcase(suite, inside);
     tcase_set_timeout(threads, 60);
-    tcase_add_loop_test(threads, stop_does_not_wait_and_stop_wait_does, 0, 2);
+    tcase_add_loop_test(threads, stop_does_not_wait_and_stop_wait_does, 0, 4);
+    tcase_add_test(threads,
+                   stop_wait_is_told_of_an_end_that_debugging_knows_already);
     tcase_add_test(threads,
                    callback_may_wait_for_another_in_the_place_of_its_own);
     tcase_add_test(threads, stop_wait_of_one_hook_does_not_wait_for_another);

@@ -336,6 +336,27 @@ START_TEST(signal_may_race_with_the_end_of_its_context)
 }
 END_TEST
 
+/* Until whoever looks through the watchers has seen the first, too. */
+static void
+raise_and_await(void *second)
+{
+    raise(SIGUSR1);
+    AWAIT(ctx_done(second));
+}
+
+START_TEST(signal_ends_what_watches_and_not_what_nobody_holds_any_more)
+{
+    struct ctx *first = watch(NULL, SIGUSR1, 0);
+    struct ctx *second = watch(NULL, SIGUSR1, 0);
+
+    /* the first lock that freeing takes; the last reference has gone */
+    faults_meet("pthread_mutex_lock", 0, raise_and_await, second);
+    ctx_unref(first);
+    ck_assert_str_eq(ctx_cause(second), "SIGUSR1");
+    ctx_end(second);
+}
+END_TEST
+
 START_TEST(child_of_an_ended_parent_touches_no_signal)
 {
     struct ctx *parent = ctx_with_cancel(NULL), *ctx;
@@ -490,6 +511,8 @@ signals_suite(void)
     tcase_add_test(signals, one_signal_ends_all_that_watch_it_and_no_others);
     tcase_add_test(signals, new_context_watches_again_after_a_signal);
     tcase_add_test(signals, signal_may_race_with_the_end_of_its_context);
+    tcase_add_test(signals,
+                   signal_ends_what_watches_and_not_what_nobody_holds_any_more);
     tcase_add_test(signals, child_of_an_ended_parent_touches_no_signal);
     tcase_add_test(signals, hooks_of_a_signal_run_on_a_thread_of_ours);
     tcase_add_test(signals, signal_ends_no_context_that_was_made_after_it);
