@@ -259,6 +259,24 @@ START_TEST(poll_tells_its_own_time_from_the_contexts)
 }
 END_TEST
 
+START_TEST(poll_meets_the_contexts_deadline_though_nobody_else_does)
+{
+    struct ctx *first = ctx_with_timeout(NULL, ROTA_MS(20)), *soon;
+    pthread_mutex_t *lock = &node_of(first)->tree->lock;
+    enum rota_error error;
+    int ready;
+
+    lock_take(lock); /* here the service hangs when that is due */
+    soon = ctx_with_timeout(NULL, ROTA_MS(25));
+    error = ctx_poll(soon, NULL, 0, ROTA_FOREVER, &ready);
+    lock_drop(lock);
+    ck_assert_int_eq(error, ROTA_DEADLINE);
+    ck_assert_int_eq(ctx_err(soon), ROTA_DEADLINE);
+    ctx_end(soon);
+    ctx_end(first);
+}
+END_TEST
+
 START_TEST(poll_without_memory_for_many_says_so_and_touches_nothing)
 {
     struct pollfd fds[17];
@@ -1156,6 +1174,8 @@ io_suite(void)
     tcase_add_loop_test(calls, poll_says_what_is_ready, 0, 40);
     tcase_add_test(calls, poll_of_what_has_ended_does_nothing);
     tcase_add_test(calls, poll_tells_its_own_time_from_the_contexts);
+    tcase_add_test(calls,
+                   poll_meets_the_contexts_deadline_though_nobody_else_does);
     tcase_add_test(calls,
                    poll_without_memory_for_many_says_so_and_touches_nothing);
     tcase_add_test(calls, poll_that_is_wrong_fails_in_words);
