@@ -1,88 +1,217 @@
+#define _GNU_SOURCE
 #include "faults.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *memory, size_t size);
-int __real_eventfd(unsigned initial, int flags);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                          void *(*body)(void *), void *arg);
+/* A call that is to fail: the n-th of its kind. */
+struct countdown {
+    atomic_int left; /* until it; below 0: none is to fail */
+    atomic_bool goes_on, has_failed;
+};
 
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-int __wrap_eventfd(unsigned initial, int flags);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                          void *(*body)(void *), void *arg);
+static struct countdown resources = {.left = -1}, answer = {.left = -1};
+static const char *_Atomic answering;
+static atomic_int answer_error;
 
-static atomic_int calls_left = -1; /* until the one that fails; below 0: none */
-static atomic_bool has_failed;
+static _Thread_local struct {
+    const char *call;
+    int left;
+    void (*fn)(void *arg);
+    void *arg;
+} meeting;
+
+/* -- The orders ------------------------------------------------------------ */
+
+static void
+arm(struct countdown *countdown, int n, bool goes_on)
+{
+    atomic_store(&countdown->has_failed, false);
+    atomic_store(&countdown->goes_on, goes_on);
+    atomic_store(&countdown->left, n);
+}
 
 void
 faults_arm(int n)
 {
-    atomic_store(&has_failed, false);
-    atomic_store(&calls_left, n);
+    arm(&resources, n, false);
+}
+
+void
+faults_arm_from(int n)
+{
+    arm(&resources, n, true);
+}
+
+static bool
+disarm(struct countdown *countdown)
+{
+    atomic_store(&countdown->left, -1);
+    return atomic_exchange(&countdown->has_failed, false);
 }
 
 bool
 faults_disarm(void)
 {
-    atomic_store(&calls_left, -1);
-    return atomic_load(&has_failed);
+    bool has_failed = disarm(&resources);
+
+    return disarm(&answer) || has_failed;
 }
+
+void
+faults_answer(const char *call, int n, int error)
+{
+    atomic_store(&answer_error, error);
+    atomic_store(&answering, call);
+    arm(&answer, n, false);
+}
+
+bool
+faults_have_answered(void)
+{
+    return atomic_load(&answer.has_failed);
+}
+
+void
+faults_meet(const char *call, int n, void (*fn)(void *arg), void *arg)
+{
+    meeting.call = call;
+    meeting.left = n;
+    meeting.fn = fn;
+    meeting.arg = arg;
+}
+
+/* -- Whether it is time ---------------------------------------------------- */
 
 static bool
-fault_is_due(void)
+is_due(struct countdown *countdown)
 {
-    int left = atomic_load(&calls_left);
+    int left = atomic_load(&countdown->left);
 
-    while (left >= 0) {
-        if (!atomic_compare_exchange_weak(&calls_left, &left, left - 1))
-            continue;
-        if (left > 0)
+    do {
+        if (left < 0)
             return false;
-        atomic_store(&has_failed, true);
-        return true;
+        if (left == 0 && atomic_load(&countdown->goes_on))
+            break;
+    } while (!atomic_compare_exchange_weak(&countdown->left, &left, left - 1));
+    if (left == 0)
+        atomic_store(&countdown->has_failed, true);
+    return left == 0;
+}
+
+/* What comes before any call of that name; whether it then fails. */
+static bool
+fails(const char *call, bool takes_resource, int error)
+{
+    void (*fn)(void *) = meeting.fn;
+    const char *expected = atomic_load(&answering);
+
+    if (fn != NULL && strcmp(call, meeting.call) == 0 && meeting.left-- == 0) {
+        meeting.fn = NULL; /* it may order another */
+        fn(meeting.arg);
     }
-    return false;
+    if (expected != NULL && strcmp(call, expected) == 0 && is_due(&answer))
+        error = atomic_load(&answer_error);
+    else if (!takes_resource || !is_due(&resources))
+        return false;
+    errno = error;
+    return true;
 }
 
-void *
-__wrap_malloc(size_t size)
-{
-    return fault_is_due() ? NULL : __real_malloc(size);
-}
+/* -- The calls ------------------------------------------------------------- */
 
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-    return fault_is_due() ? NULL : __real_calloc(n, size);
-}
+#define WRAP(type, name, parameters, takes_resource, error, failed, arguments) \
+    type __real_##name parameters;                                             \
+    type __wrap_##name parameters;                                             \
+    type __wrap_##name parameters                                              \
+    {                                                                          \
+        return fails(#name, takes_resource, error) ? (failed)                  \
+                                                   : __real_##name arguments;  \
+    }
 
-void *
-__wrap_realloc(void *memory, size_t size)
-{
-    return fault_is_due() ? NULL : __real_realloc(memory, size);
-}
+/* One that fails by order of faults_answer() only. */
+#define WRAP_CALL(type, name, parameters, arguments) \
+    WRAP(type, name, parameters, false, 0, -1, arguments)
 
+WRAP(void *, malloc, (size_t size), true, ENOMEM, NULL, (size))
+WRAP(void *, calloc, (size_t n, size_t size), true, ENOMEM, NULL, (n, size))
+WRAP(void *, realloc, (void *old, size_t size), true, ENOMEM, NULL, (old, size))
+WRAP(int, pthread_create,
+     (pthread_t * thread, const pthread_attr_t *attr, void *(*body)(void *),
+      void *arg),
+     true, EAGAIN, EAGAIN, (thread, attr, body, arg))
+WRAP(int, eventfd, (unsigned n, int flags), true, EMFILE, -1, (n, flags))
+WRAP(int, epoll_create1, (int flags), true, EMFILE, -1, (flags))
+WRAP(int, epoll_ctl, (int epoll, int what, int fd, struct epoll_event *event),
+     what == EPOLL_CTL_ADD, ENOMEM, -1, (epoll, what, fd, event))
+
+WRAP_CALL(int, accept4,
+          (int fd, struct sockaddr *peer, socklen_t *size, int flags),
+          (fd, peer, size, flags))
+WRAP_CALL(int, connect, (int fd, const struct sockaddr *peer, socklen_t size),
+          (fd, peer, size))
+WRAP_CALL(int, epoll_wait,
+          (int epoll, struct epoll_event *events, int n, int timeout),
+          (epoll, events, n, timeout))
+WRAP_CALL(int, getsockopt,
+          (int fd, int level, int name, void *value, socklen_t *size),
+          (fd, level, name, value, size))
+WRAP_CALL(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))
+WRAP_CALL(ssize_t, recv, (int fd, void *data, size_t size, int flags),
+          (fd, data, size, flags))
+WRAP_CALL(ssize_t, send, (int fd, const void *data, size_t size, int flags),
+          (fd, data, size, flags))
+WRAP_CALL(int, sigaction,
+          (int number, const struct sigaction *action, struct sigaction *old),
+          (number, action, old))
+WRAP_CALL(pid_t, waitpid, (pid_t pid, int *status, int options),
+          (pid, status, options))
+
+/* Its third argument, if there is one, is as good as a long. */
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
 int
-__wrap_eventfd(unsigned initial, int flags)
+__wrap_fcntl(int fd, int command, ...)
 {
-    if (!fault_is_due())
-        return __real_eventfd(initial, flags);
-    errno = EMFILE;
-    return -1;
+    va_list args;
+    long arg;
+
+    va_start(args, command);
+    arg = va_arg(args, long);
+    va_end(args);
+    return fails("fcntl", command == F_DUPFD_CLOEXEC, EMFILE)
+               ? -1
+               : __real_fcntl(fd, command, arg);
 }
 
+/* Locks do not fail; threads meet there. */
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
 int
-__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                      void *(*body)(void *), void *arg)
+__wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
 {
-    return fault_is_due() ? EAGAIN
-                          : __real_pthread_create(thread, attr, body, arg);
+    (void)fails("pthread_mutex_lock", false, 0);
+    return __real_pthread_mutex_lock(mutex);
+}
+
+int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int
+__wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    int error = __real_pthread_mutex_unlock(mutex);
+
+    (void)fails("pthread_mutex_unlock", false, 0);
+    return error;
 }

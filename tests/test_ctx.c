@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "context/context.h"
 #include "support.h"
@@ -762,6 +763,38 @@ START_TEST(long_cause_is_kept_whole_and_outlives_its_first_context)
 }
 END_TEST
 
+START_TEST(error_that_is_none_of_ours_is_canceled_in_words)
+{
+    static const int numbers[] = {15, 19, 24, 1000, -1};
+    const char *const no_words = NULL;
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        struct ctx *ctx = ctx_with_cancel(NULL);
+
+        ctx_cancel_error(ctx, (enum rota_error)numbers[i], no_words);
+        ck_assert_cause(ctx, CANCELED);
+        ctx_end(ctx);
+    }
+}
+END_TEST
+
+START_TEST(cause_without_words_or_that_cannot_be_written_has_the_usual_ones)
+{
+    static const wchar_t not_to_be_written[] = {0x20ac, 0}; /* in locale C */
+    const char *const no_words = NULL;
+    struct ctx *ctx = ctx_with_cancel(NULL);
+
+    ck_assert(ctx_cancel_cause(ctx, no_words));
+    ck_assert_cause(ctx, CANCELED);
+    ctx_end(ctx);
+    ctx = ctx_with_cancel(NULL);
+    ck_assert(ctx_cancel_error(ctx, ROTA_FULL, "%ls", not_to_be_written));
+    ck_assert_int_eq(ctx_cause_code(ctx), ROTA_FULL);
+    ck_assert_str_eq(ctx_cause(ctx), rota_strerror(ROTA_FULL));
+    ctx_end(ctx);
+}
+END_TEST
+
 START_TEST(every_error_has_its_words)
 {
     ck_assert_str_eq(rota_strerror(ROTA_OK), "ok");
@@ -902,6 +935,10 @@ facts_suite(void)
     tcase_add_test(causes, error_behind_an_end_is_kept);
     tcase_add_test(causes,
                    long_cause_is_kept_whole_and_outlives_its_first_context);
+    tcase_add_test(causes, error_that_is_none_of_ours_is_canceled_in_words);
+    tcase_add_test(
+        causes,
+        cause_without_words_or_that_cannot_be_written_has_the_usual_ones);
     tcase_add_test(causes, every_error_has_its_words);
     suite_add_tcase(suite, causes);
     tcase_add_test(values, nearest_value_of_a_key_wins_and_null_hides);

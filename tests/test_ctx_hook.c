@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "context/context.h"
+#include "faults.h"
 #include "support.h"
 
 static void
@@ -352,11 +353,14 @@ hook_state(struct ctx_hook *hook)
 
 START_TEST(stop_does_not_wait_and_stop_wait_does)
 {
-    struct ctx *ctx = ctx_with_cancel(NULL);
-    struct slow slow = {.gate = GATE_INIT, .stops_itself = _i};
+    struct slow slow = {.gate = GATE_INIT, .stops_itself = _i % 2};
     pthread_t canceller, stoppers[2];
+    struct ctx *ctx;
     uint32_t running;
 
+    if (_i >= 2)
+        ck_assert_int_eq(setenv("ROTA_DEBUG", "1", 1), 0);
+    ctx = ctx_with_cancel(NULL);
     ctx_after(ctx, &slow.hook, slow_body, &slow);
     canceller = thread_new(cancel_body, ctx);
     gate_await(&slow.gate, 1);
@@ -370,6 +374,95 @@ START_TEST(stop_does_not_wait_and_stop_wait_does)
     for (int i = 0; i < 2; i++)
         ck_assert_ptr_nonnull(thread_join(stoppers[i]));
     thread_join(canceller);
+    ctx_unref(ctx);
+}
+END_TEST
+
+/* A callback after whose end, as ROTA_DEBUG has noted it, and before the news
+ * of it, somebody comes to wait. */
+static pthread_t stopper;
+
+static void
+stop_wait_meanwhile(void *arg)
+{
+    struct slow *slow = arg;
+    uint32_t running = hook_state(&slow->hook);
+
+    stopper = thread_new(stop_wait_body, slow);
+    AWAIT(hook_state(&slow->hook) != running);
+}
+
+static void
+meet_at_the_end(void *arg)
+{
+    struct slow *slow = arg;
+
+    atomic_store(&slow->has_returned, true);
+    faults_meet("pthread_mutex_unlock", 0, stop_wait_meanwhile, slow);
+}
+
+START_TEST(stop_wait_is_told_of_an_end_that_debugging_knows_already)
+{
+    struct slow slow = {.has_returned = false};
+    struct ctx *ctx;
+
+    ck_assert_int_eq(setenv("ROTA_DEBUG", "1", 1), 0);
+    ctx = ctx_with_cancel(NULL);
+    ctx_after(ctx, &slow.hook, meet_at_the_end, &slow);
+    ctx_cancel(ctx);
+    ck_assert_ptr_nonnull(thread_join(stopper));
+    ctx_unref(ctx);
+}
+END_TEST
+
+/* A callback that lets go of its hook, registers another one in its place, and
+ * waits for that. */
+struct again {
+    struct slow slow; /* the place is in here */
+    struct ctx *other;
+    pthread_t canceller, opener;
+    uint32_t running;
+    bool has_waited;
+};
+
+static void *
+open_when_awaited(void *arg)
+{
+    struct again *again = arg;
+
+    AWAIT(hook_state(&again->slow.hook) != again->running);
+    gate_open(&again->slow.gate);
+    return NULL;
+}
+
+static void
+again_body(void *arg)
+{
+    struct again *again = arg;
+    struct slow *slow = &again->slow;
+
+    ctx_hook_stop_wait(&slow->hook);
+    ctx_after(again->other, &slow->hook, slow_body, slow);
+    again->canceller = thread_new(cancel_body, again->other);
+    gate_await(&slow->gate, 1);
+    again->running = hook_state(&slow->hook);
+    again->opener = thread_new(open_when_awaited, again);
+    ctx_hook_stop_wait(&slow->hook);
+    again->has_waited = atomic_load(&slow->has_returned);
+}
+
+START_TEST(callback_may_wait_for_another_in_the_place_of_its_own)
+{
+    struct ctx *ctx = ctx_with_cancel(NULL);
+    struct again again = {.slow = {.gate = GATE_INIT},
+                          .other = ctx_with_cancel(NULL)};
+
+    ctx_after(ctx, &again.slow.hook, again_body, &again);
+    ctx_cancel(ctx);
+    ck_assert(again.has_waited);
+    (void)thread_join(again.opener);
+    (void)thread_join(again.canceller);
+    ctx_unref(again.other);
     ctx_unref(ctx);
 }
 END_TEST
@@ -631,7 +724,11 @@ hook_suite(void)
         0, 2);
     suite_add_tcase(suite, inside);
     tcase_set_timeout(threads, 60);
-    tcase_add_loop_test(threads, stop_does_not_wait_and_stop_wait_does, 0, 2);
+    tcase_add_loop_test(threads, stop_does_not_wait_and_stop_wait_does, 0, 4);
+    tcase_add_test(threads,
+                   stop_wait_is_told_of_an_end_that_debugging_knows_already);
+    tcase_add_test(threads,
+                   callback_may_wait_for_another_in_the_place_of_its_own);
     tcase_add_test(threads, stop_wait_of_one_hook_does_not_wait_for_another);
     tcase_add_test(threads, hook_runs_or_is_stopped_and_never_both);
     tcase_add_test(threads, after_stop_wait_nothing_stray_touches_the_resource);

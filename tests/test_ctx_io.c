@@ -7,9 +7,12 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -21,6 +24,7 @@
 #include <rota/scheduler.h>
 
 #include "context/context.h"
+#include "faults.h"
 #include "support.h"
 
 static struct ctx *ctx;
@@ -126,6 +130,40 @@ START_TEST(descriptor_is_the_same_for_all_who_ask_while_it_ends)
 }
 END_TEST
 
+static void
+ask_root_fd(void *ret_fd)
+{
+    *(int *)ret_fd = ctx_fd(ctx_background());
+}
+
+START_TEST(two_who_are_the_first_to_ask_a_root_get_the_same_descriptor)
+{
+    int first = -1, second, next = dup(0), after;
+
+    (void)close(next);
+    faults_meet("eventfd", 0, ask_root_fd, &first); /* he is faster */
+    second = ctx_fd(ctx_background());
+    ck_assert_int_ge(first, 0);
+    ck_assert_int_eq(second, first);
+    after = dup(0); /* and what the slower one had made is closed */
+    ck_assert_int_eq(after, next == first ? first + 1 : next);
+    (void)close(after);
+}
+END_TEST
+
+START_TEST(without_a_descriptor_a_root_says_so_and_gives_one_the_next_time)
+{
+    int fd;
+
+    faults_arm(0);
+    fd = ctx_fd(ctx_background());
+    ck_assert(faults_disarm());
+    ck_assert_int_eq(fd, -1);
+    ck_assert_int_eq(errno, EMFILE);
+    ck_assert_int_ge(ctx_fd(ctx_background()), 0);
+}
+END_TEST
+
 /* Take all descriptors there are to be had. */
 static void
 exhaust_descriptors(struct rlimit *before)
@@ -218,6 +256,47 @@ START_TEST(poll_tells_its_own_time_from_the_contexts)
     ck_assert(ctx_done(soon));
     ck_assert(!ctx_done(ctx));
     ctx_end(soon);
+}
+END_TEST
+
+START_TEST(poll_meets_the_contexts_deadline_though_nobody_else_does)
+{
+    struct ctx *first = ctx_with_timeout(NULL, ROTA_MS(20)), *soon;
+    pthread_mutex_t *lock = &node_of(first)->tree->lock;
+    enum rota_error error;
+    int ready;
+
+    lock_take(lock); /* here the service hangs when that is due */
+    soon = ctx_with_timeout(NULL, ROTA_MS(25));
+    error = ctx_poll(soon, NULL, 0, ROTA_FOREVER, &ready);
+    lock_drop(lock);
+    ck_assert_int_eq(error, ROTA_DEADLINE);
+    ck_assert_int_eq(ctx_err(soon), ROTA_DEADLINE);
+    ctx_end(soon);
+    ctx_end(first);
+}
+END_TEST
+
+START_TEST(poll_without_memory_for_many_says_so_and_touches_nothing)
+{
+    struct pollfd fds[17];
+    int ready = 7;
+
+    for (int i = 0; i < 17; i++)
+        fds[i] = (struct pollfd){pair[0], POLLOUT, 7};
+    for (int persists = 0; persists < 2; persists++) {
+        enum rota_error error;
+
+        persists ? faults_arm_from(0) : faults_arm(0);
+        error = ctx_poll(ctx, fds, 17, ROTA_FOREVER, &ready);
+        ck_assert(faults_disarm());
+        ck_assert_int_eq(error, ROTA_NOMEM);
+        ck_assert_int_eq(ready, 7);
+        ck_assert_int_eq(fds[16].revents, 7);
+        ck_assert(!ctx_done(ctx));
+    }
+    ck_assert_int_eq(ctx_poll(ctx, fds, 17, ROTA_FOREVER, &ready), ROTA_OK);
+    ck_assert_int_eq(ready, 17);
 }
 END_TEST
 
@@ -506,6 +585,275 @@ START_TEST(connect_and_accept_meet)
 }
 END_TEST
 
+/* -- What the kernel may answer -------------------------------------------- */
+
+static char got[8];
+
+static enum rota_error
+ready_read(void)
+{
+    size_t n = 0;
+    enum rota_error error;
+
+    ck_assert_int_eq(write(pair[1], "abc", 3), 3);
+    error = ctx_read(ctx, pair[0], got, sizeof(got), ROTA_FOREVER, &n);
+    ck_assert_uint_eq(n, error == ROTA_OK ? 3 : 0);
+    return error;
+}
+
+static enum rota_error
+ready_write(void)
+{
+    size_t n = 0;
+    enum rota_error error;
+
+    error = ctx_write(ctx, pair[0], "abc", 3, ROTA_FOREVER, &n);
+    ck_assert_uint_eq(n, error == ROTA_OK ? 3 : 0);
+    return error;
+}
+
+static enum rota_error
+ready_accept(void)
+{
+    struct sockaddr_in address;
+    int fd = listener(&address), client = socket(AF_INET, SOCK_STREAM, 0);
+    int accepted = -1;
+    enum rota_error error;
+
+    ck_assert_int_eq(
+        connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+    error = ctx_accept(ctx, fd, NULL, NULL, ROTA_FOREVER, &accepted);
+    ck_assert_int_eq(accepted >= 0, error == ROTA_OK);
+    if (accepted >= 0)
+        (void)close(accepted);
+    (void)close(client);
+    (void)close(fd);
+    return error;
+}
+
+/* Whatever comes of it, the descriptor blocks as before. */
+static enum rota_error
+ready_connect(void)
+{
+    struct sockaddr_in address;
+    int fd = listener(&address), client = socket(AF_INET, SOCK_STREAM, 0);
+    enum rota_error error;
+    int code;
+
+    error = ctx_connect(ctx, client, (struct sockaddr *)&address,
+                        sizeof(address), ROTA_FOREVER);
+    code = errno;
+    ck_assert_int_eq(fcntl(client, F_GETFL) & O_NONBLOCK, 0);
+    (void)close(client);
+    (void)close(fd);
+    errno = code;
+    return error;
+}
+
+static enum rota_error
+ready_waitpid(void)
+{
+    enum rota_error error;
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(7);
+    error = ctx_waitpid(ctx, pid, ROTA_FOREVER, &status);
+    if (error == ROTA_OK)
+        ck_assert_int_eq(WEXITSTATUS(status), 7);
+    else
+        ck_assert_int_eq(status, -1);
+    return error;
+}
+
+/* Not ready after all: the other one was faster, or it was interrupted, or who
+ * wanted to be accepted has gone. */
+static const struct answer {
+    enum rota_error (*call)(void);
+    const char *name;
+    int n, error;
+    const char *words;
+} for_the_moment[] =
+    {
+        {ready_read, "recv", 0, EAGAIN, NULL},
+        {ready_read, "recv", 0, EINTR, NULL},
+        {ready_write, "send", 0, EAGAIN, NULL},
+        {ready_write, "send", 0, EINTR, NULL},
+        {ready_accept, "accept4", 0, EAGAIN, NULL},
+        {ready_accept, "accept4", 0, EINTR, NULL},
+        {ready_accept, "accept4", 0, ECONNABORTED, NULL},
+        {ready_waitpid, "waitpid", 0, EINTR, NULL},
+},
+  for_good[] = {
+      {ready_read, "recv", 0, ECONNRESET, "read: Connection reset by peer"},
+      {ready_write, "send", 0, ENOBUFS, "write: No buffer space available"},
+      {ready_accept, "accept4", 0, EMFILE, "accept: Too many open files"},
+      {ready_connect, "connect", 0, ENETUNREACH,
+       "connect: Network is unreachable"},
+      {ready_connect, "getsockopt", 0, ENOBUFS,
+       "connect: No buffer space available"},
+      {ready_connect, "fcntl", 0, EIO, "connect: Input/output error"},
+      {ready_connect, "fcntl", 1, EPERM, "connect: Operation not permitted"},
+      {ready_waitpid, "waitpid", 0, ECHILD, "waitpid: No child processes"},
+};
+#define ANSWERS(of) ((int)(sizeof(of) / sizeof((of)[0])))
+
+START_TEST(call_that_was_not_to_be_done_yet_is_done_again)
+{
+    const struct answer *answer = &for_the_moment[_i];
+
+    faults_answer(answer->name, answer->n, answer->error);
+    ck_assert_int_eq(answer->call(), ROTA_OK);
+    ck_assert(faults_disarm());
+}
+END_TEST
+
+START_TEST(call_that_cannot_be_done_says_why_in_errno_and_in_words)
+{
+    const struct answer *answer = &for_good[_i];
+
+    faults_answer(answer->name, answer->n, answer->error);
+    ck_assert_int_eq(answer->call(), ROTA_SYSTEM);
+    ck_assert_int_eq(errno, answer->error);
+    ck_assert(faults_disarm());
+    ck_assert_str_eq(rota_errmsg(NULL), answer->words);
+    ck_assert(!ctx_done(ctx));
+}
+END_TEST
+
+/* The descriptor and the address of a connect() that is interrupted, and goes
+ * on in the kernel. */
+static struct {
+    struct sockaddr_in address;
+    int client;
+} interrupted;
+
+static void
+connect_for_real(void *arg)
+{
+    (void)arg;
+    ck_assert_int_eq(connect(interrupted.client,
+                             (struct sockaddr *)&interrupted.address,
+                             sizeof(interrupted.address)),
+                     -1);
+    ck_assert_int_eq(errno, EINPROGRESS);
+}
+
+START_TEST(connect_that_is_interrupted_goes_on)
+{
+    int fd = listener(&interrupted.address), accepted;
+    enum rota_error error;
+
+    interrupted.client = socket(AF_INET, SOCK_STREAM, 0);
+    faults_meet("connect", 0, connect_for_real, NULL);
+    faults_answer("connect", 1, EINTR);
+    error = ctx_connect(ctx, interrupted.client,
+                        (struct sockaddr *)&interrupted.address,
+                        sizeof(interrupted.address), ROTA_FOREVER);
+    ck_assert(faults_disarm());
+    ck_assert_int_eq(error, ROTA_OK);
+    ck_assert_int_eq(ctx_accept(ctx, fd, NULL, NULL, ROTA_FOREVER, &accepted),
+                     ROTA_OK);
+    ck_assert_int_eq(write(interrupted.client, "x", 1), 1);
+    (void)close(accepted);
+    (void)close(interrupted.client);
+    (void)close(fd);
+}
+END_TEST
+
+/* An address that needs no file. */
+static socklen_t
+local_address(struct sockaddr_un *address)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                       (size_t)snprintf(address->sun_path + 1, 40, "rota-%d",
+                                        (int)getpid()));
+}
+
+START_TEST(connect_leaves_a_descriptor_as_it_is)
+{
+    int flags = _i ? O_NONBLOCK : 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int client = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un address;
+    socklen_t size = local_address(&address);
+
+    ck_assert_int_eq(fcntl(client, F_SETFL, flags), 0);
+    ck_assert_int_eq(ctx_connect(ctx, client, (struct sockaddr *)&address, size,
+                                 ROTA_FOREVER),
+                     ROTA_SYSTEM); /* nobody is there */
+    ck_assert_int_eq(errno, ECONNREFUSED);
+    ck_assert_int_eq(fcntl(client, F_GETFL) & O_NONBLOCK, flags);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_eq(ctx_connect(ctx, client, (struct sockaddr *)&address, size,
+                                 ROTA_FOREVER),
+                     ROTA_OK); /* at once, as local ones are */
+    ck_assert_int_eq(fcntl(client, F_GETFL) & O_NONBLOCK, flags);
+    (void)close(client);
+    (void)close(fd);
+}
+END_TEST
+
+START_TEST(connect_of_what_is_no_descriptor_fails_in_words)
+{
+    struct sockaddr_un address;
+    socklen_t size = local_address(&address);
+
+    ck_assert_int_eq(
+        ctx_connect(ctx, -1, (struct sockaddr *)&address, size, ROTA_FOREVER),
+        ROTA_SYSTEM);
+    ck_assert_str_eq(rota_errmsg(NULL), "connect: Bad file descriptor");
+}
+END_TEST
+
+START_TEST(child_that_the_program_lets_nobody_wait_for_is_told_as_that)
+{
+    int status;
+    pid_t pid;
+
+    ck_assert_ptr_ne(signal(SIGCHLD, SIG_IGN), SIG_ERR);
+    pid = fork();
+    if (pid == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    ck_assert_int_eq(ctx_waitpid(ctx, pid, ctx_now(), &status), ROTA_TIMEOUT);
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    /* it is gone by the time it can be looked for, or after it was awaited */
+    ck_assert_int_eq(ctx_waitpid(ctx, pid, ROTA_FOREVER, &status), ROTA_SYSTEM);
+    ck_assert(errno == ECHILD || errno == ESRCH);
+}
+END_TEST
+
+START_TEST(pipe_gives_what_there_is_and_takes_what_there_is_room_for)
+{
+    static char data[300000];
+    int fds[2], room;
+    size_t n;
+
+    ck_assert_int_eq(pipe(fds), 0);
+    room = fcntl(fds[1], F_GETPIPE_SZ);
+    ck_assert_int_gt(room, PIPE_BUF);
+    faults_answer("fcntl", 0, EBADF); /* no matter: little never blocks */
+    ck_assert_int_eq(ctx_write(ctx, fds[1], data, 10, ROTA_FOREVER, &n),
+                     ROTA_OK);
+    ck_assert_uint_eq(n, 10);
+    ck_assert(faults_disarm());
+    ck_assert_int_eq(
+        ctx_read(ctx, fds[0], data, sizeof(data), ROTA_FOREVER, &n), ROTA_OK);
+    ck_assert_uint_eq(n, 10);
+    ck_assert_int_eq(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+    ck_assert_int_eq(
+        ctx_write(ctx, fds[1], data, sizeof(data), ROTA_FOREVER, &n), ROTA_OK);
+    ck_assert_uint_eq(n, (size_t)room); /* all at once: it does not block */
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+END_TEST
+
 /* -- ctx_with_peer --------------------------------------------------------- */
 
 START_TEST(context_ends_when_the_peer_hangs_up)
@@ -545,13 +893,64 @@ END_TEST
 START_TEST(what_is_no_socket_cannot_be_watched)
 {
     struct ctx *peer = ctx_with_peer(ctx, -1);
+    int file = open("/dev/null", O_RDWR), next = dup(0);
 
     ck_assert_int_eq(ctx_err(peer), ROTA_NOMEM);
     ctx_end(peer);
+    (void)close(next);
+    peer = ctx_with_peer(ctx, file); /* open, and never hangs up */
+    ck_assert_int_eq(ctx_err(peer), ROTA_NOMEM);
+    ctx_end(peer);
+    ck_assert_int_eq(dup(0), next); /* its duplicate is closed */
+    (void)close(next);
+    (void)close(file);
     ctx_cancel(ctx);
     peer = ctx_with_peer(ctx, -1); /* born done: nobody looks */
     ck_assert_int_eq(ctx_err(peer), ROTA_CANCELED);
     ctx_end(peer);
+}
+END_TEST
+
+START_TEST(peers_are_watched_though_a_signal_wakes_who_watches)
+{
+    struct ctx *peer;
+
+    faults_answer("epoll_wait", 0, EINTR); /* the thread's first */
+    peer = ctx_with_peer(ctx, pair[0]);
+    AWAIT(faults_have_answered());
+    (void)close(pair[1]);
+    pair[1] = -1;
+    ck_assert_int_eq(ctx_wait(peer, ROTA_FOREVER), ROTA_CANCELED);
+    ctx_end(peer);
+}
+END_TEST
+
+/* The peer hangs up, and whoever watches has looked twice. */
+static void
+hang_up(void *arg)
+{
+    (void)arg;
+    faults_answer("epoll_wait", 3, EINTR);
+    (void)close(pair[1]);
+    pair[1] = -1;
+    AWAIT(faults_have_answered());
+}
+
+START_TEST(peer_that_hangs_up_on_what_nobody_holds_any_more_ends_nothing)
+{
+    struct ctx *peer = ctx_with_peer(ctx, pair[0]), *next;
+    int fds[2];
+
+    /* the first lock that freeing takes; the last reference has gone */
+    faults_meet("pthread_mutex_lock", 0, hang_up, NULL);
+    ctx_unref(peer);
+    ck_assert_int_eq(pair[1], -1);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    next = ctx_with_peer(ctx, fds[0]);
+    (void)close(fds[1]);
+    ck_assert_int_eq(ctx_wait(next, ROTA_FOREVER), ROTA_CANCELED);
+    ctx_end(next);
+    (void)close(fds[0]);
 }
 END_TEST
 
@@ -661,6 +1060,52 @@ START_TEST(cancel_wakes_those_under_it_and_needs_not_the_mutex)
 }
 END_TEST
 
+static struct gate has_looked;
+
+static void
+gate_open_fn(void *gate)
+{
+    gate_open(gate);
+}
+
+/* Looks for its place in the condition's ring with its fifth unlock: it joins,
+ * lets the mutex go, joins and leaves the context. */
+static void *
+look_and_tell(void *under)
+{
+    enum rota_error error;
+
+    ck_assert_int_eq(pthread_mutex_lock(&mutex), 0);
+    faults_meet("pthread_mutex_unlock", 4, gate_open_fn, &has_looked);
+    error = ctx_cond_wait(under, &cond, &mutex, ROTA_FOREVER);
+    ck_assert_int_eq(pthread_mutex_unlock(&mutex), 0);
+    return (void *)(intptr_t)error;
+}
+
+/* By now the sleeper is taken, and is not yet woken. */
+static void
+cancel_meanwhile(void *under)
+{
+    ctx_cancel(under);
+    gate_pass(&has_looked);
+}
+
+START_TEST(signal_that_has_taken_one_wins_over_the_end_of_its_context)
+{
+    static const struct gate fresh = GATE_INIT;
+    pthread_t sleeper;
+
+    has_looked = fresh;
+    ctx_cond_init(&cond);
+    sleeper = thread_new(look_and_tell, ctx);
+    AWAIT(ctx_waiters(ctx) == 1);
+    faults_meet("pthread_mutex_unlock", 0, cancel_meanwhile, ctx);
+    ctx_cond_signal(&cond);
+    ck_assert_int_eq((intptr_t)thread_join(sleeper), ROTA_OK);
+    ck_assert(ctx_done(ctx));
+}
+END_TEST
+
 /* Two wait; one is cancelled while a signal is given. Who is woken by it, takes
  * it: it is never lost on the one that was cancelled. */
 START_TEST(signal_is_never_lost_to_one_that_was_cancelled)
@@ -706,8 +1151,9 @@ io_suite(void)
 {
     Suite *suite = suite_create("ctx_io");
     TCase *fds = tcase_create("descriptors"), *calls = tcase_create("calls"),
-          *peers = tcase_create("peers"), *conds = tcase_create("conditions");
-    TCase *cases[] = {fds, calls, peers, conds};
+          *answers = tcase_create("answers"), *peers = tcase_create("peers"),
+          *conds = tcase_create("conditions");
+    TCase *cases[] = {fds, calls, answers, peers, conds};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
@@ -720,10 +1166,18 @@ io_suite(void)
     tcase_add_test(fds, descriptor_of_a_root_never_is);
     tcase_add_test(fds, descriptor_tells_of_a_deadline);
     tcase_add_test(fds, descriptor_is_the_same_for_all_who_ask_while_it_ends);
+    tcase_add_test(fds,
+                   two_who_are_the_first_to_ask_a_root_get_the_same_descriptor);
+    tcase_add_test(
+        fds, without_a_descriptor_a_root_says_so_and_gives_one_the_next_time);
     tcase_add_test(fds, without_a_descriptor_to_be_had_waits_end_all_the_same);
     tcase_add_loop_test(calls, poll_says_what_is_ready, 0, 40);
     tcase_add_test(calls, poll_of_what_has_ended_does_nothing);
     tcase_add_test(calls, poll_tells_its_own_time_from_the_contexts);
+    tcase_add_test(calls,
+                   poll_meets_the_contexts_deadline_though_nobody_else_does);
+    tcase_add_test(calls,
+                   poll_without_memory_for_many_says_so_and_touches_nothing);
     tcase_add_test(calls, poll_that_is_wrong_fails_in_words);
     tcase_add_loop_test(calls, cancel_ends_a_blocked_call, 0, BLOCKED);
     tcase_add_loop_test(
@@ -738,15 +1192,32 @@ io_suite(void)
     tcase_add_test(calls,
                    writing_to_a_pipe_that_blocks_never_waits_in_the_kernel);
     tcase_add_test(calls, connect_and_accept_meet);
+    tcase_add_loop_test(answers, call_that_was_not_to_be_done_yet_is_done_again,
+                        0, ANSWERS(for_the_moment));
+    tcase_add_loop_test(answers,
+                        call_that_cannot_be_done_says_why_in_errno_and_in_words,
+                        0, ANSWERS(for_good));
+    tcase_add_test(answers, connect_that_is_interrupted_goes_on);
+    tcase_add_loop_test(answers, connect_leaves_a_descriptor_as_it_is, 0, 2);
+    tcase_add_test(answers, connect_of_what_is_no_descriptor_fails_in_words);
+    tcase_add_test(answers,
+                   child_that_the_program_lets_nobody_wait_for_is_told_as_that);
+    tcase_add_test(answers,
+                   pipe_gives_what_there_is_and_takes_what_there_is_room_for);
     tcase_add_test(peers, context_ends_when_the_peer_hangs_up);
     tcase_add_test(
         peers,
         peer_is_watched_when_our_descriptor_is_closed_and_until_it_is_freed);
     tcase_add_test(peers, what_is_no_socket_cannot_be_watched);
+    tcase_add_test(peers, peers_are_watched_though_a_signal_wakes_who_watches);
+    tcase_add_test(
+        peers, peer_that_hangs_up_on_what_nobody_holds_any_more_ends_nothing);
     tcase_add_test(peers, peers_may_hang_up_while_their_contexts_are_freed);
     tcase_add_test(conds, signal_wakes_the_one_that_has_waited_longest);
     tcase_add_test(conds, broadcast_wakes_all);
     tcase_add_test(conds, cancel_wakes_those_under_it_and_needs_not_the_mutex);
+    tcase_add_test(conds,
+                   signal_that_has_taken_one_wins_over_the_end_of_its_context);
     tcase_add_test(conds, signal_is_never_lost_to_one_that_was_cancelled);
     return suite;
 }

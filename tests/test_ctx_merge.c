@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "context/context.h"
+#include "faults.h"
 #include "support.h"
 
 static struct ctx *parents[2];
@@ -170,6 +171,37 @@ START_TEST(it_may_be_dropped_while_its_second_parent_ends)
 }
 END_TEST
 
+static pthread_t dropper;
+
+static void *
+drop_body(void *merged)
+{
+    ctx_unref(merged);
+    return NULL;
+}
+
+/* Another thread drops the last reference, and waits to free it. */
+static void
+drop_meanwhile(void *merged)
+{
+    dropper = thread_new(drop_body, merged);
+    AWAIT(atomic_load(&node_of(merged)->refs) == 0);
+}
+
+START_TEST(end_of_the_second_parent_comes_too_late_for_what_is_being_freed)
+{
+    struct ctx *merged = ctx_merge(parents[0], parents[1]);
+
+    /* the unlock after the sweep, then the one between taking a hook and
+     * calling it */
+    faults_meet("pthread_mutex_unlock", 1, drop_meanwhile, merged);
+    ck_assert(ctx_cancel(parents[1]));
+    (void)thread_join(dropper);
+    ck_assert_uint_eq(ctx_children(parents[0]), 0);
+    ck_assert(!ctx_done(parents[0]));
+}
+END_TEST
+
 static void
 drop(void *merged)
 {
@@ -287,6 +319,49 @@ START_TEST(shield_outlives_its_parent_for_the_grace_and_no_longer)
 }
 END_TEST
 
+START_TEST(shield_without_memory_shields_all_the_same)
+{
+    struct ctx *shield;
+
+    faults_arm(0); /* the values are lost */
+    shield = ctx_shield(parents[0], ROTA_SEC(3600));
+    ck_assert(faults_disarm());
+    ctx_cancel(parents[0]);
+    ck_assert(!ctx_done(shield));
+    ck_assert_int_le(ctx_remaining(shield), ROTA_SEC(3600));
+    ctx_end(shield);
+    for (int persists = 0; persists < 2; persists++) {
+        /* the grace, too */
+        persists ? faults_arm_from(0) : faults_arm(1);
+        shield = ctx_shield(parents[0], ROTA_SEC(3600));
+        ck_assert(faults_disarm());
+        ck_assert_ptr_eq(shield, ctx_background());
+        ctx_end(shield);
+    }
+}
+END_TEST
+
+START_TEST(merge_without_memory_for_its_deadline_is_of_no_memory)
+{
+    struct ctx *timed = ctx_with_timeout(parents[1], ROTA_SEC(3600)), *merged;
+
+    for (int i = 0; i < 4; i++) { /* the deadline, the rest; once, always */
+        i < 2 ? faults_arm(i) : faults_arm_from(i - 2);
+        merged = ctx_merge(parents[0], timed);
+        ck_assert(faults_disarm());
+        ck_assert_int_eq(ctx_err(merged), ROTA_NOMEM);
+        ck_assert_str_eq(ctx_cause(merged), "out of memory");
+        ctx_end(merged);
+        ck_assert_uint_eq(ctx_children(parents[0]), 0);
+        ck_assert_uint_eq(ctx_hooks(timed), 0);
+    }
+    merged = ctx_merge(parents[0], timed);
+    ck_assert(!ctx_done(merged));
+    ctx_end(merged);
+    ctx_end(timed);
+}
+END_TEST
+
 static Suite *
 merge_suite(void)
 {
@@ -308,12 +383,17 @@ merge_suite(void)
     tcase_add_test(merge, null_and_roots_are_parents_as_any);
     tcase_add_test(merge, it_keeps_both_parents_when_their_handles_are_dropped);
     tcase_add_test(merge, it_may_be_dropped_while_its_second_parent_ends);
+    tcase_add_test(
+        merge, end_of_the_second_parent_comes_too_late_for_what_is_being_freed);
     tcase_add_loop_test(merge, a_callback_of_its_own_may_drop_it_last, 0, 2);
     tcase_add_test(merge, a_long_chain_of_second_parents_needs_no_deep_stack);
     tcase_add_test(
         merge, when_a_callback_of_one_cancels_another_what_merges_that_is_done);
+    tcase_add_test(merge,
+                   merge_without_memory_for_its_deadline_is_of_no_memory);
     tcase_add_test(shield,
                    shield_outlives_its_parent_for_the_grace_and_no_longer);
+    tcase_add_test(shield, shield_without_memory_shields_all_the_same);
     return suite;
 }
 

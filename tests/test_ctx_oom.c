@@ -1,10 +1,12 @@
 /*
  * Contexts without memory, threads or descriptors: every call that can fail,
- * failing one at a time. That nothing leaks is for a leak checker to see.
+ * failing one at a time, and with all after it. That nothing leaks is for a
+ * leak checker to see.
  */
 #define _GNU_SOURCE
 #include <check.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -27,6 +29,12 @@ derive_value(struct ctx *parent)
     static int one = 1;
 
     return ctx_with_value(parent, &key, &one, value_destroy);
+}
+
+static struct ctx *
+derive_value_as_it_is(struct ctx *parent)
+{
+    return ctx_with_value(parent, &key, &destroyed, NULL);
 }
 
 static struct ctx *
@@ -81,13 +89,16 @@ static const struct derivation {
 } derivations[] = {
     {ctx_with_cancel, 1, 1, ROTA_OK},
     {derive_value, 1, 1, ROTA_OK},
+    {derive_value_as_it_is, 1, 1, ROTA_OK},
     {derive_timeout, 4, 1, ROTA_OK}, /* node, two threads, heap */
     {derive_timeout_cause, 5, 2, ROTA_OK},
     {derive_expired, 2, 2, ROTA_DEADLINE},
     {derive_signals, 3, 1, ROTA_OK}, /* node, eventfd, thread */
     {derive_merge, 1, 1, ROTA_OK},
-    {derive_peer, 2, 1, ROTA_OK}, /* node, thread */
+    {derive_peer, 5, 3, ROTA_OK}, /* node, epoll, thread, duplicate, watch */
 };
+
+#define DERIVATIONS ((int)(sizeof(derivations) / sizeof(derivations[0])))
 
 /* What every caller may rely on in the context that stands for no memory. */
 static void
@@ -105,23 +116,42 @@ ck_assert_is_nomem(struct ctx *ctx)
     ctx_unref(ctx_ref(ctx));
 }
 
-/* One derivation, one parent, and the number of the call that fails; in a
+/* With a parent or without, once or from then on, with ROTA_DEBUG or without */
+static const struct variant {
+    bool has_parent, persists, is_debugged;
+} variants[] = {{false, true, true},  {true, false, false},
+                {true, true, false},  {false, false, false},
+                {true, false, true},  {false, true, false},
+                {false, false, true}, {true, true, true}};
+
+/* A process with threads ends slowly under the thread sanitizer. */
+#define VARIANTS (IS_THREAD_SANITIZED ? 2 : 8)
+
+/* One derivation, one variant, and the number of the call that fails; in a
  * fresh process each, because a thread that was started stays. */
 #define CALLS 6
-#define CASES ((int)(sizeof(derivations) / sizeof(derivations[0])) * 2 * CALLS)
+#define CASES (DERIVATIONS * VARIANTS * CALLS)
 
 START_TEST(constructor_that_fails_gives_the_context_of_no_memory)
 {
-    const struct derivation *d = &derivations[_i / CALLS / 2];
-    bool has_parent = _i / CALLS % 2, fails = _i % CALLS < d->failures;
-    struct ctx *parent = has_parent ? ctx_with_cancel(NULL) : NULL, *ctx;
+    const struct derivation *d = &derivations[_i / CALLS / VARIANTS];
+    const struct variant *variant = &variants[_i / CALLS % VARIANTS];
+    bool has_parent = variant->has_parent, persists = variant->persists;
+    bool fails = _i % CALLS < d->failures;
+    struct ctx *parent, *ctx;
 
-    faults_arm(_i % CALLS);
+    if (variant->is_debugged)
+        ck_assert_int_eq(setenv("ROTA_DEBUG", "1", 1), 0);
+    parent = has_parent ? ctx_with_cancel(NULL) : NULL;
+    persists ? faults_arm_from(_i % CALLS) : faults_arm(_i % CALLS);
     ctx = d->derive(parent);
+    if (persists && fails)
+        ctx_end(d->derive(parent)); /* again, and again without */
     ck_assert_int_eq(faults_disarm(), fails);
     if (fails) {
         ck_assert_is_nomem(ctx);
-        ck_assert_int_eq(destroyed, d->derive == derive_value);
+        ck_assert_int_eq(destroyed,
+                         d->derive == derive_value ? 1 + persists : 0);
     } else {
         ck_assert_int_eq(ctx_err(ctx), d->error);
         ck_assert_int_eq(destroyed, 0);
@@ -156,7 +186,7 @@ START_TEST(without_cancel_falls_back_to_background)
 {
     struct ctx *parent = ctx_with_cancel(NULL), *ctx;
 
-    faults_arm(0);
+    _i ? faults_arm_from(0) : faults_arm(0);
     ctx = ctx_without_cancel(parent);
     ck_assert(faults_disarm());
     ck_assert_ptr_eq(ctx, ctx_background());
@@ -229,7 +259,7 @@ START_TEST(ending_waiting_and_hooks_need_no_memory)
     bool has_stopped, has_ended;
     enum rota_error error;
 
-    faults_arm(0); /* from here on Check may not allocate either */
+    faults_arm_from(0); /* from here on Check may not allocate either */
     ctx_after(child, &ran, nothing, NULL);
     ctx_after(child, &stopped, nothing, NULL);
     has_stopped = ctx_hook_stop(&stopped);
@@ -243,6 +273,43 @@ START_TEST(ending_waiting_and_hooks_need_no_memory)
 }
 END_TEST
 
+static void
+count_up(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+/* A tree that was made in better times, with all that can be in one. */
+START_TEST(tree_lives_and_ends_without_memory)
+{
+    struct ctx *parent = ctx_with_timeout(NULL, ROTA_MS(5)),
+               *children[DERIVATIONS];
+    struct ctx_hook hooks[DERIVATIONS];
+    atomic_int runs = 0;
+    bool has_failed, are_done = true;
+    int n = 0;
+
+    for (int i = 0; i < DERIVATIONS; i++)
+        if (derivations[i].error == ROTA_OK)
+            children[n++] = derivations[i].derive(parent);
+    for (int i = 0; i < n; i++)
+        ctx_after(children[i], &hooks[i], count_up, &runs);
+    faults_arm_from(0);
+    are_done &= ctx_wait(children[0], ROTA_FOREVER) == ROTA_DEADLINE;
+    AWAIT(runs == n); /* on the service's thread or here */
+    for (int i = 0; i < n; i++) {
+        are_done &= ctx_err(children[i]) == ROTA_DEADLINE;
+        ctx_hook_stop_wait(&hooks[i]);
+        ctx_end(children[i]);
+    }
+    ctx_end(parent);
+    has_failed = faults_disarm();
+    ck_assert(!has_failed);
+    ck_assert(are_done);
+    ck_assert_int_eq(runs, n);
+}
+END_TEST
+
 static Suite *
 oom_suite(void)
 {
@@ -253,11 +320,12 @@ oom_suite(void)
                         constructor_that_fails_gives_the_context_of_no_memory,
                         0, CASES);
     tcase_add_loop_test(faults, deriving_costs_one_allocation_and_ending_none,
-                        0, (int)(sizeof(derivations) / sizeof(derivations[0])));
-    tcase_add_test(faults, without_cancel_falls_back_to_background);
+                        0, DERIVATIONS);
+    tcase_add_loop_test(faults, without_cancel_falls_back_to_background, 0, 2);
     tcase_add_test(faults, what_is_derived_from_no_memory_has_its_end);
     tcase_add_test(faults, cause_that_cannot_be_copied_becomes_the_usual_words);
     tcase_add_test(faults, ending_waiting_and_hooks_need_no_memory);
+    tcase_add_test(faults, tree_lives_and_ends_without_memory);
     suite_add_tcase(suite, faults);
     return suite;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "context/context.h"
+#include "faults.h"
 #include "support.h"
 
 static struct ctx *
@@ -187,6 +188,21 @@ START_TEST(repeat_at_once_is_the_same_signal)
 }
 END_TEST
 
+START_TEST(second_signal_whose_default_is_to_do_nothing_does_nothing)
+{
+    struct ctx *ctx = watch(NULL, SIGWINCH, 0);
+
+    raise(SIGWINCH);
+    raise(SIGWINCH); /* the same one */
+    ck_assert_int_eq(ctx_wait(ctx, ROTA_FOREVER), ROTA_CANCELED);
+    ck_assert_ptr_ne(disposition(SIGWINCH), SIG_DFL);
+    second_comes_later();
+    raise(SIGWINCH);
+    ck_assert_ptr_eq(disposition(SIGWINCH), SIG_DFL);
+    ctx_end(ctx);
+}
+END_TEST
+
 START_TEST(ignored_signal_stays_ignored)
 {
     struct ctx *ctx;
@@ -208,6 +224,36 @@ START_TEST(signal_that_cannot_be_handled_is_skipped)
 {
     struct ctx *ctx = watch(NULL, SIGKILL, SIGUSR1);
 
+    raise(SIGUSR1);
+    ck_assert_int_eq(ctx_wait(ctx, ROTA_FOREVER), ROTA_CANCELED);
+    ctx_end(ctx);
+}
+END_TEST
+
+START_TEST(signal_that_the_system_keeps_for_itself_is_skipped)
+{
+    struct ctx *ctx;
+
+    /* it may not even be looked at, or only not be set */
+    faults_answer("sigaction", _i, EINVAL);
+    ctx = watch(NULL, SIGUSR1, SIGUSR2);
+    ck_assert(faults_disarm());
+    ck_assert_ptr_eq(disposition(SIGUSR1), SIG_DFL);
+    ck_assert(!ctx_done(ctx));
+    raise(SIGUSR2);
+    ck_assert_int_eq(ctx_wait(ctx, ROTA_FOREVER), ROTA_CANCELED);
+    ck_assert_str_eq(ctx_cause(ctx), "SIGUSR2");
+    ctx_end(ctx);
+}
+END_TEST
+
+START_TEST(signals_arrive_though_another_signal_wakes_who_reads_them)
+{
+    struct ctx *ctx;
+
+    faults_answer("read", 0, EINTR); /* the thread's first */
+    ctx = watch(NULL, SIGUSR1, 0);
+    AWAIT(faults_have_answered());
     raise(SIGUSR1);
     ck_assert_int_eq(ctx_wait(ctx, ROTA_FOREVER), ROTA_CANCELED);
     ctx_end(ctx);
@@ -287,6 +333,27 @@ START_TEST(signal_may_race_with_the_end_of_its_context)
             sched_yield();
         ctx_end(ctx);
     }
+}
+END_TEST
+
+/* Until whoever looks through the watchers has seen the first, too. */
+static void
+raise_and_await(void *second)
+{
+    raise(SIGUSR1);
+    AWAIT(ctx_done(second));
+}
+
+START_TEST(signal_ends_what_watches_and_not_what_nobody_holds_any_more)
+{
+    struct ctx *first = watch(NULL, SIGUSR1, 0);
+    struct ctx *second = watch(NULL, SIGUSR1, 0);
+
+    /* the first lock that freeing takes; the last reference has gone */
+    faults_meet("pthread_mutex_lock", 0, raise_and_await, second);
+    ctx_unref(first);
+    ck_assert_str_eq(ctx_cause(second), "SIGUSR1");
+    ctx_end(second);
 }
 END_TEST
 
@@ -401,6 +468,26 @@ START_TEST(signal_to_a_forked_child_is_unhandled_there_and_not_ours)
 }
 END_TEST
 
+START_TEST(forked_child_takes_its_default_and_goes_on_if_that_is_nothing)
+{
+    struct ctx *ctx = watch(NULL, SIGWINCH, SIGUSR1);
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        /* exit() writes down what was counted of coverage; a leak checker
+         * would look for our threads */
+        raise(SIGWINCH);
+        (IS_SANITIZED ? _exit : exit)(disposition(SIGWINCH) == SIG_DFL ? 7 : 8);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    ck_assert_ptr_ne(disposition(SIGWINCH), SIG_DFL); /* here it is watched */
+    ck_assert(!ctx_done(ctx));
+    ctx_end(ctx);
+}
+END_TEST
+
 static Suite *
 signals_suite(void)
 {
@@ -413,22 +500,34 @@ signals_suite(void)
     tcase_add_test(signals, realtime_signal_has_a_cause_too);
     tcase_add_test(signals, second_signal_acts_as_if_unhandled);
     tcase_add_test(signals, repeat_at_once_is_the_same_signal);
+    tcase_add_test(signals,
+                   second_signal_whose_default_is_to_do_nothing_does_nothing);
     tcase_add_test(signals, ignored_signal_stays_ignored);
     tcase_add_test(signals, signal_that_cannot_be_handled_is_skipped);
+    tcase_add_loop_test(
+        signals, signal_that_the_system_keeps_for_itself_is_skipped, 0, 2);
+    tcase_add_test(signals,
+                   signals_arrive_though_another_signal_wakes_who_reads_them);
     tcase_add_test(signals, last_watcher_puts_back_what_was_there);
     tcase_add_test(signals, what_the_program_has_put_there_since_is_left_alone);
     tcase_add_test(signals, one_signal_ends_all_that_watch_it_and_no_others);
     tcase_add_test(signals, new_context_watches_again_after_a_signal);
     tcase_add_test(signals, signal_may_race_with_the_end_of_its_context);
+    tcase_add_test(signals,
+                   signal_ends_what_watches_and_not_what_nobody_holds_any_more);
     tcase_add_test(signals, child_of_an_ended_parent_touches_no_signal);
     tcase_add_test(signals, hooks_of_a_signal_run_on_a_thread_of_ours);
     tcase_add_test(signals, signal_ends_no_context_that_was_made_after_it);
     tcase_add_test(signals, handler_keeps_errno);
     /* the thread sanitizer delivers no signal to the forked child of a process
      * with threads */
-    if (!IS_THREAD_SANITIZED)
+    if (!IS_THREAD_SANITIZED) {
         tcase_add_test(
             signals, signal_to_a_forked_child_is_unhandled_there_and_not_ours);
+        tcase_add_test(
+            signals,
+            forked_child_takes_its_default_and_goes_on_if_that_is_nothing);
+    }
     suite_add_tcase(suite, signals);
     return suite;
 }

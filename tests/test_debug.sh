@@ -12,7 +12,9 @@ build() {
     cat >try.c <<END
 #include <rota.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 static struct ctx *a, *b;
 static struct ctx_hook hook, other;
 static void nothing(void *arg) { (void)arg; }
@@ -26,12 +28,17 @@ meet_and_stop(void *arg)
         continue;
     ctx_hook_stop_wait(arg);
 }
+static void *wait_for(void *ctx) { ctx_wait(ctx, ROTA_FOREVER); return NULL; }
+/* ends as abort() does, but leaves what was counted of coverage */
+static void leave(int number) { exit(128 + number); }
 static void *cancel(void *ctx) { ctx_cancel(ctx); return NULL; }
 int
 main(void)
 {
     (void)a, (void)b, (void)hook, (void)other;
     (void)nothing, (void)stop, (void)meet_and_stop, (void)cancel;
+    (void)wait_for;
+    signal(SIGABRT, leave);
     $1
     return 0;
 }
@@ -53,23 +60,26 @@ aborts() {
 # == tests
 
 a_context_that_is_ended_twice_is_named() {
-    aborts 'after its end, made at try.c:24$' '
+    aborts 'after its end, made at try.c:31$' '
     a = ctx_with_cancel(NULL);
     ctx_end(a);
     ctx_end(a);'
 }
 
 a_context_that_is_cancelled_after_its_end_is_named() {
-    aborts 'after its end, made at try.c:24$' '
+    aborts 'after its end, made at try.c:31$' '
     a = ctx_with_timeout(NULL, ROTA_SEC(9));
     ctx_unref(a);
     ctx_cancel_cause(a, "too late");'
 }
 
 a_hook_that_is_registered_twice_is_told() {
-    aborts 'a hook is registered that is registered already.*try.c:24$' '
+    aborts 'a hook is registered that is registered already.*try.c:31$' '
     a = ctx_with_cancel(NULL); ctx_after(a, &hook, nothing, NULL);
     ctx_after(a, &hook, nothing, NULL);'
+    aborts 'a hook is registered that is registered already, on a context$' '
+    ctx_after(ctx_background(), &hook, nothing, NULL);
+    ctx_after(ctx_todo(), &hook, nothing, NULL);'
 }
 
 two_callbacks_that_wait_for_each_other_are_told() {
@@ -120,10 +130,10 @@ the_dump_is_a_tree_that_says_where_each_was_made() {
     ROTA_DEBUG=1 expect 0 ./try
     sed 's/[0-9.]* s old/X s old/; s/[0-9.]* s left/X s left/' out >plain
     cat >wanted <<'END'
-deadline try.c:24, X s old, X s left
-  value try.c:25, X s old, X s left
-    cancel try.c:26, X s old, ended: enough
-cancel try.c:26, X s old, 1 callbacks
+deadline try.c:31, X s old, X s left
+  value try.c:32, X s old, X s left
+    cancel try.c:33, X s old, ended: enough
+cancel try.c:33, X s old, 1 callbacks
 END
     cmp -s plain wanted || fail "$(cat out)"
 }
@@ -145,14 +155,42 @@ two_hundred_thousand_are_listed_in_no_time_and_without_a_deep_stack() {
     [ "$(wc -l <out)" = 200001 ] || fail "$(wc -l <out) lines"
     [ "$(grep -c '^                 *(100000) cancel try.c' out)" = 1 ] ||
         fail "$(tail -n 3 out)"
-    [ "$(grep -c '^  cancel try.c:29' out)" = 100000 ] ||
+    [ "$(grep -c '^  cancel try.c:36' out)" = 100000 ] ||
         fail "$(tail -n 3 out)"
+}
+
+the_dump_says_who_waits_and_what_the_library_made_for_itself() {
+    build '
+    pthread_t thread;
+    char *text = NULL;
+    size_t size;
+
+    a = ctx_with_cancel(NULL);
+    pthread_create(&thread, NULL, wait_for, a);
+    do {
+        free(text);
+        FILE *file = open_memstream(&text, &size);
+        if (ctx_dump(file) != 1 || fclose(file) != 0)
+            abort();
+    } while (strstr(text, ", 1 waiting\n") == NULL);
+    free(text);
+    b = ctx_shield(NULL, ROTA_SEC(100));
+    ctx_dump(stdout);
+    ctx_cancel(a);
+    pthread_join(thread, NULL);'
+    ROTA_DEBUG=1 expect 0 ./try
+    out_has ' s old, 1 waiting'
+    out_has 'detached try.c:44, '
+    out_has '  deadline (inside the library), '
 }
 
 without_the_variable_nothing_is_listed() {
     build 'a = ctx_with_cancel(NULL); return (int)ctx_dump(stdout);'
-    expect 0 env -u ROTA_DEBUG ./try
-    out_has 'ROTA_DEBUG=1'
+    for unset in '-u ROTA_DEBUG' ROTA_DEBUG= ROTA_DEBUG=0; do
+        # shellcheck disable=SC2086 # words
+        expect 0 env $unset ./try
+        out_has 'ROTA_DEBUG=1'
+    done
 }
 
 run_tests "$@"

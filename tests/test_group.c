@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "faults.h"
+#include "pool/pool.h"
 #include "support.h"
 
 static struct rota_pool *pool;
@@ -72,6 +73,12 @@ behind_the_gate(struct ctx *ctx, void *arg)
 {
     gate_pass(&gate);
     return count(ctx, arg);
+}
+
+static void
+count_up(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
 }
 
 #define AS(error) ((void *)(intptr_t)(error))
@@ -552,30 +559,126 @@ START_TEST(a_group_may_outlive_the_one_that_it_was_opened_in)
 }
 END_TEST
 
+static enum rota_error
+give_what_fails(struct ctx *ctx, void *arg)
+{
+    (void)arg;
+    rota_group_go_optional(group, fail_as, AS(ROTA_TIMEOUT));
+    ck_assert(!ctx_done(ctx));
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    ck_assert(ctx_done(ctx));
+    rota_group_go(group, fail_as, AS(ROTA_LOST));
+    return ROTA_OK;
+}
+
+START_TEST(tasks_that_their_own_group_has_no_room_for_fail_as_any)
+{
+    struct rota_failure failures[3];
+
+    begin(2, 1);
+    rota_group_go(group, give_what_fails, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_FULL);
+    ck_assert_int_eq(ctx_cause_code(rota_group_ctx(group)), ROTA_FULL);
+    ck_assert_int_eq(ran, 3);
+    ck_assert_uint_eq(rota_group_failures(group, failures, 3), 3);
+    ck_assert_int_eq(failures[0].error, ROTA_TIMEOUT);
+    ck_assert(failures[0].is_optional && !failures[1].is_optional);
+    ck_assert_int_eq(failures[1].error, ROTA_FULL);
+    ck_assert_ptr_eq(failures[1].arg, AS(ROTA_FULL));
+    ck_assert_int_eq(failures[2].error, ROTA_LOST);
+    finish();
+}
+END_TEST
+
 /* -- Without memory -------------------------------------------------------- */
 
-/* Each allocation fails in turn, and every task runs all the same, once. */
+#define TASKS 100
+static atomic_int runs[TASKS];
+
+static enum rota_error
+run_of(struct ctx *ctx, void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+    return count(ctx, NULL);
+}
+
+/* Each task in each of the ways to give one; how many have been given. */
+static int
+give_in_all_ways(void)
+{
+    void *args[TASKS / 4];
+    int given = TASKS / 4 * 3;
+
+    for (int i = 0; i < TASKS / 4; i++) {
+        args[i] = &runs[i];
+        rota_group_go(group, run_of, &runs[TASKS / 4 + i]);
+        rota_group_go_optional(group, run_of, &runs[TASKS / 4 * 2 + i]);
+        given += rota_group_try_go(group, run_of, &runs[TASKS / 4 * 3 + i]);
+    }
+    rota_group_go_many(group, run_of, args, TASKS / 4);
+    return given;
+}
+
+/* Each allocation fails in turn, alone or with all after it, and every task
+ * runs all the same, once. */
 START_TEST(without_memory_every_task_runs_all_the_same)
 {
-    bool has_failed = true;
+    bool has_failed = true, persists = _i >= 3;
+    int limit = _i % 3;
 
     for (int n = 0; has_failed; n++) {
         enum rota_error error;
+        int given;
 
-        begin(2, _i);
+        begin(2, limit);
         ck_assert_int_eq(rota_group_close(group), ROTA_OK);
-        faults_arm(n);
-        group = rota_group_open(NULL, pool, _i);
-        for (int i = 0; i < 100; i++)
-            rota_group_go(group, count, NULL);
+        for (int i = 0; i < TASKS; i++)
+            atomic_store(&runs[i], 0);
+        persists ? faults_arm_from(n) : faults_arm(n);
+        group = rota_group_open(NULL, pool, limit);
+        given = give_in_all_ways();
         error = rota_group_wait(group);
         has_failed = faults_disarm();
-        ck_assert_int_eq(ran, 100);
+        ck_assert_int_eq(ran, given);
+        for (int i = 0; i < TASKS; i++)
+            ck_assert_int_le(runs[i], 1);
         ck_assert(error == ROTA_OK || (has_failed && error == ROTA_NOMEM));
+        ck_assert_int_eq(ctx_err(rota_group_ctx(group)), error);
         ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 0);
         ck_assert(rota_group_try_go(group, count, NULL));
+        ck_assert_int_eq(rota_group_close(group), error);
+        group = rota_group_open(NULL, pool, limit); /* there is memory again */
+        rota_group_go(group, fail_as, AS(ROTA_FULL));
+        ck_assert_int_eq(rota_group_wait(group), ROTA_FULL);
+        ck_assert_uint_eq(rota_group_failures(group, NULL, 0), 1);
         finish();
     }
+}
+END_TEST
+
+/* With n allocations there are, and no more. */
+START_TEST(without_memory_the_first_failure_ends_the_context_all_the_same)
+{
+    enum rota_error error;
+
+    begin(2, 0);
+    ck_assert_int_eq(rota_group_close(group), ROTA_OK);
+    faults_arm_from(_i);
+    group = rota_group_open(NULL, pool, 0);
+    rota_group_go_optional(group, fail_as, AS(ROTA_TIMEOUT));
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    rota_group_go(group, fail_as, AS(ROTA_FULL));
+    error = rota_group_wait(group);
+    ck_assert(faults_disarm());
+    ck_assert_int_eq(ran, 3);
+    if (_i < 2) { /* there is no group */
+        ck_assert_int_eq(error, ROTA_NOMEM);
+        ck_assert_int_eq(ctx_err(rota_group_ctx(group)), ROTA_NOMEM);
+    } else {
+        ck_assert_int_eq(error, ROTA_FULL);
+        ck_assert_int_eq(ctx_cause_code(rota_group_ctx(group)), ROTA_FULL);
+    }
+    finish();
 }
 END_TEST
 
@@ -586,6 +689,39 @@ open_gate(void *arg)
 {
     gate_open(arg);
 }
+
+static pthread_t caller;
+
+static void
+note_caller(void *arg)
+{
+    caller = pthread_self();
+    count_up(arg);
+}
+
+START_TEST(without_memory_a_callback_runs_on_the_thread_that_ends_the_context)
+{
+    struct ctx *ctx = ctx_with_cancel(NULL);
+    struct rota_pool_hook hook;
+    atomic_int called = 0;
+    bool has_ended;
+
+    begin(1, 0);
+    rota_pool_after(pool, ctx, &hook, note_caller, &called);
+    _i ? faults_arm_from(0) : faults_arm(0);
+    has_ended = ctx_cancel(ctx);
+    ck_assert(faults_disarm() && has_ended);
+    ck_assert_int_eq(called, 1);
+    ck_assert(pthread_equal(caller, pthread_self()));
+    ctx_end(ctx);
+    ctx = ctx_with_cancel(NULL); /* and on the pool, when there is again */
+    rota_pool_after(pool, ctx, &hook, note_caller, &called);
+    ctx_end(ctx);
+    finish();
+    ck_assert_int_eq(called, 2);
+    ck_assert(!pthread_equal(caller, pthread_self()));
+}
+END_TEST
 
 START_TEST(a_callback_on_a_pool_does_not_hold_up_who_ends_the_context)
 {
@@ -656,8 +792,17 @@ group_suite(void)
     tcase_add_test(nested,
                    a_task_deep_inside_a_full_group_runs_what_it_gives_it);
     tcase_add_test(nested, a_group_may_outlive_the_one_that_it_was_opened_in);
+    tcase_add_test(nested,
+                   tasks_that_their_own_group_has_no_room_for_fail_as_any);
     tcase_add_loop_test(rest, without_memory_every_task_runs_all_the_same, 0,
-                        3);
+                        6);
+    tcase_add_loop_test(
+        rest, without_memory_the_first_failure_ends_the_context_all_the_same, 0,
+        5);
+    tcase_add_loop_test(
+        rest,
+        without_memory_a_callback_runs_on_the_thread_that_ends_the_context, 0,
+        2);
     tcase_add_test(rest,
                    a_callback_on_a_pool_does_not_hold_up_who_ends_the_context);
     return suite;

@@ -96,11 +96,12 @@ node_is_static(const struct node *node)
     return node->kind == NODE_STATIC;
 }
 
-/* True if node is in its parent's list of children. */
+/* True if node, which is no NODE_STATIC, is in its parent's list of
+ * children. */
 static inline bool
 node_is_linked(const struct node *node)
 {
-    return node->parent != NULL && node->parent->tree == node->tree;
+    return node->parent->tree == node->tree;
 }
 
 /* -- context.c ----------------------------------------------------------- */
@@ -167,7 +168,8 @@ void hooks_run(struct node *node, struct link *pending);
  * memory is theirs again afterwards. */
 void waiters_wake(struct link *woken);
 
-/* Sleep while *word is expected, until deadline. May return early. */
+/* Sleep while *word is expected, until deadline, which was yet to come. May
+ * return early. */
 void futex_sleep(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 
 /* Wake who sleeps on word. Only the address is used, the memory may be gone:

@@ -118,8 +118,7 @@ await(struct ctx *ctx, int fd, short events, int64_t deadline)
 static bool
 is_to_repeat(ssize_t code)
 {
-    return code < 0 &&
-           (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    return code < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 enum rota_error

@@ -37,19 +37,14 @@ struct waiter {
 void
 futex_sleep(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
-    struct timespec at = {0}, *until = NULL;
+    const struct timespec at = {.tv_sec = (time_t)(deadline / 1000000000),
+                                .tv_nsec = (long)(deadline % 1000000000)};
     int saved = errno;
 
-    if (deadline != ROTA_FOREVER) {
-        if (deadline > 0) {
-            at.tv_sec = (time_t)(deadline / 1000000000);
-            at.tv_nsec = (long)(deadline % 1000000000);
-        }
-        until = &at;
-    }
     /* without FUTEX_CLOCK_REALTIME: absolute, on CLOCK_MONOTONIC */
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, until,
-                  NULL, FUTEX_BITSET_MATCH_ANY);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected,
+                  deadline == ROTA_FOREVER ? NULL : &at, NULL,
+                  FUTEX_BITSET_MATCH_ANY);
     errno = saved;
 }
 
