@@ -363,19 +363,15 @@ run_until_ready(const char *shell, const char *script, int64_t grace)
     return error;
 }
 
-/* Whether a process with this in its command line lives. */
+/* So long that who sleeps so long is ours, and this run's: see main(). */
+#define SLEEP "sleep $NAP"
+
+/* Whether one of those lives. The brackets keep pgrep from finding itself. */
 static bool
-lives(const char *word)
+sleeper_lives(void)
 {
-    char command[128];
-
-    (void)snprintf(command, sizeof(command), "pgrep -f '%s' >/dev/null", word);
-    return system(command) == 0;
+    return system("pgrep -f \"[s]leep $NAP\" >/dev/null") == 0;
 }
-
-/* The number makes it findable; the brackets keep pgrep from finding itself. */
-#define SLEEP      "sleep 98765"
-#define SLEEP_RUNS "[s]leep 98765"
 
 static const char *const shapes[] = {
     ">ready; " SLEEP,           ">ready; " SLEEP "; true",
@@ -391,7 +387,7 @@ START_TEST(every_shape_of_shell_script_ends_at_once)
                      ROTA_CANCELED);
     ck_assert(result.told && !result.killed);
     ck_assert_int_eq(result.signal, SIGTERM);
-    ck_assert(!lives(SLEEP_RUNS));
+    ck_assert(!sleeper_lives());
 }
 END_TEST
 
@@ -407,7 +403,7 @@ START_TEST(what_evades_is_found_and_ended)
 {
     ck_assert_int_eq(run_until_ready("bash", evasive[_i], ROTA_SEC(60)),
                      ROTA_CANCELED);
-    ck_assert(!lives(SLEEP_RUNS));
+    ck_assert(!sleeper_lives());
     if (_i < 2)
         ck_assert_int_ge(result.strays, 1);
 }
@@ -425,7 +421,7 @@ START_TEST(what_ignores_the_request_is_killed_after_its_grace)
     ck_assert(result.told && result.killed);
     ck_assert_int_eq(result.signal, SIGKILL);
     ck_assert_int_ge(ctx_now() - began, ROTA_MS(200));
-    ck_assert(!lives(SLEEP_RUNS));
+    ck_assert(!sleeper_lives());
 }
 END_TEST
 
@@ -437,11 +433,11 @@ START_TEST(a_grandchild_that_holds_the_output_does_not_hold_us)
     ck_assert_int_eq(result.exit_code, 0);
     ck_assert_str_eq(text_of(&result.out), "done\n");
     ck_assert_int_lt(ctx_now() - began, ROTA_SEC(20));
-    ck_assert(!lives(SLEEP_RUNS));
+    ck_assert(!sleeper_lives());
     ck_assert_int_eq(run_shell("sh", "trap '' TERM; setsid " SLEEP " & true"),
                      ROTA_OK);
     ck_assert_int_eq(result.strays, 1);
-    ck_assert(!lives(SLEEP_RUNS));
+    ck_assert(!sleeper_lives());
 }
 END_TEST
 
@@ -539,5 +535,9 @@ process_suite(void)
 int
 main(void)
 {
+    char nap[32];
+
+    (void)snprintf(nap, sizeof(nap), "98765%d", (int)getpid());
+    (void)setenv("NAP", nap, 1);
     return suite_run(process_suite());
 }
