@@ -453,6 +453,101 @@ START_TEST(the_end_of_a_group_is_told_before_its_worker_runs_anything_else)
 }
 END_TEST
 
+/* Gives many and does not wait for them. */
+static enum rota_error
+give_and_go_on(struct ctx *ctx, void *arg)
+{
+    (void)ctx;
+    for (int i = 0; i < 2000; i++)
+        rota_group_go(inner, count, arg);
+    gate_pass(&gate);
+    return ROTA_OK;
+}
+
+START_TEST(what_a_worker_has_queued_is_run_by_others_while_it_goes_on)
+{
+    begin(_i, 0);
+    inner = rota_group_open(NULL, pool, 0);
+    rota_group_go(group, give_and_go_on, NULL);
+    ck_assert_int_eq(rota_group_wait(inner), ROTA_OK);
+    AWAIT(ran == 2000);
+    gate_open(&gate);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(rota_group_close(inner), ROTA_OK);
+    finish();
+}
+END_TEST
+
+/* Its own group's tasks lie among those of others, on its worker's queue. */
+static enum rota_error
+wait_in_between(struct ctx *ctx, void *others)
+{
+    ROTA_GROUP_AUTO struct rota_group *own = rota_group_open(ctx, pool, 0);
+
+    for (int i = 0; i < 6; i++) {
+        rota_group_go(others, until_done, NULL);
+        if (i == 1 || i == 3)
+            rota_group_go(own, count, NULL);
+    }
+    ck_assert_int_eq(rota_group_wait(own), ROTA_OK);
+    ck_assert_int_eq(ran, 2);
+    return rota_group_wait(inner);
+}
+
+START_TEST(who_waits_takes_its_tasks_from_among_others_and_leaves_those)
+{
+    struct rota_group *others;
+    atomic_int plain = 0;
+
+    begin(1, 0);
+    inner = rota_group_open(NULL, pool, 0);
+    others = rota_group_open(NULL, pool, 0);
+    rota_group_go(group, behind_the_gate, NULL);
+    gate_await(&gate, 1); /* the worker is held until all is queued */
+    rota_group_go(group, wait_in_between, others);
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(pool_submit(pool, count_up, &plain), ROTA_OK);
+        if (i % 3 == 1)
+            rota_group_go(inner, count, NULL);
+    }
+    ran = -1; /* not counted: the one behind the gate */
+    gate_open(&gate);
+    AWAIT(ran > 3); /* wait_in_between() is over, and another's task begun */
+    ck_assert_int_eq(rota_group_wait(inner), ROTA_OK);
+    ctx_cancel(rota_group_ctx(others));
+    ck_assert_int_eq(rota_group_close(others), ROTA_CANCELED);
+    ck_assert_int_eq(rota_group_close(inner), ROTA_OK);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    finish();
+    ck_assert_int_eq(plain, 6);
+}
+END_TEST
+
+static struct rota_pool *second;
+
+static enum rota_error
+wait_on_the_second_pool(struct ctx *ctx, void *arg)
+{
+    ROTA_GROUP_AUTO struct rota_group *there = rota_group_open(ctx, second, 0);
+
+    (void)arg;
+    rota_group_go(there, count, NULL);
+    return rota_group_wait(there);
+}
+
+START_TEST(a_task_may_wait_for_a_group_on_another_pool)
+{
+    begin(1, 0);
+    ck_assert_int_eq(rota_pool_open(1, &second), ROTA_OK);
+    for (int i = 0; i < 100; i++)
+        rota_group_go(group, wait_on_the_second_pool, NULL);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    ck_assert_int_eq(ran, 100);
+    finish();
+    ck_assert_int_eq(rota_pool_close(second), ROTA_OK);
+}
+END_TEST
+
 static atomic_int order[100], n_order;
 
 static enum rota_error
@@ -657,6 +752,33 @@ START_TEST(without_memory_every_task_runs_all_the_same)
 END_TEST
 
 /* With n allocations there are, and no more. */
+/* Gives more than its worker's queue has room for. */
+static enum rota_error
+give_without_memory(struct ctx *ctx, void *arg)
+{
+    struct rota_group *below = arg;
+
+    (void)ctx;
+    faults_arm_from(0);
+    for (int i = 0; i < 1000; i++)
+        rota_group_go(below, count, NULL);
+    return ROTA_OK;
+}
+
+START_TEST(without_memory_a_worker_runs_what_it_has_no_room_for)
+{
+    bool has_failed;
+
+    begin(1, 0);
+    rota_group_go(group, give_without_memory, group);
+    AWAIT(ran == 1000);
+    has_failed = faults_disarm();
+    ck_assert(has_failed);
+    ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
+    finish();
+}
+END_TEST
+
 START_TEST(without_memory_the_first_failure_ends_the_context_all_the_same)
 {
     enum rota_error error;
@@ -786,6 +908,12 @@ group_suite(void)
     tcase_add_loop_test(
         nested, the_end_of_a_group_is_told_before_its_worker_runs_anything_else,
         0, 2);
+    tcase_add_loop_test(
+        nested, what_a_worker_has_queued_is_run_by_others_while_it_goes_on, 2,
+        4);
+    tcase_add_test(
+        nested, who_waits_takes_its_tasks_from_among_others_and_leaves_those);
+    tcase_add_test(nested, a_task_may_wait_for_a_group_on_another_pool);
     tcase_add_test(nested, a_worker_that_waits_begins_with_what_it_gave_first);
     tcase_add_test(
         nested, tasks_that_go_on_giving_tasks_do_not_starve_what_others_give);
@@ -796,6 +924,7 @@ group_suite(void)
                    tasks_that_their_own_group_has_no_room_for_fail_as_any);
     tcase_add_loop_test(rest, without_memory_every_task_runs_all_the_same, 0,
                         6);
+    tcase_add_test(rest, without_memory_a_worker_runs_what_it_has_no_room_for);
     tcase_add_loop_test(
         rest, without_memory_the_first_failure_ends_the_context_all_the_same, 0,
         5);
