@@ -662,8 +662,8 @@ run_waking(void *arg, double *ret_figures)
         if (waking->is_bare) {
             MUST(pthread_mutex_lock(&waiter.mutex));
             waiter.is_set = true;
-            MUST(pthread_cond_signal(&waiter.bare));
             MUST(pthread_mutex_unlock(&waiter.mutex));
+            MUST(pthread_cond_signal(&waiter.bare));
         } else {
             (void)ctx_cancel(waiter.ctx);
         }

@@ -274,6 +274,39 @@ START_TEST(a_long_chain_of_second_parents_needs_no_deep_stack)
 }
 END_TEST
 
+static int noted[16], n_noted;
+
+static void
+note(void *number)
+{
+    noted[n_noted++] = *(int *)number;
+}
+
+/* One that is the second parent of many, themselves second parents. */
+START_TEST(callbacks_of_what_merges_one_context_run_in_the_order_it_was_merged)
+{
+    struct ctx *middle = ctx_merge(NULL, parents[0]), *below[15];
+    struct ctx_hook hooks[16];
+    int numbers[16];
+
+    n_noted = 0;
+    for (int i = 0; i < 16; i++)
+        numbers[i] = i;
+    ctx_after(middle, &hooks[0], note, &numbers[0]);
+    for (int i = 0; i < 15; i++) {
+        below[i] = ctx_merge(NULL, middle);
+        ctx_after(below[i], &hooks[i + 1], note, &numbers[i + 1]);
+    }
+    ctx_cancel(parents[0]);
+    ck_assert_int_eq(n_noted, 16);
+    for (int i = 0; i < 16; i++)
+        ck_assert_int_eq(noted[i], i);
+    for (int i = 0; i < 15; i++)
+        ctx_end(below[i]);
+    ctx_end(middle);
+}
+END_TEST
+
 static struct ctx *last_of_chain;
 
 static void
@@ -386,6 +419,9 @@ merge_suite(void)
     tcase_add_test(
         merge, end_of_the_second_parent_comes_too_late_for_what_is_being_freed);
     tcase_add_loop_test(merge, a_callback_of_its_own_may_drop_it_last, 0, 2);
+    tcase_add_test(
+        merge,
+        callbacks_of_what_merges_one_context_run_in_the_order_it_was_merged);
     tcase_add_test(merge, a_long_chain_of_second_parents_needs_no_deep_stack);
     tcase_add_test(
         merge, when_a_callback_of_one_cancels_another_what_merges_that_is_done);

@@ -523,6 +523,31 @@ START_TEST(who_waits_takes_its_tasks_from_among_others_and_leaves_those)
 }
 END_TEST
 
+/* A pool_fn. */
+static void
+open_a_group(void *arg)
+{
+    struct rota_group *own = rota_group_open(NULL, pool, 0);
+
+    (void)arg;
+    rota_group_go(own, count, NULL);
+    rota_group_go(own, count, NULL);
+    ck_assert_int_eq(rota_group_close(own), ROTA_OK);
+}
+
+START_TEST(what_runs_on_a_pool_and_in_no_group_may_open_some)
+{
+    begin(_i, 0);
+    rota_group_go(group, behind_the_gate, NULL);
+    gate_await(&gate, 1);
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(pool_submit(pool, open_a_group, NULL), ROTA_OK);
+    gate_open(&gate);
+    AWAIT(ran == 41);
+    finish();
+}
+END_TEST
+
 static struct rota_pool *second;
 
 static enum rota_error
@@ -913,6 +938,8 @@ group_suite(void)
         4);
     tcase_add_test(
         nested, who_waits_takes_its_tasks_from_among_others_and_leaves_those);
+    tcase_add_loop_test(
+        nested, what_runs_on_a_pool_and_in_no_group_may_open_some, 1, 3);
     tcase_add_test(nested, a_task_may_wait_for_a_group_on_another_pool);
     tcase_add_test(nested, a_worker_that_waits_begins_with_what_it_gave_first);
     tcase_add_test(

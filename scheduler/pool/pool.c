@@ -360,7 +360,9 @@ worker_fetch(struct rota_pool *pool, struct worker *self)
     }
     calls = is_filled &&
             atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0 &&
-            has_more(pool, self) && call_is_due(pool);
+            has_more(pool, self);
+    if (calls)
+        calls = call_is_due(pool);
     lock_drop(&pool->lock);
     if (calls)
         MUST(pthread_cond_signal(&pool->called));
