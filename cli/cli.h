@@ -53,7 +53,8 @@ enum cli_commands {
     CLI_CANCEL = 1 << 6,
     CLI_SQL = 1 << 7,
     CLI_HELP = 1 << 8,
-    CLI_EACH = 1 << 9
+    CLI_EACH = 1 << 9,
+    CLI_RETRY = 1 << 10
 };
 
 struct cli;
@@ -159,6 +160,7 @@ int cli_resume(struct cli *cli);
 int cli_ls(struct cli *cli);
 int cli_show(struct cli *cli);
 int cli_cancel(struct cli *cli);
+int cli_retry(struct cli *cli);
 int cli_sql(struct cli *cli);
 int cli_help(struct cli *cli);
 

@@ -30,6 +30,8 @@ const struct cli_command cli_commands[] = {
     {"ls", CLI_LS, "", 0, 0, "list jobs, newest first", cli_ls},
     {"show", CLI_SHOW, "ID", 1, 1, "everything about a job", cli_show},
     {"cancel", CLI_CANCEL, "ID [REASON]", 1, 2, "cancel a job", cli_cancel},
+    {"retry", CLI_RETRY, "ID...", 1, -1, "run jobs again that have ended",
+     cli_retry},
     {"sql", CLI_SQL, "QUERY", 1, 1, "read the queue with one SQL statement",
      cli_sql},
     {"help", CLI_HELP, "[COMMAND|KIND]", 0, 1, "explain", cli_help},

@@ -290,6 +290,9 @@ keep_left(void *arg, int n, const char *const *names,
     if (strcmp(values[0].data, "scheduled") == 0)
         cli_say("left for later: %" PRId64 " %s, the first at %s",
                 values[2].integer, values[1].data, values[3].data);
+    else if (strcmp(values[4].data, "paused") == 0)
+        cli_say("left: %" PRId64 " %s: the queue %s is paused",
+                values[2].integer, values[1].data, values[5].data);
     else
         cli_say("left: %" PRId64 " %s: in another process's queue, or of a "
                 "kind that is not known here (--load)",
@@ -302,8 +305,10 @@ static void
 say_left(struct work *work)
 {
     if (rota_query(ctx_background(), work->rota,
-                   "SELECT state, kind, count(*), min(run_at_iso) FROM jobs"
-                   " WHERE state IN ('ready', 'scheduled') GROUP BY 1, 2",
+                   "SELECT state, kind, count(*), min(run_at_iso), status,"
+                   " queue FROM jobs WHERE state IN ('ready', 'scheduled')"
+                   " GROUP BY 1, 2, status = 'paused',"
+                   " iif(status = 'paused', queue, NULL)",
                    NULL, 0, keep_left, NULL) != ROTA_OK)
         (void)cli_fail(work->rota, ROTA_STORE);
 }

@@ -1,5 +1,6 @@
 /*
- * What callers ask from outside a job: submit, cancel, wait, run, query.
+ * What callers ask from outside a job: submit, cancel, retry, pause, wait, run,
+ * query.
  *
  * Everything that writes is a request to the writer's role (cycle.c), often
  * carried out on the caller's own thread. Who reads takes a connection out of
@@ -139,6 +140,46 @@ rota_cancel(struct rota *rota, int64_t id, const char *reason,
     if (ret_answer != NULL)
         *ret_answer = request.answer;
     return ROTA_OK;
+}
+
+/* -- Retry, pause, resume -------------------------------------------------- */
+
+static enum rota_error
+command(struct rota *rota, struct request *request)
+{
+    enum rota_error error = writable(rota);
+
+    return error == ROTA_OK ? request_run(rota, request) : error;
+}
+
+enum rota_error
+rota_retry(struct rota *rota, int64_t id)
+{
+    struct request request = {.kind = REQUEST_RETRY, .id = id};
+
+    return command(rota, &request);
+}
+
+static enum rota_error
+queue_command(struct rota *rota, enum request_kind kind, const char *queue)
+{
+    struct request request = {.kind = kind,
+                              .queue = queue != NULL ? queue : "default"};
+
+    return name_is_valid(request.queue, "queue") ? command(rota, &request)
+                                                 : ROTA_INVALID;
+}
+
+enum rota_error
+rota_pause(struct rota *rota, const char *queue)
+{
+    return queue_command(rota, REQUEST_PAUSE, queue);
+}
+
+enum rota_error
+rota_resume(struct rota *rota, const char *queue)
+{
+    return queue_command(rota, REQUEST_RESUME, queue);
 }
 
 /* -- Wait ----------------------------------------------------------------- */

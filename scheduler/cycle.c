@@ -352,6 +352,8 @@ begin_process(struct rota *rota, struct request *request)
     if (error == ROTA_OK)
         error = store_process_begin(rota->store, rota->options.workers,
                                     &request->id);
+    for (size_t i = 0; error == ROTA_OK && i < n; i++)
+        error = store_handle(rota->store, request->id, rota->kind_numbers[i]);
     if (error == ROTA_OK && queue != 0)
         error = store_own_queue(rota->store, queue, request->id);
     rota->scope.queue = queue;
@@ -392,6 +394,14 @@ request_apply(struct rota *rota, struct request *request)
         error =
             store_cancel(store, request->id, request->reason, &request->answer);
         break;
+    case REQUEST_RETRY:
+        error = store_retry(store, request->id);
+        break;
+    case REQUEST_PAUSE:
+    case REQUEST_RESUME:
+        error =
+            store_pause(store, request->queue, request->kind == REQUEST_PAUSE);
+        break;
     case REQUEST_COMMIT:
         progress = (struct progress){.id = request->job->claim.id,
                                      .lease = request->job->claim.lease,
@@ -418,7 +428,8 @@ request_apply(struct rota *rota, struct request *request)
         error = store_process_end(store, request->id);
         break;
     }
-    if (error != ROTA_NOTFOUND && error != ROTA_LOST)
+    /* answers to this one, and nothing was changed: the others go on */
+    if (error != ROTA_NOTFOUND && error != ROTA_LOST && error != ROTA_INVALID)
         return error;
     request->error = error;
     (void)snprintf(request->message, sizeof(request->message), "%s",

@@ -5,7 +5,7 @@
  *   cycle.c     the writer's role and its one-transaction cycle
  *   run.c       a claimed job, from its worker's hands back to the writer's
  *   job.c       what a job can say and ask (rota/job.h)
- *   client.c    submit, cancel, wait, run, query
+ *   client.c    submit, cancel, retry, pause, wait, run, query
  *   outside.c   the listener: what other processes did, and who died
  *
  * Locking. rota.lock guards the fields that say so; it is never held across
@@ -104,6 +104,9 @@ struct rota_job {
 enum request_kind {
     REQUEST_SUBMIT,
     REQUEST_CANCEL,
+    REQUEST_RETRY,
+    REQUEST_PAUSE,
+    REQUEST_RESUME,
     REQUEST_COMMIT,
     REQUEST_SYNC,
     REQUEST_PROMOTE,

@@ -543,4 +543,42 @@ cancel_says_what_it_came_to() {
     out_is "cancelled	wrong file"
 }
 
+# -- retrying -----------------------------------------------------------------
+
+what_has_ended_runs_again_when_it_is_retried() {
+    expect 1 "$rota" run exec -- false
+    expect 0 "$rota" run exec -- true
+    expect 0 "$rota" retry 1 2
+    out_is "job 1 will run again
+job 2 will run again"
+    expect 2 "$rota" retry 1
+    err_has "job 1 has not ended"
+    expect 0 "$rota" cancel 1
+    expect 0 "$rota" retry 1 --json
+    out_is '{"schema":1,"id":1,"answer":"ready"}'
+    expect 5 "$rota" retry 7 2
+    err_has "no job 7"
+    expect 2 "$rota" retry 2 x
+    err_has "x is not a job's id"
+    expect 1 "$rota" resume
+    expect 0 "$rota" sql "SELECT job, outcome FROM attempts ORDER BY job, lease"
+    out_is "1	failed
+1	failed
+2	succeeded
+2	succeeded"
+}
+
+a_paused_queue_waits_and_says_so() {
+    expect 0 "$rota" add exec -- true
+    ask queue.db "INSERT INTO pause VALUES('default')"
+    expect 0 timeout 20 "$rota" resume
+    err_has "left: 1 exec: the queue default is paused"
+    expect 0 "$rota" sql "SELECT state, status, why FROM jobs"
+    out_is "ready	paused	its queue is paused"
+    ask queue.db "INSERT INTO resume VALUES('default')"
+    expect 0 timeout 20 "$rota" resume
+    expect 0 "$rota" sql "SELECT state FROM jobs"
+    out_is "succeeded"
+}
+
 run_tests "$@"

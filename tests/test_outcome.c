@@ -419,6 +419,137 @@ START_TEST(a_cancel_in_plain_sql_ends_a_wait_for_a_job_that_waits)
 }
 END_TEST
 
+START_TEST(a_cancellation_is_recorded_with_the_time_it_took)
+{
+    int64_t id;
+
+    begin(1, until_stopped);
+    id = submit_running(1);
+    other = submit_later();
+    sql_run(queue, "INSERT INTO cancel VALUES(%jd, 'a'), (%jd, 'b')",
+            (intmax_t)id, (intmax_t)other);
+    wait_for(id);
+    wait_for(other);
+    ck_assert_int_eq(
+        sql_int(queue,
+                "SELECT count(*) FROM cancellations WHERE job = %jd"
+                " AND state = 'cancelled' AND reason = 'a'"
+                " AND delivered_after BETWEEN 0 AND stopped_after"
+                " AND stopped_after = stopped_at - requested_at"
+                " AND stopped_after < 30000",
+                (intmax_t)id),
+        1);
+    ck_assert_int_eq(
+        sql_int(queue,
+                "SELECT count(*) FROM cancellations WHERE job = %jd"
+                " AND delivered_at IS NULL AND stopped_after = 0"
+                " AND reason = 'b'",
+                (intmax_t)other),
+        1);
+}
+END_TEST
+
+/* -- Retry, pause and resume ----------------------------------------------- */
+
+START_TEST(a_retried_job_runs_again_from_the_start_of_its_attempts)
+{
+    int64_t id;
+
+    act.answer = ROTA_FATAL;
+    begin(1, at_once);
+    id = submit_attempts(2);
+    wait_for(id);
+    assert_outcome(ROTA_JOB_FAILED, ROTA_FATAL, 1, "failed for good");
+    act.answer = ROTA_OK;
+    if (_i == 0)
+        ck_assert_int_eq(rota_retry(rota, id), ROTA_OK);
+    else
+        sql_run(queue, "INSERT INTO retry VALUES(%" PRId64 ")", id);
+    wait_for(id);
+    assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
+    ck_assert_int_eq(act.runs, 2);
+}
+END_TEST
+
+START_TEST(what_has_not_ended_is_not_retried_and_what_is_not_there_neither)
+{
+    int64_t id;
+
+    begin(1, until_stopped);
+    id = submit_running(1);
+    ck_assert_int_eq(rota_retry(rota, id), ROTA_INVALID);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "has not ended"));
+    ck_assert_int_eq(rota_retry(rota, id + 1), ROTA_NOTFOUND);
+    cancel(id, NULL, ROTA_CANCEL_REQUESTED);
+    wait_for(id);
+}
+END_TEST
+
+static void *
+retry_what_runs(void *arg)
+{
+    for (int i = 0; i < MANY(2000); i++)
+        ck_assert_int_eq(rota_retry(rota, *(int64_t *)arg), ROTA_INVALID);
+    return NULL;
+}
+
+START_TEST(a_retry_that_is_refused_spoils_nothing_that_is_asked_beside_it)
+{
+    pthread_t thread;
+    int64_t id;
+
+    begin(1, until_stopped);
+    id = submit_running(1);
+    thread = thread_new(retry_what_runs, &id);
+    for (int i = 0; i < MANY(2000); i++)
+        (void)submit();
+    (void)thread_join(thread);
+}
+END_TEST
+
+START_TEST(a_job_that_waits_says_which_worker_it_lacks)
+{
+    static const char why[] = "SELECT why FROM jobs";
+
+    open_queue(1);
+    sql_run(queue, "INSERT INTO submit(kind) VALUES('other')");
+    ck_assert_str_eq(sql_text(queue, why), "no worker runs");
+    close_queue();
+    begin(1, at_once);
+    ck_assert_str_eq(sql_text(queue, why),
+                     "no worker that runs knows this kind");
+    sql_run(queue, "INSERT INTO pause VALUES('default')");
+    ck_assert_str_eq(sql_text(queue, why), "its queue is paused");
+    close_queue();
+    sql_run(queue, "INSERT INTO resume VALUES('default')");
+    ck_assert_str_eq(sql_text(queue, why), "no worker runs");
+}
+END_TEST
+
+START_TEST(of_a_paused_queue_no_job_starts_until_it_is_resumed)
+{
+    struct ctx *brief;
+    int64_t id;
+
+    begin(1, at_once);
+    ck_assert_int_eq(rota_pause(rota, NULL), ROTA_OK);
+    ck_assert_int_eq(rota_pause(rota, "default"), ROTA_OK);
+    id = submit();
+    brief = ctx_with_timeout(NULL, ROTA_MS(20));
+    ck_assert_int_eq(rota_wait(brief, rota, id, &outcome), ROTA_DEADLINE);
+    ctx_end(brief);
+    ck_assert_int_eq(act.runs, 0);
+    if (_i == 0)
+        ck_assert_int_eq(rota_resume(rota, NULL), ROTA_OK);
+    else
+        sql_run(queue, "INSERT INTO resume VALUES('default')");
+    wait_for(id);
+    assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
+    ck_assert_int_eq(rota_resume(rota, "nowhere"), ROTA_NOTFOUND);
+    ck_assert_int_eq(rota_pause(rota, ""), ROTA_INVALID);
+}
+END_TEST
+
 static enum rota_error
 cancels_another(struct ctx *ctx, struct rota_job *job)
 {
@@ -741,6 +872,16 @@ add_cancel(TCase *t)
     tcase_add_loop_test(t, the_reason_reaches_the_job_and_the_file, 0, 3);
     tcase_add_test(t, a_cancel_in_plain_sql_stops_a_running_job);
     tcase_add_test(t, a_cancel_in_plain_sql_ends_a_wait_for_a_job_that_waits);
+    tcase_add_test(t, a_cancellation_is_recorded_with_the_time_it_took);
+    tcase_add_loop_test(
+        t, a_retried_job_runs_again_from_the_start_of_its_attempts, 0, 2);
+    tcase_add_test(
+        t, what_has_not_ended_is_not_retried_and_what_is_not_there_neither);
+    tcase_add_test(
+        t, a_retry_that_is_refused_spoils_nothing_that_is_asked_beside_it);
+    tcase_add_test(t, a_job_that_waits_says_which_worker_it_lacks);
+    tcase_add_loop_test(t, of_a_paused_queue_no_job_starts_until_it_is_resumed,
+                        0, 2);
     tcase_add_test(t, a_job_may_cancel_another);
     tcase_add_test(t, a_job_may_cancel_itself);
     tcase_add_test(t, a_cancel_runs_the_hooks_of_the_jobs_contexts);

@@ -487,7 +487,7 @@ static const struct {
     {ONE_JOB, {500}},
     {DELETE_READY, {1, 1, 5, 5}},
     {FIND_RUNNING, {5, 1}},
-    {CANCEL_STANDING, {500}},
+    {JOB_STANDING, {500}},
     {NEXT_DUE, {0}},
     {DUE_JOBS, {1}},
     {JOBS_OF_PROCESS, {1}},
@@ -609,6 +609,14 @@ static const struct {
     {"INSERT INTO submit(kind, batch) VALUES('k', '')", "batch"},
     {"INSERT INTO cancel VALUES(99, 'x')", "no job with that id"},
     {"INSERT INTO cancel VALUES(NULL, 'x')", "no job with that id"},
+    {"INSERT INTO retry VALUES(99)", "no job with that id"},
+    {"INSERT INTO retry VALUES(NULL)", "no job with that id"},
+    {"INSERT INTO retry VALUES(1)", "has not ended"},
+    {"INSERT INTO pause VALUES('')", "queue must be a text"},
+    {"INSERT INTO pause VALUES(NULL)", "queue must be a text"},
+    {"INSERT INTO pause VALUES(x'00')", "queue must be a text"},
+    {"INSERT INTO resume VALUES('nowhere')", "no queue with that name"},
+    {"INSERT INTO resume VALUES(NULL)", "no queue with that name"},
 };
 
 START_TEST(bad_input_to_the_sql_commands_is_refused_by_name)
@@ -635,6 +643,94 @@ START_TEST(sql_submit_returns_the_id_and_leaves_the_command_table_empty)
     ck_assert_int_eq(shell_int("SELECT count(*) FROM submit"), 0);
     ck_assert_ptr_null(shell_try("INSERT INTO cancel(job) VALUES(1)"));
     ck_assert_int_eq(shell_int("SELECT count(*) FROM cancel"), 0);
+}
+END_TEST
+
+/* -- Retry, pause and resume ----------------------------------------------- */
+
+START_TEST(a_retry_runs_again_what_has_ended_and_keeps_its_cursor_and_history)
+{
+    static const enum rota_error codes[] = {ROTA_OK, ROTA_FATAL, ROTA_FATAL};
+    struct progress progress = {.cursor = 7, .total = 9};
+    struct claim claim;
+    enum rota_state state;
+
+    (void)submit();
+    for (int run = 1; run <= 3; run++) {
+        claim = claim_as(1);
+        ck_assert_int_eq(claim.id, 1);
+        ck_assert_int_eq(claim.lease, run);
+        ck_assert_int_eq(claim.failures, 0);
+        ck_assert_int_eq(claim.cursor, run == 1 ? 0 : 7);
+        progress.id = claim.id;
+        progress.lease = claim.lease;
+        begin();
+        ck_assert_int_eq(store_progress(store, &progress), ROTA_OK);
+        commit();
+        (void)end_with(&claim, codes[run - 1], ROTA_STOP_NONE, false, &state);
+        ck_assert_ptr_null(shell_try("INSERT INTO retry VALUES(1)"));
+        ck_assert_str_eq(shell_text("SELECT state FROM jobs"), "ready");
+    }
+    ck_assert_str_eq(
+        shell_text("SELECT group_concat(lease || outcome) FROM attempts"),
+        "1succeeded,2failed,3failed");
+    ck_assert_int_eq(shell_int("SELECT count(*) FROM retry"), 0);
+}
+END_TEST
+
+START_TEST(a_retry_of_what_was_cancelled_while_it_waited_leaves_no_attempt)
+{
+    (void)submit();
+    ck_assert_ptr_null(shell_try("INSERT INTO cancel(job) VALUES(1)"));
+    begin();
+    ck_assert_int_eq(store_retry(store, 1), ROTA_OK);
+    ck_assert_int_eq(store_retry(store, 1), ROTA_INVALID);
+    ck_assert_int_eq(store_retry(store, 2), ROTA_NOTFOUND);
+    commit();
+    ck_assert_int_eq(shell_int("SELECT count(*) FROM attempts"), 0);
+    ck_assert_int_eq(claim_as(1).id, 1);
+}
+END_TEST
+
+START_TEST(a_deadline_that_has_passed_is_none_for_a_retry)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    int64_t id;
+
+    begin();
+    s.deadline = store_now() - 1;
+    ck_assert_int_eq(store_submit(store, &s, &id), ROTA_OK);
+    commit();
+    ck_assert_int_eq(claim_as(1).id, 0); /* too late */
+    ck_assert_str_eq(shell_text("SELECT state FROM jobs"), "failed");
+    ck_assert_ptr_null(shell_try("INSERT INTO retry VALUES(1)"));
+    ck_assert_int_eq(claim_as(1).id, 1);
+}
+END_TEST
+
+START_TEST(of_a_paused_queue_nothing_is_claimed_until_it_is_resumed)
+{
+    (void)submit();
+    ck_assert_ptr_null(shell_try("INSERT INTO pause VALUES('default')"));
+    ck_assert_ptr_null(shell_try("INSERT INTO pause VALUES('default')"));
+    ck_assert_int_eq(claim_as(1).id, 0);
+    ck_assert_str_eq(shell_text("SELECT state || ' ' || status || ' ' || why"
+                                " FROM jobs"),
+                     "ready paused its queue is paused");
+    ck_assert_str_eq(shell_text("SELECT queue || paused || ready FROM queues"),
+                     "default11");
+    ck_assert_ptr_null(shell_try("INSERT INTO resume VALUES('default')"));
+    ck_assert_int_eq(claim_as(1).id, 1);
+    ck_assert_str_eq(
+        shell_text("SELECT queue || paused || ready || running FROM queues"),
+        "default001");
+    begin();
+    ck_assert_int_eq(store_pause(store, "new", true), ROTA_OK);
+    ck_assert_int_eq(store_pause(store, "new", false), ROTA_OK);
+    ck_assert_int_eq(store_pause(store, "nowhere", false), ROTA_NOTFOUND);
+    commit();
+    ck_assert_str_eq(shell_text("SELECT group_concat(queue) FROM queues"),
+                     "default,new");
 }
 END_TEST
 
@@ -717,7 +813,12 @@ START_TEST(the_public_views_keep_their_columns)
         {"batches", "batch,jobs,blocked,scheduled,ready,running,succeeded,"
                     "failed,cancelled,created_at,created_at_iso"},
         {"workers", "id,pid,host,state,threads,running,version,started_at,"
-                    "ended_at,stuck,started_at_iso,ended_at_iso"}};
+                    "ended_at,stuck,started_at_iso,ended_at_iso"},
+        {"queues", "queue,paused,paused_at,blocked,scheduled,ready,running,"
+                   "worker,paused_at_iso"},
+        {"cancellations", "job,state,requested_at,delivered_at,stopped_at,"
+                          "delivered_after,stopped_after,reason,"
+                          "requested_at_iso,stopped_at_iso"}};
     char sql[128];
 
     for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
@@ -1045,6 +1146,15 @@ store_suite(void)
                    or_replace_on_a_command_renames_no_kind_and_no_queue);
     tcase_add_test(commands, cancel_answers_what_it_came_to);
     tcase_add_test(commands, the_public_views_keep_their_columns);
+    tcase_add_test(
+        commands,
+        a_retry_runs_again_what_has_ended_and_keeps_its_cursor_and_history);
+    tcase_add_test(
+        commands,
+        a_retry_of_what_was_cancelled_while_it_waited_leaves_no_attempt);
+    tcase_add_test(commands, a_deadline_that_has_passed_is_none_for_a_retry);
+    tcase_add_test(commands,
+                   of_a_paused_queue_nothing_is_claimed_until_it_is_resumed);
     tcase_add_test(commands, a_batch_counts_its_jobs);
     tcase_add_loop_test(files, a_look_only_looks, 0,
                         (int)(sizeof(looks) / sizeof(looks[0])));

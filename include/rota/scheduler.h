@@ -246,6 +246,19 @@ ROTA_API enum rota_error rota_cancel(struct rota *rota, int64_t id,
                                      const char *reason,
                                      enum rota_cancel_answer *ret_answer);
 
+/* Have a job that has ended, however it has, run again: its attempts begin anew,
+ * its cursor stays where it was, the runs before stay in the view attempts, and
+ * a deadline that has passed is none any more. Errors: ROTA_NOTFOUND;
+ * ROTA_INVALID: it has not ended; ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+ROTA_API enum rota_error rota_retry(struct rota *rota, int64_t id);
+
+/* From now on, until rota_resume(), no worker of any process takes a job out of
+ * queue (NULL: "default"), which need not have any yet; what runs goes on. Both
+ * may be repeated. Errors: ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE; to
+ * resume also ROTA_NOTFOUND. */
+ROTA_API enum rota_error rota_pause(struct rota *rota, const char *queue);
+ROTA_API enum rota_error rota_resume(struct rota *rota, const char *queue);
+
 /* -- Looking in ---------------------------------------------------------- */
 
 enum rota_type { ROTA_NULL, ROTA_INTEGER, ROTA_REAL, ROTA_TEXT, ROTA_BLOB };

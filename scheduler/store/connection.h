@@ -12,7 +12,7 @@
 
 #include <rota/error.h>
 
-#define STATEMENTS_MAX 48
+#define STATEMENTS_MAX 64
 
 struct connection {
     sqlite3 *db;

@@ -36,6 +36,8 @@ process_end(struct store *store, int64_t process, const char *how)
     (void)sqlite3_bind_int64(s, 2, store->now);
     (void)sqlite3_bind_text(s, 3, how, -1, SQLITE_STATIC);
     error = connection_run(&store->connection, s, NULL);
+    if (error == ROTA_OK)
+        error = RUN(store, FORGET_KINDS, NULL, process);
     return error == ROTA_OK ? RUN(store, DISOWN_QUEUES, NULL, process) : error;
 }
 
@@ -98,6 +100,12 @@ store_process_begin(struct store *store, int threads, int64_t *ret_process)
     *ret_process = sqlite3_last_insert_rowid(store->connection.db);
     /* before the commit: nobody sees the row without the lock */
     return lockfile_live(store->lockfile, *ret_process);
+}
+
+enum rota_error
+store_handle(struct store *store, int64_t process, int64_t kind)
+{
+    return RUN(store, HANDLE_KIND, NULL, process, kind);
 }
 
 enum rota_error

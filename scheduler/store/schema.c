@@ -9,8 +9,9 @@
  * so that submitting, claiming and finishing touch small tables at their edge
  * and history costs nothing. A move is a guarded DELETE from one and an INSERT
  * into the next, in one transaction (claim.c, end.c). Names that start with _
- * are private. The views, and the tables submit and cancel, are the public
- * interface: columns are added to them, never changed or removed.
+ * are private. The views, and the tables submit, cancel, retry, pause and
+ * resume, are the public interface: columns are added to them, never changed or
+ * removed.
  *
  * Triggers and views use pure SQL of SQLite 3.37, so that they work from any
  * client. An outer INSERT OR REPLACE overrides the conflict rule of a
@@ -60,6 +61,7 @@ static const char tables[] =
     " started_at INTEGER, finished_at INTEGER NOT NULL,"
     " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"
     " cause TEXT, result);"
+    "CREATE INDEX _done_cancel ON _done(cancel_at) WHERE cancel_at IS NOT NULL;"
     "CREATE TABLE _progress(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"
     " cursor INTEGER NOT NULL, total INTEGER, base INTEGER NOT NULL,"
     " base_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
@@ -72,7 +74,10 @@ static const char tables[] =
     " pid INTEGER NOT NULL, host TEXT, boot TEXT, start_ticks INTEGER,"
     " threads INTEGER NOT NULL, version TEXT, started_at INTEGER NOT NULL,"
     " ended_at INTEGER, end TEXT);"
-    "CREATE INDEX _process_open ON _process(id) WHERE ended_at IS NULL;";
+    "CREATE INDEX _process_open ON _process(id) WHERE ended_at IS NULL;"
+    /* the kinds that a process which has not ended knows */
+    "CREATE TABLE _handles(process INTEGER, kind INTEGER,"
+    " PRIMARY KEY(process, kind)) WITHOUT ROWID;";
 
 static const char commands[] =
     /* sqlite_sequence's row for submit is the one counter of job ids */
@@ -157,6 +162,52 @@ static const char commands[] =
     " DELETE FROM _scheduled WHERE id = NEW.job"
     "  AND run_at = (SELECT run_at FROM _job WHERE id = NEW.job);"
     " DELETE FROM cancel;"
+    "END;"
+    /* what ended waits anew: its last run becomes one of those that came back,
+     * the cursor stays, and a deadline that has passed is none any more */
+    "CREATE TABLE retry(job INTEGER);"
+    "CREATE TRIGGER retry_do AFTER INSERT ON retry BEGIN"
+    " SELECT RAISE(ABORT, 'retry: there is no job with that id')"
+    "  WHERE NOT EXISTS (SELECT 1 FROM _job WHERE id = NEW.job);"
+    " SELECT RAISE(ABORT, 'retry: the job has not ended')"
+    "  WHERE NOT EXISTS (SELECT 1 FROM _done WHERE id = NEW.job);"
+    " INSERT INTO _attempt(job, lease, process, started_at, ended_at, outcome,"
+    "   code, message)"
+    "  SELECT id, lease, process, started_at, finished_at,"
+    "   CASE state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
+    "    ELSE 'cancelled' END, code, cause"
+    "  FROM _done d WHERE id = NEW.job AND process IS NOT NULL"
+    "  AND NOT EXISTS (SELECT 1 FROM _attempt a"
+    "   WHERE a.job = d.id AND a.lease = d.lease);"
+    " UPDATE _job SET failures = 0, crashes = 0, run_at = " NOW ","
+    "  sort_key = " NOW " + priority"
+    "   * (SELECT ageing_ms FROM _queue q WHERE q.id = queue),"
+    "  lease = (SELECT lease FROM _done WHERE id = NEW.job),"
+    "  deadline_at = iif(deadline_at > " NOW ", deadline_at, NULL)"
+    "  WHERE id = NEW.job;"
+    " DELETE FROM _done WHERE id = NEW.job;"
+    " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"
+    "  WHERE id = NEW.job;"
+    " DELETE FROM retry;"
+    "END;"
+    /* of a paused queue nothing is claimed; what runs goes on */
+    "CREATE TABLE pause(queue TEXT);"
+    "CREATE TRIGGER pause_do AFTER INSERT ON pause BEGIN"
+    " SELECT RAISE(ABORT, 'pause: queue must be a text of 1 to 255 bytes')"
+    "  WHERE typeof(NEW.queue) <> 'text'"
+    "  OR length(CAST(NEW.queue AS BLOB)) NOT BETWEEN 1 AND 255;"
+    " INSERT INTO _queue(name) SELECT NEW.queue"
+    "  WHERE NOT EXISTS (SELECT 1 FROM _queue WHERE name = NEW.queue);"
+    " UPDATE _queue SET paused_at = " NOW
+    "  WHERE name = NEW.queue AND paused_at IS NULL;"
+    " DELETE FROM pause;"
+    "END;"
+    "CREATE TABLE resume(queue TEXT);"
+    "CREATE TRIGGER resume_do AFTER INSERT ON resume BEGIN"
+    " SELECT RAISE(ABORT, 'resume: there is no queue with that name')"
+    "  WHERE NOT EXISTS (SELECT 1 FROM _queue WHERE name = NEW.queue);"
+    " UPDATE _queue SET paused_at = NULL WHERE name = NEW.queue;"
+    " DELETE FROM resume;"
     "END;";
 
 /* clang-format off */
@@ -205,6 +256,11 @@ static const char views[] =
     "  CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
     "   WHEN q.owner IS NOT NULL"
     "   THEN 'waits for worker ' || q.owner || ', whose queue it is'"
+    "   WHEN NOT EXISTS (SELECT 1 FROM _process w WHERE w.ended_at IS NULL)"
+    "   THEN 'no worker runs'"
+    "   WHEN NOT EXISTS (SELECT 1 FROM _process w JOIN _handles h"
+    "    ON h.process = w.id WHERE w.ended_at IS NULL AND h.kind = j.kind)"
+    "   THEN 'no worker that runs knows this kind'"
     "   ELSE 'waits for a worker' END AS why,"
     "  j.priority AS priority, j.failures AS attempt," NOTHING_RAN JOB_COMMON
     " FROM _ready r JOIN _job j ON j.queue = r.queue AND j.kind = r.kind"
@@ -280,6 +336,29 @@ static const char views[] =
     " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
     " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
     " GROUP BY b.id);"
+
+    "CREATE VIEW queues AS"
+    " SELECT *, " ISO("paused_at") " FROM ("
+    " SELECT q.name AS queue, q.paused_at IS NOT NULL AS paused, q.paused_at,"
+    "  0 AS blocked,"
+    "  (SELECT count(*) FROM _scheduled s JOIN _job j ON j.id = s.id"
+    "   WHERE j.queue = q.id) AS scheduled,"
+    "  (SELECT count(*) FROM _ready r WHERE r.queue = q.id) AS ready,"
+    "  (SELECT count(*) FROM _running r JOIN _job j ON j.id = r.id"
+    "   WHERE j.queue = q.id) AS running,"
+    "  q.owner AS worker FROM _queue q);"
+
+    "CREATE VIEW cancellations AS"
+    " SELECT *, " ISO("requested_at") ", " ISO("stopped_at") " FROM ("
+    " SELECT d.id AS job, " END_NAME("d.state") " AS state,"
+    "  d.cancel_at AS requested_at, d.delivered_at AS delivered_at,"
+    "  d.finished_at AS stopped_at,"
+    "  d.delivered_at - d.cancel_at AS delivered_after,"
+    "  d.finished_at - d.cancel_at AS stopped_after, d.cause AS reason"
+    "  FROM _done d WHERE d.cancel_at IS NOT NULL"
+    " UNION ALL"
+    " SELECT id, 'running', cancel_at, NULL, NULL, NULL, NULL, cancel_reason"
+    "  FROM _running WHERE cancel_at IS NOT NULL);"
 
     "CREATE VIEW workers AS"
     " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("

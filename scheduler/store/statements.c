@@ -8,6 +8,8 @@
 #include "store/lane.h"
 #include "store/private.h"
 
+_Static_assert(STATEMENTS <= STATEMENTS_MAX, "a connection keeps them all");
+
 const char *const store_statements[STATEMENTS] = {
     [RESERVE_IDS] = "UPDATE sqlite_sequence SET seq = seq + ?1"
                     " WHERE name = 'submit' RETURNING seq",
@@ -88,7 +90,11 @@ const char *const store_statements[STATEMENTS] = {
     [DELETE_SCHEDULED] = "DELETE FROM _scheduled WHERE run_at = ?1 AND id = ?2",
     [NEXT_DUE] = "SELECT min(run_at) FROM _scheduled",
     [COMMAND_CANCEL] = "INSERT INTO cancel(job, reason) VALUES(?1, ?2)",
-    [CANCEL_STANDING] =
+    [COMMAND_RETRY] = "INSERT INTO retry(job) VALUES(?1)",
+    [COMMAND_PAUSE] = "INSERT INTO pause(queue) VALUES(?1)",
+    [COMMAND_RESUME] = "INSERT INTO resume(queue) VALUES(?1)",
+    [QUEUE_EXISTS] = "SELECT 1 FROM _queue WHERE name = ?1",
+    [JOB_STANDING] =
         "SELECT (SELECT 1 FROM _job WHERE id = ?1),"
         " (SELECT 1 + (cancel_at IS NOT NULL) FROM _running WHERE id = ?1),"
         " (SELECT 1 FROM _done WHERE id = ?1)",
@@ -101,6 +107,8 @@ const char *const store_statements[STATEMENTS] = {
     [PROCESS_IS_OPEN] = "SELECT 1 FROM _process WHERE id = ?1"
                         " AND ended_at IS NULL",
     [OWN_QUEUE] = "UPDATE _queue SET owner = ?2 WHERE id = ?1",
+    [HANDLE_KIND] = "INSERT INTO _handles VALUES(?1, ?2)",
+    [FORGET_KINDS] = "DELETE FROM _handles WHERE process = ?1",
     [DISOWN_QUEUES] = "UPDATE _queue SET owner = NULL WHERE owner = ?1",
     [OWNER_OF_QUEUE] = "SELECT p.id, p.pid FROM _queue q"
                        " JOIN _process p ON p.id = q.owner WHERE q.id = ?1",

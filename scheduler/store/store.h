@@ -68,6 +68,10 @@ ROTA_MUST_USE enum rota_error store_process_begin(struct store *store,
                                                   int threads,
                                                   int64_t *ret_process);
 
+/* Record that process knows kind. */
+ROTA_MUST_USE enum rota_error store_handle(struct store *store, int64_t process,
+                                           int64_t kind);
+
 /* Have process be the only one that claims in queue, while it lives.
  * store_queue_is_free() tells whether another one is already: ROTA_EXISTS. */
 ROTA_MUST_USE enum rota_error store_queue_is_free(struct store *store,
@@ -178,6 +182,13 @@ ROTA_MUST_USE enum rota_error store_progress(struct store *store,
 ROTA_MUST_USE enum rota_error
 store_cancel(struct store *store, int64_t id, const char *reason,
              enum rota_cancel_answer *ret_answer);
+
+/* INSERT INTO retry. ROTA_NOTFOUND; ROTA_INVALID: it has not ended. */
+ROTA_MUST_USE enum rota_error store_retry(struct store *store, int64_t id);
+
+/* INSERT INTO pause, or INTO resume: ROTA_NOTFOUND. */
+ROTA_MUST_USE enum rota_error store_pause(struct store *store,
+                                          const char *queue, bool pauses);
 
 /* Change something, so that a durable commit syncs all before it. */
 ROTA_MUST_USE enum rota_error store_touch(struct store *store);
