@@ -734,6 +734,26 @@ START_TEST(of_a_paused_queue_nothing_is_claimed_until_it_is_resumed)
 }
 END_TEST
 
+START_TEST(a_job_that_does_not_advance_says_since_when)
+{
+    struct progress progress = {.cursor = 7, .total = 9};
+    struct claim claim;
+
+    (void)submit();
+    claim = claim_as(1);
+    ck_assert_ptr_null(
+        shell_try("UPDATE _running SET started_at = claimed_at - 100500"));
+    ck_assert_str_eq(shell_text("SELECT state || ' ' || why FROM jobs"),
+                     "running no advance for 100 s");
+    progress.id = claim.id;
+    progress.lease = claim.lease;
+    begin();
+    ck_assert_int_eq(store_progress(store, &progress), ROTA_OK);
+    commit();
+    ck_assert_int_eq(shell_int("SELECT why IS NULL FROM jobs"), 1);
+}
+END_TEST
+
 START_TEST(a_submit_that_is_rolled_back_leaves_no_job)
 {
     ck_assert_ptr_null(shell_try("BEGIN; INSERT INTO submit(kind) VALUES('k');"
@@ -1153,6 +1173,7 @@ store_suite(void)
         commands,
         a_retry_of_what_was_cancelled_while_it_waited_leaves_no_attempt);
     tcase_add_test(commands, a_deadline_that_has_passed_is_none_for_a_retry);
+    tcase_add_test(commands, a_job_that_does_not_advance_says_since_when);
     tcase_add_test(commands,
                    of_a_paused_queue_nothing_is_claimed_until_it_is_resumed);
     tcase_add_test(commands, a_batch_counts_its_jobs);

@@ -283,7 +283,10 @@ static const char views[] =
     "    || ((" NOW " - r.stuck_since) / 1000) || ' s that it should stop'"
     "    || COALESCE(': ' || r.cancel_reason, '')"
     "   WHEN r.cancel_at IS NOT NULL"
-    "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '') END,"
+    "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '')"
+    "   WHEN " NOW " - max(r.started_at, COALESCE(p.updated_at, 0)) >= 30000"
+    "   THEN 'no advance for ' || ((" NOW " - max(r.started_at,"
+    "    COALESCE(p.updated_at, 0))) / 1000) || ' s' END,"
     "  j.priority, j.failures + 1, r.started_at, NULL, NULL, NULL,"
     "  r.cancel_at, r.cancel_reason, r.process, r.lease, NULL," JOB_COMMON
     " FROM _running r JOIN _job j ON j.id = r.id" FROM_JOB
