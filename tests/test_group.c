@@ -5,6 +5,7 @@
 #include <rota.h>
 
 #include <check.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -368,7 +369,7 @@ START_TEST(a_worker_that_waits_is_woken_for_what_another_thread_gives)
         rota_group_go(inner, count, NULL);
         rota_group_go(group, wait_for_inner, NULL);
         while (i % 4 != 0 && ran < 2) /* then it is asleep, or soon */
-            continue;
+            (void)sched_yield();
         rota_group_go(inner, count, NULL);
         rota_group_go(inner, count, NULL);
         ck_assert_int_eq(rota_group_wait(group), ROTA_OK);
@@ -389,7 +390,7 @@ wait_for_who_waits(struct ctx *ctx, void *has_others)
     inner = rota_group_open(ctx, pool, 0);
     rota_group_go(own, wait_for_inner, NULL);
     while (has_others != NULL && ran == 0) /* until another has that one */
-        continue;
+        (void)sched_yield();
     rota_group_go(inner, count, NULL);
     ck_assert_int_eq(rota_group_wait(own), ROTA_OK);
     return rota_group_close(inner);
