@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* -- Options -------------------------------------------------------------- */
 
@@ -20,7 +21,8 @@ usage(const char *program, int status)
 {
     (void)fprintf(status == 0 ? stdout : stderr,
                   "usage: %s [--rounds N] [--quick] [--dir PATH] "
-                  "[--peers PATH]\n",
+                  "[--peers PATH] "
+                  "[--only PART]\n",
                   program);
     exit(status);
 }
@@ -32,6 +34,7 @@ bench_options(int argc, char **argv, struct bench_options *ret_options)
                                           {"quick", no_argument, 0, 'q'},
                                           {"dir", required_argument, 0, 'd'},
                                           {"peers", required_argument, 0, 'p'},
+                                          {"only", required_argument, 0, 'o'},
                                           {"help", no_argument, 0, 'h'},
                                           {0}};
     int option;
@@ -53,12 +56,30 @@ bench_options(int argc, char **argv, struct bench_options *ret_options)
         case 'p':
             ret_options->peers = optarg;
             break;
+        case 'o':
+            ret_options->only = optarg;
+            break;
         default:
             usage(argv[0], option == 'h' ? 0 : 2);
         }
     }
     if (optind < argc)
         usage(argv[0], 2);
+    (void)setenv("BENCH_DIR", ret_options->dir, 1); /* for peers */
+}
+
+void
+bench_parts(const struct bench_options *options, const struct bench_part *parts)
+{
+    bool found = false;
+
+    for (; parts->name != NULL; parts++)
+        if (options->only == NULL || strcmp(options->only, parts->name) == 0) {
+            parts->run(options);
+            found = true;
+        }
+    if (!found)
+        bench_fail("there is no part called %s here", options->only);
 }
 
 int
@@ -149,17 +170,24 @@ struct peer {
     char command[512];
 };
 
-/* False if the peer has nothing to say. */
-static bool
+/* What peer_ask() returns; anything else: the peer failed. */
+enum { PEER_HAS_SAID = 0, PEER_HAS_NO_MEASURE = 3, PEER_IS_NOT_THERE = 127 };
+
+static int
 peer_ask(const char *command, double *ret_figures)
 {
     FILE *said = popen(command, "r");
-    int n;
+    int n, status;
 
     if (said == NULL)
         bench_fail("cannot run %s", command);
     n = fscanf(said, "%lf %lf", &ret_figures[0], &ret_figures[1]);
-    return pclose(said) == 0 && n > 0;
+    while (getc(said) != EOF) /* else it may end by SIGPIPE */
+        continue;
+    status = pclose(said);
+    if (!WIFEXITED(status) || (status == 0 && n < 1))
+        return 1;
+    return WEXITSTATUS(status);
 }
 
 static void
@@ -167,31 +195,48 @@ peer_run(void *arg, double *ret_figures)
 {
     const struct peer *peer = arg;
 
-    if (!peer_ask(peer->command, ret_figures))
+    if (peer_ask(peer->command, ret_figures) != PEER_HAS_SAID)
         bench_fail("failed: %s", peer->command);
+}
+
+/* NULL unless there is one and it knows measure. */
+static struct peer *
+peer_find(const struct bench_options *options, const char *name,
+          const char *measure)
+{
+    struct peer *peer = bench_alloc(sizeof(*peer));
+    double once[2];
+    int status;
+
+    peer->name = name;
+    (void)snprintf(peer->command, sizeof(peer->command), "'%s/%s' %s 1 2>&1",
+                   options->peers, name, measure);
+    status = peer_ask(peer->command, once);
+    if (status == PEER_HAS_SAID)
+        return peer;
+    if (status != PEER_HAS_NO_MEASURE && status != PEER_IS_NOT_THERE)
+        (void)fprintf(stderr, "bench: without %s, for this failed: %s\n", name,
+                      peer->command);
+    free(peer);
+    return NULL;
 }
 
 size_t
 bench_peers(const struct bench_options *options, const char *measure, size_t n,
             struct contender *ret_contenders)
 {
-    static const char *const names[PEERS] = {"stop_token", "go", "glib",
-                                             "tbb",        "uv", "omp"};
+    static const char *const names[PEERS] = {
+        "stop_token", "go",         "glib",     "tbb",     "uv",
+        "omp",        "beanstalkd", "plainjob", "graphile"};
     size_t found = 0;
 
     for (int i = 0; i < PEERS; i++) {
-        struct peer *peer = bench_alloc(sizeof(*peer));
-        double once[2];
+        struct peer *peer = peer_find(options, names[i], measure);
 
-        (void)snprintf(peer->command, sizeof(peer->command),
-                       "'%s/%s' %s 1 2>&1", options->peers, names[i], measure);
-        if (!peer_ask(peer->command, once)) {
-            free(peer);
+        if (peer == NULL)
             continue;
-        }
         (void)snprintf(peer->command, sizeof(peer->command), "'%s/%s' %s %zu",
                        options->peers, names[i], measure, n);
-        peer->name = names[i];
         ret_contenders[found++] = (struct contender){peer_run, peer, {0}};
     }
     return found;

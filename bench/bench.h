@@ -25,11 +25,21 @@ struct bench_options {
     bool quick;        /* a tenth of the work, 3 rounds: does it run at all? */
     const char *dir;   /* where files go; the current directory if not given */
     const char *peers; /* where the peers' programs are; else ./bench/peers */
+    const char *only;  /* the one part to be run; NULL: all */
 };
 
-/* Read --rounds N, --quick, --dir PATH and --peers PATH. What is wrong ends the
- * program. */
+/* Read --rounds N, --quick, --dir PATH, --peers PATH and --only PART. What is
+ * wrong ends the program. */
 void bench_options(int argc, char **argv, struct bench_options *ret_options);
+
+/* Run the parts in their order, or the one that --only names. name NULL ends
+ * them. */
+struct bench_part {
+    const char *name;
+    void (*run)(const struct bench_options *options);
+};
+void bench_parts(const struct bench_options *options,
+                 const struct bench_part *parts);
 
 /* How many rounds, and how much work, instead of usual. */
 int bench_rounds(const struct bench_options *options, int usual);
@@ -48,8 +58,9 @@ struct contender {
 };
 
 /* Contenders for measure, n times: those of the peers' programs that are there
- * and know it. At most PEERS; how many. They live as long as the process. */
-#define PEERS 6
+ * and know it; who is there and fails is named. At most PEERS; how many. They
+ * live as long as the process. */
+#define PEERS 9
 size_t bench_peers(const struct bench_options *options, const char *measure,
                    size_t n, struct contender *ret_contenders);
 

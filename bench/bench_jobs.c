@@ -4,6 +4,8 @@
  *   a job's whole life    floor:   one table, three autocommits a job
  *                         ceiling: one thread that writes rota's own tables,
  *                                  256 jobs a transaction, and nothing else
+ *                         other queues: beanstalkd with its log, plainjob, and
+ *                         graphile-worker on PostgreSQL
  *   rota_submit           an INSERT into the same tables and a COMMIT
  *   rota_job_advance      an inlined relaxed store
  *   a cancel until seen   a bare flag, polled by another core
@@ -13,223 +15,17 @@
  * synchronous. Rates are compared, since the slow ones do fewer jobs.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <limits.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <rota/ctx.h>
 #include <rota/job.h>
 #include <rota/scheduler.h>
 
 #include "bench.h"
-
-#define WORKERS           2
-#define CHUNK             256
-#define CHECKPOINT_FRAMES 600 /* as the library does */
-
-static const char args[] = "{\"path\":\"/srv/archive/0000000000000000000.csv\","
-                           "\"table\":\"orders\"}";
-_Static_assert(sizeof(args) - 1 == 64, "64 bytes of arguments");
-
-/* -- The folder ----------------------------------------------------------- */
-
-static char folder[PATH_MAX];
-static char path[PATH_MAX + 16]; /* the one database in it */
-
-static void
-folder_clear(void)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-
-    if (dir == NULL)
-        return;
-    while ((entry = readdir(dir)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            (void)unlinkat(dirfd(dir), entry->d_name, 0);
-    (void)closedir(dir);
-}
-
-static void
-folder_remove(void)
-{
-    folder_clear();
-    (void)rmdir(folder);
-}
-
-static void
-folder_make(const char *parent)
-{
-    (void)snprintf(folder, sizeof(folder), "%s/bench-XXXXXX", parent);
-    if (mkdtemp(folder) == NULL)
-        bench_fail("%s: no folder can be made here", parent);
-    (void)snprintf(path, sizeof(path), "%s/jobs.db", folder);
-    (void)atexit(folder_remove);
-}
-
-/* -- The queue ------------------------------------------------------------ */
-
-static void
-must(enum rota_error error, const char *what)
-{
-    if (error != ROTA_OK)
-        bench_fail("%s: %s", what, rota_errmsg(NULL));
-}
-
-/* A queue in a new file. */
-static struct rota *
-queue_open(bool is_full)
-{
-    struct rota_options options = ROTA_OPTIONS_INIT;
-    struct rota *rota = NULL;
-
-    folder_clear();
-    options.flags = is_full ? 0 : ROTA_NORMAL;
-    options.workers = WORKERS;
-    must(rota_open(path, &options, &rota), "rota_open");
-    return rota;
-}
-
-static void
-queue_start(struct rota *rota, const char *kind, rota_job_fn *fn, void *arg)
-{
-    must(rota_handle(rota, kind, fn, arg, NULL), "rota_handle");
-    must(rota_start(NULL, rota), "rota_start");
-}
-
-static struct rota_submission
-submission_of(const char *kind)
-{
-    struct rota_submission submission = ROTA_SUBMISSION_INIT(kind);
-
-    submission.args = args;
-    submission.args_size = sizeof(args) - 1;
-    return submission;
-}
-
-static bool
-number_take(void *arg, int n, const char *const *names,
-            const struct rota_value *values)
-{
-    (void)n;
-    (void)names;
-    if (values != NULL)
-        *(int64_t *)arg = values[0].integer;
-    return true;
-}
-
-/* No job may be missing in the history. */
-static void
-history_check(struct rota *rota, size_t jobs)
-{
-    int64_t succeeded = 0;
-
-    must(rota_query(NULL, rota,
-                    "SELECT count(*) FROM jobs WHERE state = 'succeeded'", NULL,
-                    0, number_take, &succeeded),
-         "rota_query");
-    if (succeeded != (int64_t)jobs)
-        bench_fail("%zu jobs were submitted, %lld succeeded", jobs,
-                   (long long)succeeded);
-}
-
-/* -- SQLite by itself ----------------------------------------------------- */
-
-struct bare {
-    sqlite3 *db;
-    int frames; /* in the log, after the last commit */
-};
-
-static void
-bare_script(struct bare *bare, const char *sql)
-{
-    if (sqlite3_exec(bare->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        bench_fail("%s: %s", sql, sqlite3_errmsg(bare->db));
-}
-
-static sqlite3_stmt *
-bare_statement(struct bare *bare, const char *sql)
-{
-    sqlite3_stmt *statement;
-
-    if (sqlite3_prepare_v3(bare->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
-                           &statement, NULL) != SQLITE_OK)
-        bench_fail("%s: %s", sql, sqlite3_errmsg(bare->db));
-    return statement;
-}
-
-/* Run it with the values bound. */
-static void
-bare_run(sqlite3_stmt *statement)
-{
-    int code = sqlite3_step(statement);
-
-    if (code != SQLITE_DONE && code != SQLITE_ROW)
-        bench_fail("%s: %s", sqlite3_sql(statement),
-                   sqlite3_errmsg(sqlite3_db_handle(statement)));
-    (void)sqlite3_reset(statement);
-}
-
-static int
-bare_committed(void *arg, sqlite3 *db, const char *name, int frames)
-{
-    (void)db;
-    (void)name;
-    ((struct bare *)arg)->frames = frames;
-    return SQLITE_OK;
-}
-
-static void
-bare_checkpoint(struct bare *bare)
-{
-    if (bare->frames < CHECKPOINT_FRAMES)
-        return;
-    bare->frames = 0;
-    (void)sqlite3_wal_checkpoint_v2(bare->db, "main", SQLITE_CHECKPOINT_PASSIVE,
-                                    NULL, NULL);
-}
-
-static void
-bare_open(struct bare *bare, bool is_full)
-{
-    *bare = (struct bare){0};
-    if (sqlite3_open_v2(path, &bare->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-                            SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK)
-        bench_fail("%s cannot be opened", path);
-    bare_script(bare, "PRAGMA journal_mode=WAL; PRAGMA temp_store=MEMORY;"
-                      "PRAGMA cache_size=-16384");
-    bare_script(bare, is_full ? "PRAGMA synchronous=FULL"
-                              : "PRAGMA synchronous=NORMAL");
-}
-
-/* rota's tables in a new file, made by rota, and checkpoints as rota's. */
-static void
-bare_open_tables(struct bare *bare, bool is_full)
-{
-    (void)rota_close(queue_open(is_full));
-    bare_open(bare, is_full);
-    bare_script(bare, "PRAGMA wal_autocheckpoint=0;"
-                      "INSERT INTO _kind(id, name) VALUES(1, 'noop');"
-                      "INSERT INTO _queue(id, name) VALUES(1, 'default')");
-    (void)sqlite3_wal_hook(bare->db, bare_committed, bare);
-}
-
-static void
-bare_close(struct bare *bare)
-{
-    sqlite3_stmt *statement;
-
-    while ((statement = sqlite3_next_stmt(bare->db, NULL)) != NULL)
-        (void)sqlite3_finalize(statement);
-    (void)sqlite3_close(bare->db);
-}
+#include "queue.h"
 
 /* -- A job's whole life --------------------------------------------------- */
 
@@ -292,13 +88,13 @@ run_floor_lives(void *arg, double *ret_figures)
     struct bare bare;
     int64_t start, now = 1700000000000;
 
-    folder_clear();
+    queue_clear();
     bare_open(&bare, life->is_full);
     bare_script(&bare, floor_tables);
     insert = bare_statement(&bare, floor_insert);
     claim = bare_statement(&bare, floor_claim);
     finish = bare_statement(&bare, floor_finish);
-    (void)sqlite3_bind_text(insert, 2, args, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(insert, 2, queue_args, -1, SQLITE_STATIC);
     start = ctx_now();
     for (size_t i = 0; i < life->jobs; i++, now++) {
         (void)sqlite3_bind_int64(insert, 1, now);
@@ -314,56 +110,6 @@ run_floor_lives(void *arg, double *ret_figures)
     }
     ret_figures[0] = bench_rate(start, life->jobs);
     bare_close(&bare);
-}
-
-/* What a job costs in rota's tables if its place is known beforehand: nothing
- * is looked up, and no thread waits for another. ?1 is the job, ?2 the time. */
-enum ceiling {
-    CEILING_BEGIN,
-    CEILING_JOB,
-    CEILING_READY,
-    CEILING_UNREADY,
-    CEILING_RUNNING,
-    CEILING_DONE,
-    CEILING_NOT_RUNNING,
-    CEILING_COMMIT,
-    CEILINGS
-};
-static const char *const ceiling_sql[CEILINGS] = {
-    [CEILING_BEGIN] = "BEGIN IMMEDIATE",
-    [CEILING_JOB] = "INSERT INTO _job VALUES(?1, 1, 1, NULL, 0, ?2, ?2, ?2,"
-                    " NULL, NULL, 1, 0, 0, 0, ?3)",
-    [CEILING_READY] = "INSERT INTO _ready VALUES(1, 1, ?2, ?1)",
-    [CEILING_UNREADY] = "DELETE FROM _ready WHERE queue = 1 AND kind = 1"
-                        " AND sort_key = ?2 AND id = ?1",
-    [CEILING_RUNNING] = "INSERT INTO _running(id, lease, process, claimed_at)"
-                        " VALUES(?1, 1, 1, ?2)",
-    [CEILING_DONE] = "INSERT INTO _done VALUES(?1, 4, 1, 1, 1, ?2, ?2, 0, NULL,"
-                     " NULL, NULL, NULL)",
-    [CEILING_NOT_RUNNING] = "DELETE FROM _running WHERE id = ?1 AND lease = 1",
-    [CEILING_COMMIT] = "COMMIT",
-};
-
-static void
-ceiling_prepare(struct bare *bare, sqlite3_stmt **ret_statements)
-{
-    for (int i = 0; i < CEILINGS; i++)
-        ret_statements[i] = bare_statement(bare, ceiling_sql[i]);
-    (void)sqlite3_bind_text(ret_statements[CEILING_JOB], 3, args, -1,
-                            SQLITE_STATIC);
-}
-
-/* Run two statements for each of n jobs from first on. */
-static void
-ceiling_pair(sqlite3_stmt *const *pair, size_t first, size_t n, int64_t now)
-{
-    for (size_t i = 0; i < n; i++)
-        for (int s = 0; s < 2; s++) {
-            (void)sqlite3_bind_int64(pair[s], 1, (int64_t)(first + i));
-            if (sqlite3_bind_parameter_count(pair[s]) > 1)
-                (void)sqlite3_bind_int64(pair[s], 2, now);
-            bare_run(pair[s]);
-        }
 }
 
 static void
@@ -420,6 +166,47 @@ bench_lives(const struct bench_options *options)
                   "a bare loop over the same tables", all[i + 4].median[0],
                   "at least 0.5");
     }
+}
+
+/* -- The same, beside other queues ----------------------------------------- */
+
+/* What peers are asked for, and whether rota beside them is FULL. Their whole
+ * lives may be shorter than ours: two of them keep no history. */
+static const struct rivalry {
+    const char *measure, *what;
+    bool is_full;
+} rivalries[] = {
+    {"lives", "a job's whole life, NORMAL", false},
+    {"lives-tuned", "a job's whole life, NORMAL, the peer tuned", false},
+    {"lives-full", "a job's whole life, FULL", true},
+    {"lives-full-tuned", "a job's whole life, FULL, the peer tuned", true},
+};
+#define RIVALRIES (sizeof(rivalries) / sizeof(rivalries[0]))
+
+static void
+bench_rivals(const struct bench_options *options)
+{
+    static const struct bench_target targets[] = {{"beanstalkd", "at least 5"},
+                                                  {"graphile", "at least 5"},
+                                                  {"plainjob", "at least 10"},
+                                                  {NULL, NULL}};
+    size_t jobs = bench_size(options, 100000), n[RIVALRIES], all_n = 2;
+    struct life lives[] = {{false, jobs}, {true, jobs}};
+    struct contender all[2 + RIVALRIES * PEERS] = {
+        {run_rota_lives, &lives[0], {0}}, {run_rota_lives, &lives[1], {0}}};
+    const struct contender *rivals = all + 2;
+
+    for (size_t i = 0; i < RIVALRIES; i++) {
+        n[i] = bench_peers(options, rivalries[i].measure, jobs, all + all_n);
+        all_n += n[i];
+    }
+    if (all_n == 2)
+        return;
+    bench_compete(all, all_n, bench_rounds(options, ROUNDS_CALM));
+    for (size_t i = 0; i < RIVALRIES; rivals += n[i++])
+        bench_say_peers(BENCH_RATE, rivalries[i].what,
+                        all[rivalries[i].is_full].median[0], rivals, n[i], 0,
+                        targets);
 }
 
 /* -- Submit --------------------------------------------------------------- */
@@ -605,16 +392,19 @@ bench_cancels(const struct bench_options *options)
               all[0].median[1], "a bare flag", all[1].median[1], NULL);
 }
 
+static const struct bench_part parts[] = {
+    {"lives", bench_lives},     {"peers", bench_rivals},
+    {"submits", bench_submits}, {"advances", bench_advances},
+    {"cancels", bench_cancels}, {NULL, NULL},
+};
+
 int
 main(int argc, char **argv)
 {
     struct bench_options options;
 
     bench_options(argc, argv, &options);
-    folder_make(options.dir);
-    bench_lives(&options);
-    bench_submits(&options);
-    bench_advances(&options);
-    bench_cancels(&options);
+    queue_folder(options.dir);
+    bench_parts(&options, parts);
     return 0;
 }

@@ -14,11 +14,35 @@ static const struct {
     [ROTA_CANCEL_TOO_LATE] = {"too_late", "had ended: too late to cancel"},
 };
 
+static void
+say_answer(const struct cli *cli, int64_t id, enum rota_cancel_answer answer)
+{
+    if (cli->is_json)
+        (void)printf("{\"schema\":1,\"id\":%" PRId64 ",\"answer\":\"%s\"}\n",
+                     id, answers[answer].name);
+    else
+        (void)printf("job %" PRId64 " %s\n", id, answers[answer].text);
+}
+
+/* It had ended, and how. */
+static void
+say_end(const struct cli *cli, int64_t id, const char *state)
+{
+    if (cli->is_json)
+        (void)printf("{\"schema\":1,\"id\":%" PRId64
+                     ",\"answer\":\"too_late\",\"state\":\"%s\"}\n",
+                     id, state);
+    else
+        (void)printf("job %" PRId64 " had ended, %s: too late to cancel\n", id,
+                     state);
+}
+
 int
 cli_cancel(struct cli *cli)
 {
     struct rota_options options = ROTA_OPTIONS_INIT;
     enum rota_cancel_answer answer = ROTA_CANCEL_DONE;
+    struct rota_outcome outcome = ROTA_OUTCOME_INIT;
     struct rota *rota = NULL;
     enum rota_error error;
     int64_t id = 0;
@@ -36,11 +60,11 @@ cli_cancel(struct cli *cli)
         code = CLI_NOTFOUND;
     } else if (error != ROTA_OK) {
         code = cli_fail(rota, error);
-    } else if (cli->is_json) {
-        (void)printf("{\"schema\":1,\"id\":%" PRId64 ",\"answer\":\"%s\"}\n",
-                     id, answers[answer].name);
+    } else if (answer == ROTA_CANCEL_TOO_LATE &&
+               rota_wait(ctx_background(), rota, id, &outcome) == ROTA_OK) {
+        say_end(cli, id, rota_state_name(outcome.state));
     } else {
-        (void)printf("job %" PRId64 " %s\n", id, answers[answer].text);
+        say_answer(cli, id, answer);
     }
     (void)rota_close(rota);
     return code;

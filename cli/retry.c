@@ -22,7 +22,7 @@ retry(struct cli *cli, struct rota *rota, const char *word)
     enum rota_error error;
 
     (void)cli_parse_id(word, &id);
-    error = rota_retry(rota, id);
+    error = rota_retry(rota, id, false);
     if (error == ROTA_NOTFOUND) {
         cli_say("no job %" PRId64 " in %s", id, cli->db);
         return CLI_NOTFOUND;

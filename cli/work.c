@@ -153,6 +153,40 @@ show_progress(struct work *work)
 
 /* -- work ---------------------------------------------------------------- */
 
+static bool
+take_no_more(void *arg, int n, const char *const *names,
+             const struct rota_value *values)
+{
+    (void)arg, (void)n, (void)names, (void)values;
+    return true;
+}
+
+/* Whether the file is still the one that was opened. */
+static enum rota_error
+look_at_file(struct rota *rota)
+{
+    enum rota_error error = rota_query(ctx_background(), rota, "SELECT 1", NULL,
+                                       0, take_no_more, NULL);
+
+    return error == ROTA_BUSY || error == ROTA_NOMEM ? ROTA_OK : error;
+}
+
+/* Wait until somebody says stop, or the file is gone. */
+static enum rota_error
+wait_for_end(struct work *work)
+{
+    enum rota_error error = ROTA_OK;
+
+    while (error == ROTA_OK &&
+           ctx_wait(work->ctx, ctx_now() + ROTA_SEC(1)) == ROTA_TIMEOUT) {
+        if (work->progress.is_live)
+            show_progress(work);
+        error = look_at_file(work->rota);
+    }
+    progress_end(&work->progress);
+    return error;
+}
+
 static int
 work_until_told(struct work *work)
 {
@@ -165,16 +199,19 @@ work_until_told(struct work *work)
         return cli_fail(work->rota, error);
     cli_say("working on %s, %" PRId64 " at once; Ctrl-C stops", work->cli->db,
             work->cli->workers);
-    while (ctx_wait(work->ctx, ctx_now() + ROTA_SEC(1)) == ROTA_TIMEOUT)
-        if (work->progress.is_live)
-            show_progress(work);
-    progress_end(&work->progress);
-    text_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
-    cli_say("%s: stopping, once running jobs have ended or %s have passed; "
-            "again to quit at once",
-            ctx_cause(work->ctx), time);
-    if (rota_stop(work->rota, work->cli->grace) != ROTA_OK)
-        code = cli_fail(work->rota, ROTA_BUSY);
+    error = wait_for_end(work);
+    if (error != ROTA_OK) {
+        code = cli_fail(work->rota, error);
+        (void)rota_stop(work->rota, 0); /* it cannot be recorded */
+    } else {
+        text_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
+        cli_say("%s: stopping, once running jobs have ended or %s have passed; "
+                "again to quit at once",
+                ctx_cause(work->ctx), time);
+        error = rota_stop(work->rota, work->cli->grace);
+        if (error != ROTA_OK)
+            code = cli_fail(work->rota, error);
+    }
     failures_say(&work->failures, work->rota, NULL);
     put_counts(work, counts, sizeof(counts));
     cli_say("stopped: %s", counts[0] != '\0' ? counts : "no job came");

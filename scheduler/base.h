@@ -127,6 +127,9 @@ int thread_start(pthread_t *ret_thread, const char *name,
 void message_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *message_get(void);
 
+/* ROTA_NOMEM, after saying so. */
+#define no_memory() (message_set("out of memory"), (enum rota_error)ROTA_NOMEM)
+
 /* a + b, held at the ends of the range. */
 static inline int64_t
 saturating_add(int64_t a, int64_t b)

@@ -1,6 +1,6 @@
 /*
- * What callers ask from outside a job: submit, cancel, retry, pause, wait, run,
- * query.
+ * What callers ask from outside a job: submit, wait, run, query. What changes
+ * jobs that are there is in control.c.
  *
  * Everything that writes is a request to the writer's role (cycle.c), often
  * carried out on the caller's own thread. Who reads takes a connection out of
@@ -20,10 +20,10 @@
 
 /* -- Submit --------------------------------------------------------------- */
 
-static bool
+bool
 name_is_valid(const char *name, const char *what)
 {
-    size_t length = strlen(name);
+    size_t length = name == NULL ? 0 : strlen(name);
 
     if (length >= 1 && length <= 255 && text_is_utf8(name, length))
         return true;
@@ -31,18 +31,34 @@ name_is_valid(const char *name, const char *what)
     return false;
 }
 
+bool
+priority_is_valid(int64_t priority)
+{
+    if (priority >= -1000000 && priority <= 1000000)
+        return true;
+    message_set("priority must be from -1000000 to 1000000");
+    return false;
+}
+
 /* The rules of the SQL command's trigger, said in C. */
 static enum rota_error
 submission_check(const struct rota_submission *s)
 {
-    if (s->size != sizeof(*s) || s->kind == NULL) {
+    if (s == NULL || s->size != sizeof(*s) || s->kind == NULL) {
         message_set("a submission starts as ROTA_SUBMISSION_INIT(kind)");
         return ROTA_INVALID;
     }
     if (!name_is_valid(s->kind, "kind") ||
         (s->queue != NULL && !name_is_valid(s->queue, "queue")) ||
-        (s->batch != NULL && !name_is_valid(s->batch, "batch")))
+        (s->batch != NULL && !name_is_valid(s->batch, "batch")) ||
+        (s->unique_key != NULL &&
+         !name_is_valid(s->unique_key, "unique_key")) ||
+        (s->limit_key != NULL && !name_is_valid(s->limit_key, "limit_key")))
         return ROTA_INVALID;
+    if (s->after == NULL && s->n_after > 0) {
+        message_set("after is missing, but not n_after");
+        return ROTA_INVALID;
+    }
     if (s->args == NULL && s->args_size > 0) {
         message_set("args are missing, but not their size");
         return ROTA_INVALID;
@@ -52,12 +68,10 @@ submission_check(const struct rota_submission *s)
                     "is larger into a file and submit its name");
         return ROTA_INVALID;
     }
-    if (s->priority < -1000000 || s->priority > 1000000) {
-        message_set("priority must be from -1000000 to 1000000");
+    if (!priority_is_valid(s->priority))
         return ROTA_INVALID;
-    }
-    if (s->run_at < 0 || s->run_at > 99999999999999 || s->deadline < 0 ||
-        s->deadline > 99999999999999) {
+    if (s->run_at < 0 || s->run_at > LAST_TIME || s->deadline < 0 ||
+        s->deadline > LAST_TIME) {
         message_set("run_at and deadline must be Unix milliseconds");
         return ROTA_INVALID;
     }
@@ -69,23 +83,6 @@ submission_check(const struct rota_submission *s)
     return ROTA_OK;
 }
 
-static enum rota_error
-writable(const struct rota *rota)
-{
-    if (!rota->readonly)
-        return ROTA_OK;
-    message_set("%s was opened to look only", rota->path);
-    return ROTA_INVALID;
-}
-
-enum rota_error
-rota_rescue(struct rota *rota)
-{
-    enum rota_error error = writable(rota);
-
-    return error == ROTA_OK ? outside_rescue(rota) : error;
-}
-
 enum rota_error
 rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
                  size_t n, int64_t *ret_ids)
@@ -95,15 +92,17 @@ rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
     enum rota_error error = writable(rota);
 
     for (size_t i = 0; error == ROTA_OK && i < n; i++)
-        error = submission_check(&submissions[i]);
+        error = submission_check(submissions == NULL ? NULL : &submissions[i]);
     if (error != ROTA_OK || n == 0)
         return error;
     request.ids = calloc(n, sizeof(*request.ids));
     if (request.ids == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     error = request_run(rota, &request);
-    if (error == ROTA_OK && ret_ids != NULL)
+    if (ret_ids != NULL && error == ROTA_OK)
         memcpy(ret_ids, request.ids, n * sizeof(*ret_ids));
+    else if (ret_ids != NULL && error == ROTA_EXISTS)
+        ret_ids[0] = request.ids[0];
     free(request.ids);
     return error;
 }
@@ -115,73 +114,6 @@ rota_submit(struct rota *rota, const struct rota_submission *submission,
     return rota_submit_many(rota, submission, 1, ret_id);
 }
 
-/* -- Cancel --------------------------------------------------------------- */
-
-enum rota_error
-rota_cancel(struct rota *rota, int64_t id, const char *reason,
-            enum rota_cancel_answer *ret_answer)
-{
-    struct request request = {
-        .kind = REQUEST_CANCEL, .id = id, .reason = reason};
-    enum rota_error error = writable(rota);
-    bool told;
-
-    if (error != ROTA_OK)
-        return error;
-    /* delivered in memory first, recorded next, acknowledged last */
-    told = job_cancel(rota, id, 0, reason);
-    error = request_run(rota, &request);
-    if (error != ROTA_OK)
-        return error;
-    if (!told && request.answer == ROTA_CANCEL_REQUESTED)
-        told = job_cancel(rota, id, 0, reason); /* claimed meanwhile */
-    else if (told && request.answer == ROTA_CANCEL_TOO_LATE)
-        request.answer = ROTA_CANCEL_REQUESTED; /* it ended of this */
-    if (ret_answer != NULL)
-        *ret_answer = request.answer;
-    return ROTA_OK;
-}
-
-/* -- Retry, pause, resume -------------------------------------------------- */
-
-static enum rota_error
-command(struct rota *rota, struct request *request)
-{
-    enum rota_error error = writable(rota);
-
-    return error == ROTA_OK ? request_run(rota, request) : error;
-}
-
-enum rota_error
-rota_retry(struct rota *rota, int64_t id)
-{
-    struct request request = {.kind = REQUEST_RETRY, .id = id};
-
-    return command(rota, &request);
-}
-
-static enum rota_error
-queue_command(struct rota *rota, enum request_kind kind, const char *queue)
-{
-    struct request request = {.kind = kind,
-                              .queue = queue != NULL ? queue : "default"};
-
-    return name_is_valid(request.queue, "queue") ? command(rota, &request)
-                                                 : ROTA_INVALID;
-}
-
-enum rota_error
-rota_pause(struct rota *rota, const char *queue)
-{
-    return queue_command(rota, REQUEST_PAUSE, queue);
-}
-
-enum rota_error
-rota_resume(struct rota *rota, const char *queue)
-{
-    return queue_command(rota, REQUEST_RESUME, queue);
-}
-
 /* -- Wait ----------------------------------------------------------------- */
 
 struct reader *
@@ -189,11 +121,19 @@ reader_acquire(struct rota *rota, enum rota_error *error)
 {
     struct reader *reader = NULL;
 
+    *error = ROTA_INVALID;
+    if (store_is_inherited(rota->store))
+        return NULL;
     lock_take(&rota->lock);
     if (rota->n_idle > 0)
         reader = rota->idle[--rota->n_idle];
     lock_drop(&rota->lock);
     *error = reader != NULL ? ROTA_OK : reader_open(rota->path, &reader);
+    if (reader != NULL && reader_has_moved(reader)) {
+        reader_release(rota, reader);
+        reader = NULL;
+        *error = ROTA_STORE;
+    }
     return reader;
 }
 
@@ -304,11 +244,13 @@ rota_drain(struct ctx *ctx, struct rota *rota)
 {
     struct waiter waiter = {.id = 0};
     enum rota_error error = ROTA_OK;
+    struct waiting waiting = {0};
     struct reader *reader;
-    int64_t next = 0;
-    bool ready = false, quiet;
+    bool quiet;
 
-    if (!rota->started) {
+    if (store_is_inherited(rota->store))
+        return ROTA_INVALID;
+    if (!rota->started || rota->stepping) {
         message_set("rota_start() comes before rota_drain()");
         return ROTA_INVALID;
     }
@@ -321,14 +263,16 @@ rota_drain(struct ctx *ctx, struct rota *rota)
         reader = reader_acquire(rota, &error);
         if (reader == NULL)
             break;
-        error = reader_waiting(reader, &rota->scope, &ready, &next);
+        error = reader_waiting(reader, &rota->scope, &waiting);
         reader_release(rota, reader);
         /* after the look: what was claimed or came back before it is known by
          * now */
         lock_take(&rota->lock);
         quiet = engine_is_quiet(rota);
         lock_drop(&rota->lock);
-        if (error != ROTA_OK || (!ready && quiet && next > store_now()))
+        if (error != ROTA_OK ||
+            (quiet && !waiting.ready && !waiting.limited &&
+             !waiting.unsettled && waiting.next > rota_now(rota)))
             break;
         error = waiter_sleep(rota, ctx, &waiter);
         if (error != ROTA_OK)
@@ -340,13 +284,13 @@ rota_drain(struct ctx *ctx, struct rota *rota)
 
 /* ctx's deadline as the file keeps it; 0: none. */
 static int64_t
-deadline_in_file(struct ctx *ctx)
+deadline_in_file(struct rota *rota, struct ctx *ctx)
 {
     int64_t left = ctx_remaining(ctx);
 
     return left == ROTA_FOREVER || left > ROTA_SEC(1000000000)
                ? 0
-               : store_now() + (left + 999999) / 1000000;
+               : rota_now(rota) + (left + 999999) / 1000000;
 }
 
 static enum rota_error
@@ -364,13 +308,18 @@ rota_run(struct ctx *ctx, struct rota *rota,
          const struct rota_submission *submission,
          struct rota_outcome *ret_outcome)
 {
-    struct rota_submission own = *submission;
+    struct rota_submission own = {0};
+    struct request chores = {.kind = REQUEST_CHORES};
     int64_t deadline, id;
     enum rota_error error;
 
     if (ctx == NULL)
         ctx = ctx_background();
-    deadline = deadline_in_file(ctx);
+    error = submission_check(submission);
+    if (error != ROTA_OK)
+        return error;
+    own = *submission;
+    deadline = deadline_in_file(rota, ctx);
     if (deadline != 0 && (own.deadline == 0 || deadline < own.deadline))
         own.deadline = deadline;
     if (ctx_done(ctx)) {
@@ -388,6 +337,9 @@ rota_run(struct ctx *ctx, struct rota *rota,
         error = wait_a_little(rota, id, ret_outcome);
     if (error == ROTA_OK)
         return ROTA_OK;
+    /* a waiting one fails by the same deadline, if somebody looks */
+    if (error == ROTA_DEADLINE)
+        (void)request_run(rota, &chores);
     error = rota_cancel(rota, id, ctx_cause(ctx), NULL);
     if (error != ROTA_OK)
         return error;
@@ -409,6 +361,10 @@ rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
     if (ctx_done(ctx)) {
         message_set("%s", ctx_cause(ctx));
         return ctx_err(ctx);
+    }
+    if (sql == NULL || fn == NULL) {
+        message_set("a query is a statement and a function for its rows");
+        return ROTA_INVALID;
     }
     reader = reader_acquire(rota, &error);
     if (reader == NULL)

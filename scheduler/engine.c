@@ -20,6 +20,12 @@ rota_errmsg(const struct rota *rota)
     return message_get();
 }
 
+int64_t
+rota_now(const struct rota *rota)
+{
+    return store_now(rota->store);
+}
+
 const char *
 rota_state_name(enum rota_state state)
 {
@@ -101,14 +107,17 @@ options_take(struct rota *rota, const struct rota_options *options)
 
     if (options != NULL) {
         if (options->size != sizeof(*options) || options->workers < 0 ||
+            options->log_max < 0 ||
             (options->flags & ~(unsigned)(ROTA_NORMAL | ROTA_READONLY)) != 0) {
-            message_set("options start as ROTA_OPTIONS_INIT; workers must not "
-                        "be negative");
+            message_set("options start as ROTA_OPTIONS_INIT; workers and "
+                        "log_max must not be negative");
             return ROTA_INVALID;
         }
         rota->options = *options;
     }
     rota->readonly = (rota->options.flags & ROTA_READONLY) != 0;
+    if (rota->options.log_max == 0)
+        rota->options.log_max = LOG_MAX;
     if (rota->options.workers == 0)
         rota->options.workers = cpus > 0 ? (int)cpus : 1;
     return ROTA_OK;
@@ -122,7 +131,7 @@ keep_file(struct rota *rota)
 
     rota->path = strdup(store_path(rota->store));
     if (rota->path == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     (void)stat(rota->path, &file);
     rota->inode = file.st_ino;
     return ROTA_OK;
@@ -136,11 +145,14 @@ rota_open(const char *path, const struct rota_options *options,
     enum rota_error error;
 
     if (rota == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     locks_init(rota);
     error = options_take(rota, options);
     if (error == ROTA_OK)
         error = store_open(path, rota->readonly, &rota->store);
+    if (error == ROTA_OK && rota->options.clock != NULL)
+        store_set_clock(rota->store, rota->options.clock,
+                        rota->options.clock_arg);
     if (error == ROTA_OK)
         error = keep_file(rota);
     if (error != ROTA_OK) {
@@ -207,11 +219,11 @@ rota_handle(struct rota *rota, const char *name, rota_job_fn *fn, void *arg,
         return error;
     kind = calloc(1, sizeof(*kind));
     if (kind == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     kind->name = strdup(name);
     if (kind->name == NULL) {
         free(kind);
-        return ROTA_NOMEM;
+        return no_memory();
     }
     kind->fn = fn;
     kind->arg = arg;
@@ -230,6 +242,8 @@ rota_handle(struct rota *rota, const char *name, rota_job_fn *fn, void *arg,
 static enum rota_error
 start_check(struct rota *rota)
 {
+    if (store_is_inherited(rota->store))
+        return ROTA_INVALID;
     if (rota->readonly || rota->n_kinds == 0) {
         message_set(rota->readonly ? "it was opened to look only"
                                    : "no kind is handled here: "
@@ -244,28 +258,16 @@ start_check(struct rota *rota)
 }
 
 static enum rota_error
-start_writer(struct rota *rota)
-{
-    int failed =
-        thread_start(&rota->writer, "rota-writer", writer_thread, rota);
-
-    if (failed != 0) {
-        message_set("cannot start a thread: %s", strerror(failed));
-        return ROTA_SYSTEM;
-    }
-    rota->has_writer = true;
-    return ROTA_OK;
-}
-
-static enum rota_error
-start_workers(struct rota *rota)
+start_workers(struct rota *rota, bool stepping)
 {
     int workers = rota->options.workers;
     enum rota_error error;
 
     rota->kind_numbers = calloc(rota->n_kinds, sizeof(*rota->kind_numbers));
     if (rota->kind_numbers == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
+    if (stepping)
+        return ROTA_OK;
     error = pool_open(workers, "rota", &rota->pool);
     if (error == ROTA_SYSTEM)
         message_set("cannot start %d threads", workers);
@@ -288,39 +290,46 @@ start_undo(struct rota *rota)
     rota->run_ctx = NULL;
 }
 
-/* Start with what is claimed narrowed down to a queue, unless NULL, or to a
- * job, unless 0; is_next: the one that is submitted next. */
+/* The threads that run and record jobs, and look outside. */
 static enum rota_error
-start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job,
-      bool is_next)
+start_threads(struct rota *rota)
 {
-    struct request request = {.kind = REQUEST_BEGIN_PROCESS, .queue = queue};
+    enum rota_error error = writer_start(rota);
+
+    return error == ROTA_OK ? outside_start(rota) : error;
+}
+
+enum rota_error
+engine_start(struct ctx *ctx, struct rota *rota, const struct start *start)
+{
+    struct request request = {.kind = REQUEST_BEGIN_PROCESS,
+                              .queue = start->queue};
     enum rota_error error = start_check(rota);
 
     if (error != ROTA_OK)
         return error;
-    error = start_workers(rota);
-    if (error == ROTA_OK)
-        error = request_run(rota, &request);
-    if (error == ROTA_OK)
-        rota->process = request.id;
+    error = start_workers(rota, start->stepping);
+    rota->run_ctx = ctx_with_cancel(ctx);
+    if (error == ROTA_OK && ctx_err(rota->run_ctx) == ROTA_NOMEM)
+        error = no_memory(); /* under it nothing would run */
     if (error == ROTA_OK)
         error = outside_rescue(rota);
-    if (error == ROTA_OK && !rota->has_writer)
-        error = start_writer(rota);
-    if (error == ROTA_OK)
-        error = outside_start(rota);
+    if (error == ROTA_OK && !start->stepping)
+        error = start_threads(rota);
+    if (error == ROTA_OK) /* last: what others see is not undone */
+        error = request_run(rota, &request);
     if (error != ROTA_OK) {
         start_undo(rota);
         return error;
     }
+    rota->process = request.id;
     lock_take(&rota->lock);
-    rota->run_ctx = ctx_with_cancel(ctx);
     rota->scope.kinds = rota->kind_numbers;
     rota->scope.n_kinds = rota->n_kinds;
     rota->scope.process = rota->process;
-    rota->takes_next = is_next;
-    rota->scope.job = is_next ? -1 : job;
+    rota->takes_next = start->is_next;
+    rota->scope.job = start->is_next ? -1 : start->job;
+    rota->stepping = start->stepping;
     rota->started = true;
     rota->maybe_ready = true;
     lock_drop(&rota->lock);
@@ -331,25 +340,24 @@ start(struct ctx *ctx, struct rota *rota, const char *queue, int64_t job,
 enum rota_error
 rota_start(struct ctx *ctx, struct rota *rota)
 {
-    return start(ctx, rota, NULL, 0, false);
+    return engine_start(ctx, rota, &(struct start){0});
 }
 
 enum rota_error
 rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
 {
-    return start(ctx, rota, NULL, id, id == 0);
+    return engine_start(ctx, rota,
+                        &(struct start){.job = id, .is_next = id == 0});
 }
 
 enum rota_error
 rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue)
 {
-    size_t length = strlen(queue);
-
-    if (length < 1 || length > 255 || !text_is_utf8(queue, length)) {
-        message_set("a queue's name is UTF-8, of 1 to 255 bytes");
+    if (queue == NULL)
+        queue = "default";
+    if (!name_is_valid(queue, "queue"))
         return ROTA_INVALID;
-    }
-    return start(ctx, rota, queue, 0, false);
+    return engine_start(ctx, rota, &(struct start){.queue = queue});
 }
 
 /* -- Stop ----------------------------------------------------------------- */
@@ -364,6 +372,7 @@ await_quiet(struct rota *rota, int64_t deadline)
 
     lock_take(&rota->lock);
     while (!(quiet = engine_is_quiet(rota)) && !is_over &&
+           !engine_is_left_alone(rota) &&
            (rota->stuck == 0 || rota->stuck < rota->active)) {
         list_append(&rota->waiters, &waiter.on_waiters);
         lock_drop(&rota->lock);
@@ -417,8 +426,9 @@ fail_to_stop(struct rota *rota)
                     (intmax_t)first->claim.id, first->kind->name,
                     (double)(ctx_now() - first->told_at) / 1e9, others);
     else
-        message_set("the ends of %jd jobs cannot be written to the file yet",
-                    (intmax_t)rota->active);
+        message_set("the ends of %jd jobs cannot be written to the file yet: "
+                    "%s",
+                    (intmax_t)rota->active, rota->kept_words);
     lock_drop(&rota->lock);
     return ROTA_BUSY;
 }
@@ -426,7 +436,12 @@ fail_to_stop(struct rota *rota)
 bool
 is_own_job(const struct rota *rota, const char *what)
 {
-    if (rota->pool == NULL || !pool_is_worker(rota->pool))
+    bool is_own =
+        rota->stepping
+            ? rota->in_step && pthread_equal(rota->stepper, pthread_self())
+            : rota->pool != NULL && pool_is_worker(rota->pool);
+
+    if (!is_own)
         return false;
     message_set("a job cannot %s the scheduler it runs on", what);
     return true;
@@ -438,6 +453,8 @@ rota_stop(struct rota *rota, int64_t grace)
     struct request request = {.kind = REQUEST_END_PROCESS};
     int64_t deadline;
 
+    if (store_is_inherited(rota->store))
+        return ROTA_INVALID;
     if (!rota->started)
         return ROTA_OK;
     if (is_own_job(rota, "stop"))
@@ -447,6 +464,8 @@ rota_stop(struct rota *rota, int64_t grace)
     request.id = rota->process;
     lock_drop(&rota->lock);
     writer_poke(rota);
+    if (rota->stepping) /* nobody else does what is left */
+        (void)request_run(rota, &(struct request){.kind = REQUEST_CHORES});
     deadline = saturating_add(ctx_now(), grace);
     if (ctx_done(rota->run_ctx) || !await_quiet(rota, deadline))
         (void)ctx_cancel_cause(rota->run_ctx, "shutdown");
@@ -464,6 +483,8 @@ rota_close(struct rota *rota)
 
     if (rota == NULL)
         return ROTA_OK;
+    if (store_is_inherited(rota->store))
+        return ROTA_INVALID;
     if (is_own_job(rota, "close"))
         return ROTA_INVALID;
     error = rota_stop(rota, 0);

@@ -2,17 +2,22 @@
  * The engine: what ties the store, the pool and contexts together.
  *
  *   engine.c    open, handle, start, stop, drain, close
- *   cycle.c     the writer's role and its one-transaction cycle
+ *   cycle.c     the writer's role and its one-transaction cycle,
+ *   gather.c    which is: what there is to do,
+ *   write.c     all of it in one transaction,
+ *   publish.c   and who is told
  *   run.c       a claimed job, from its worker's hands back to the writer's
  *   job.c       what a job can say and ask (rota/job.h)
- *   client.c    submit, cancel, retry, pause, wait, run, query
+ *   client.c    submit, wait, run, query
+ *   control.c   cancel, retry, reschedule, pause, limits, prune
+ *   step.c      one job at a time, for tests of jobs
  *   outside.c   the listener: what other processes did, and who died
  *
  * Locking. rota.lock guards the fields that say so; it is never held across
  * the store, a job or a callback. The store belongs to whoever holds the
  * writer's role (rota.writing, cycle.c), a reader to whoever has taken it out
- * of rota.idle. start_lock is held while the listener is started, and is taken
- * with no other lock held. A job's own fields are its worker's while it runs,
+ * of rota.idle. start_lock is held while the writer's or the listener's thread
+ * is started, and is taken with no other lock held. A job's own fields are its worker's while it runs,
  * except those marked. Order: start_lock, then rota.lock, then the pool's and
  * contexts' own.
  */
@@ -33,6 +38,14 @@
 #define FLUSH_EVERY ROTA_MS(500)
 /* Unstarted claims kept ahead of the workers, at most. */
 #define PREFETCH_MAX 1024
+/* From this size on the file's log is told of. */
+#define LOG_LONG (INT64_C(64) << 20)
+/* And at this one no more jobs are taken, unless the options say otherwise. */
+#define LOG_MAX (INT64_C(4) << 30)
+/* The latest time in the file, Unix milliseconds. */
+#define LAST_TIME INT64_C(99999999999999)
+/* How many jobs are cancelled, or forgotten, in one transaction. */
+#define CHUNK_MAX 500
 /* Connections for reading that are kept when nobody needs them. */
 #define READERS_IDLE 4
 /* How long a job may ignore that its context has ended, unless its kind says
@@ -68,6 +81,8 @@ struct rota_job {
     atomic_bool cancelled;  /* set before ctx is, relaxed: ctx publishes */
     atomic_bool lost;       /* the same */
     int64_t deadline;       /* of ctx by itself, monotonic */
+    int max_attempts;       /* the submission's, or the kind's */
+    int64_t timeout;        /* the same, in nanoseconds; 0: none */
     _Atomic int64_t cursor; /* relaxed: by the job, read by the writer */
     _Atomic int64_t total;  /* the same; -1: unknown */
     _Atomic int64_t base;   /* the same; where this run took up */
@@ -104,23 +119,30 @@ struct rota_job {
 enum request_kind {
     REQUEST_SUBMIT,
     REQUEST_CANCEL,
+    REQUEST_CANCEL_MANY,
     REQUEST_RETRY,
+    REQUEST_RESCHEDULE,
     REQUEST_PAUSE,
     REQUEST_RESUME,
+    REQUEST_LIMIT,
+    REQUEST_RETAIN,
+    REQUEST_PRUNE,
     REQUEST_COMMIT,
     REQUEST_SYNC,
-    REQUEST_PROMOTE,
+    REQUEST_CHORES,
     REQUEST_RESCUE,
     REQUEST_BEGIN_PROCESS,
     REQUEST_END_PROCESS
 };
 
 struct request {
-    struct link on_requests; /* under rota.lock */
+    struct link on_requests; /* under rota.lock; then the role's */
     enum request_kind kind;
-    bool answered; /* under rota.lock */
-    bool lead;     /* under rota.lock: its caller takes the role */
+    bool claims;   /* it is for a claim too, and so is its answer */
+    bool answered; /* the role's; wake publishes it */
+    bool lead;     /* the same: its caller has the role */
     struct wake wake;
+    struct request *behind[2]; /* whom its caller wakes, once it is awake */
     enum rota_error error; /* the answer, and its words */
     char message[256];
     /* what is asked */
@@ -131,7 +153,10 @@ struct request {
     struct rota_job *job;
     const char *reason;
     const char *queue; /* NULL: any */
-    enum rota_cancel_answer answer;
+    const char *limit_key;
+    const int64_t *priority, *run_at;
+    bool restart;
+    enum rota_cancel_answer answer, *answers; /* to id; to each of ids */
     int64_t count, next;
 };
 
@@ -167,11 +192,19 @@ struct rota {
     bool poked;       /* the writer thread has something to look at */
     bool maybe_ready; /* a claim may find something */
     bool claiming;    /* a cycle has not yet published its claims */
-    bool alone;       /* what is claimed here must have no neighbour */
-    bool flush_now;   /* a job has got going */
+    bool limited;     /* the end of a job may let in others */
+    bool unsettled;   /* there is more for store_settle() */
+    bool stepping;    /* rota_step() stands in for the workers */
+    bool in_step;     /* on the thread stepper */
+    pthread_t stepper;
+    int64_t steps;  /* how many jobs it claims */
+    bool alone;     /* what is claimed here must have no neighbour */
+    bool flush_now; /* a job has got going */
     int64_t next_flush;
     int64_t retry_at;     /* not before: the store failed; 0: at once */
     int64_t linger_until; /* ends wait until then for others; 0: none do */
+    enum rota_error kept_error; /* why the last end was kept in memory */
+    char kept_words[256];
     int64_t active;       /* jobs claimed and not yet recorded as ended */
     int64_t unstarted;    /* of these, in the pool's queue */
     int64_t stuck;        /* of these, running, and deaf to their context */
@@ -185,6 +218,10 @@ struct rota {
 
     _Atomic(struct rota_job *) ended; /* a stack; release push, acquire take */
     struct rota_job *unrecorded;      /* the writer's: ended, not in the file */
+    int64_t log_told;                 /* the same: the log's size last told */
+    bool log_full;                    /* the same, under rota.lock: no more jobs
+                                       * are taken or claimed */
+    struct rota_job *stepped;         /* claimed for rota_step() */
     atomic_bool unsynced;             /* commits that power loss may undo */
 
     pthread_mutex_t start_lock;
@@ -208,7 +245,11 @@ void writer_tell(struct rota *rota);
 
 /* Under rota.lock: the workers have jobs enough for a while. */
 bool engine_is_ahead(const struct rota *rota);
-void *writer_thread(void *rota);
+/* Start the writer thread unless it runs. No lock held. */
+ROTA_MUST_USE enum rota_error writer_start(struct rota *rota);
+
+/* Under rota.lock: nobody will record what has ended but who asks for it. */
+bool engine_is_left_alone(const struct rota *rota);
 
 /* Under rota.lock: no job is claimed here, nor about to be. Whoever waits for
  * it is a waiter for any news. */
@@ -235,7 +276,17 @@ enum rota_stop_reason job_stop_reason(const struct rota_job *job);
 void process_tag(const struct rota *rota, int64_t process, char *tag,
                  size_t size);
 
+/* control.c */
+
+/* ROTA_INVALID, and words, if it was opened to look only, or by the process
+ * that this one was forked from. */
+enum rota_error writable(const struct rota *rota);
+
 /* client.c */
+
+/* Whether name is a text for the file; words about what if not. */
+bool name_is_valid(const char *name, const char *what);
+bool priority_is_valid(int64_t priority);
 
 /* A reader for the caller alone; NULL and *error if none can be opened. Give it
  * back with reader_release(). No lock held. */
@@ -252,6 +303,19 @@ void outside_stop(struct rota *rota);
 ROTA_MUST_USE enum rota_error outside_rescue(struct rota *rota);
 
 /* engine.c */
+
+/* What workers are started for: zero is all that is handled here. */
+struct start {
+    const char *queue; /* NULL: any */
+    int64_t job;       /* 0: any */
+    bool is_next;      /* the one that is submitted next */
+    bool stepping;     /* without workers */
+};
+ROTA_MUST_USE enum rota_error engine_start(struct ctx *ctx, struct rota *rota,
+                                           const struct start *start);
+
+/* Unix milliseconds, as the file is to see them. Any thread. */
+int64_t rota_now(const struct rota *rota);
 
 /* True, after saying that it cannot do what, if a job of rota's calls. */
 bool is_own_job(const struct rota *rota, const char *what);

@@ -110,7 +110,7 @@ rota_job_result(struct rota_job *job, const void *data, size_t size)
     void *copy = malloc(size > 0 ? size : 1);
 
     if (copy == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     if (size > 0)
         memcpy(copy, data, size);
     free(job->result);
@@ -218,6 +218,7 @@ job_stepper(const struct rota_job *job)
 {
     return (struct stepper){.queue = store_instance(job->rota->store),
                             .job = job->claim.id,
+                            .restart = job->claim.restart,
                             .lease = job->claim.lease};
 }
 
@@ -247,9 +248,10 @@ rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor)
     if (error != ROTA_OK)
         return error;
     if (!remember_resumed(job, db))
-        return ROTA_NOMEM;
+        return no_memory();
     atomic_store_explicit(&job->base, cursor, memory_order_relaxed);
-    atomic_store_explicit(&job->base_at, store_now(), memory_order_relaxed);
+    atomic_store_explicit(&job->base_at, rota_now(job->rota),
+                          memory_order_relaxed);
     atomic_store_explicit(&job->cursor, cursor, memory_order_relaxed);
     *ret_cursor = cursor;
     return ROTA_OK;

@@ -54,7 +54,9 @@ struct outside {
     int64_t event_at;  /* of the event we look after; 0: none */
     size_t again;      /* how often we have looked since */
     int64_t next_slow; /* the next look without a hint */
-    int64_t next_due;  /* of a scheduled job, Unix milliseconds */
+    int64_t next_due;  /* of chores, Unix milliseconds */
+    int64_t next_prune;
+    bool has_moved; /* the file, as was told */
 };
 
 /* -- Looking at the file -------------------------------------------------- */
@@ -77,21 +79,22 @@ look_for_cancels(struct outside *outside)
         outside->next_slow = 0;
 }
 
-/* Is there something to claim, and when is the next job due? */
+/* Is there something to claim, and when are the chores due? */
 static void
 look_for_work(struct outside *outside)
 {
     struct rota *rota = outside->rota;
     struct scope scope = {0};
-    bool ready = false;
+    struct waiting waiting = {.next = outside->next_due};
 
     lock_take(&rota->lock);
     if (rota->started)
         scope = rota->scope;
     lock_drop(&rota->lock);
-    if (reader_waiting(outside->reader, &scope, &ready, &outside->next_due) !=
-            ROTA_OK ||
-        !ready)
+    if (reader_waiting(outside->reader, &scope, &waiting) != ROTA_OK)
+        return;
+    outside->next_due = waiting.unsettled ? 0 : waiting.next;
+    if (!waiting.ready)
         return;
     lock_take(&rota->lock);
     rota->maybe_ready = true;
@@ -113,16 +116,67 @@ look_for_waiters(struct outside *outside)
 }
 
 static void
-promote_due(struct outside *outside)
+do_chores(struct outside *outside)
 {
-    struct request request = {.kind = REQUEST_PROMOTE};
+    struct request request = {.kind = REQUEST_CHORES};
+    int64_t now = rota_now(outside->rota);
 
-    if (outside->rota->readonly || outside->next_due > store_now())
+    if (outside->rota->readonly || outside->next_due > now)
         return;
     if (request_run(outside->rota, &request) == ROTA_OK)
         outside->next_due = request.next;
     else
-        outside->next_due = store_now() + 200; /* the store's bad day */
+        outside->next_due = now + 200; /* the store's bad day */
+}
+
+static bool
+is_closing(struct rota *rota)
+{
+    bool closing;
+
+    lock_take(&rota->lock);
+    closing = rota->closing;
+    lock_drop(&rota->lock);
+    return closing;
+}
+
+/* Forget what the queue has kept long enough, some hundreds at a time. */
+static void
+prune_queue(struct outside *outside, int64_t queue, int64_t ms)
+{
+    struct rota *rota = outside->rota;
+    int64_t ids[CHUNK_MAX], last = 0;
+    struct request request = {
+        .kind = REQUEST_PRUNE, .ids = ids, .next = rota_now(rota) - ms};
+    enum rota_error error = ROTA_OK;
+
+    while (error == ROTA_OK && last != INT64_MAX && !is_closing(rota)) {
+        error = reader_prunable(outside->reader, queue, request.next, &last,
+                                ids, CHUNK_MAX, &request.n);
+        if (error == ROTA_OK && request.n > 0)
+            error = request_run(rota, &request);
+    }
+}
+
+/* Of every queue that keeps its jobs for a time only. Not more often than a
+ * sixteenth of that time, and for a twentieth of ours: queues that keep theirs
+ * are walked over. */
+static void
+prune_due(struct outside *outside)
+{
+    int64_t now = ctx_now(), queue = 0, ms = 0, pause = ROTA_SEC(60);
+
+    if (outside->rota->readonly || now < outside->next_prune)
+        return;
+    while (reader_retaining(outside->reader, &queue, &ms) == ROTA_OK &&
+           queue != 0) {
+        prune_queue(outside, queue, ms);
+        if (saturating_ms(ms) / 16 < pause)
+            pause = saturating_ms(ms) / 16;
+    }
+    if (pause < 20 * (ctx_now() - now))
+        pause = 20 * (ctx_now() - now);
+    outside->next_prune = saturating_add(now, pause);
 }
 
 static bool
@@ -135,7 +189,7 @@ look(struct outside *outside, bool anyway)
         look_for_work(outside);
         look_for_waiters(outside);
     }
-    promote_due(outside);
+    do_chores(outside);
     return changed;
 }
 
@@ -180,16 +234,17 @@ peer_note(void *arg, const struct peer *peer)
         .id = peer->id, .pidfd = peer_watch(peer), .seen = true};
 }
 
-static void
+/* Nothing happens if process lives. */
+static enum rota_error
 rescue(struct rota *rota, int64_t process)
 {
     struct request request = {.kind = REQUEST_RESCUE, .id = process};
-
     char entry[160] = "ROTA_TAG=";
+    enum rota_error error;
     int n;
 
     if (store_lives(rota->store, process))
-        return;
+        return ROTA_OK;
     /* before its jobs run again: what they had started still runs */
     process_tag(rota, process, entry + 9, sizeof(entry) - 9);
     n = strays_kill(entry);
@@ -199,10 +254,12 @@ rescue(struct rota *rota, int64_t process)
                  " died: killed %d processes that its jobs had "
                  "started",
                  process, n);
-    if (request_run(rota, &request) == ROTA_OK && request.count > 0)
+    error = request_run(rota, &request);
+    if (error == ROTA_OK && request.count > 0)
         rota_say(rota, 0,
                  "worker %" PRId64 " died; jobs that it was running: %" PRId64,
                  process, request.count);
+    return error;
 }
 
 /* Read who there is, and rescue the jobs of those who are not. */
@@ -218,8 +275,8 @@ look_for_peers(struct outside *outside)
     for (size_t i = 0; i < outside->n_watched; i++) {
         struct watched *watched = &outside->watched[i];
 
-        if (watched->seen)
-            rescue(outside->rota, watched->id);
+        if (watched->seen) /* if it fails, the next look tries again */
+            (void)rescue(outside->rota, watched->id);
         if (watched->seen)
             outside->watched[kept++] = *watched;
         else if (watched->pidfd >= 0)
@@ -264,10 +321,10 @@ outside_rescue(struct rota *rota)
         return error;
     error = reader_peers(reader, dead_note, &dead);
     reader_release(rota, reader);
+    for (size_t i = 0; error == ROTA_OK && i < dead.n; i++)
+        error = rescue(rota, dead.ids[i]);
     if (error == ROTA_OK && dead.failed)
-        error = ROTA_NOMEM;
-    for (size_t i = 0; i < dead.n; i++)
-        rescue(rota, dead.ids[i]);
+        error = no_memory();
     free(dead.ids);
     return error;
 }
@@ -284,7 +341,7 @@ next_look(const struct outside *outside, int64_t now)
         outside->event_at + again_after[outside->again] < next)
         next = outside->event_at + again_after[outside->again];
     if (outside->next_due != INT64_MAX && !outside->rota->readonly) {
-        due = outside->next_due - store_now();
+        due = outside->next_due - rota_now(outside->rota);
         due = saturating_add(now, due <= 0 ? 0 : saturating_ms(due));
         if (due < next)
             next = due;
@@ -354,15 +411,46 @@ after_event(struct outside *outside, bool event)
         outside->event_at = 0;
 }
 
-static bool
-is_closing(struct rota *rota)
+/* Say that the file is gone, or back. */
+static void
+look_for_file(struct outside *outside)
 {
-    bool closing;
+    struct rota *rota = outside->rota;
+    bool has_moved = reader_has_moved(outside->reader);
+
+    if (has_moved && !outside->has_moved)
+        rota_say(rota, 0, "%s", message_get());
+    else if (!has_moved && outside->has_moved)
+        rota_say(rota, 0, "%s is back", rota->path);
+    outside->has_moved = has_moved;
+}
+
+/* A log that is full is looked at by transactions, and nobody makes any. */
+static void
+try_log(struct rota *rota)
+{
+    struct request request = {.kind = REQUEST_CHORES};
+    bool is_full;
 
     lock_take(&rota->lock);
-    closing = rota->closing;
+    is_full = rota->log_full;
     lock_drop(&rota->lock);
-    return closing;
+    if (is_full)
+        (void)request_run(rota, &request);
+}
+
+/* What is looked at hint or no hint. */
+static void
+look_slowly(struct outside *outside)
+{
+    look_for_file(outside);
+    if (!outside->rota->readonly && !outside->has_moved) {
+        look_for_peers(outside);
+        try_log(outside->rota);
+    }
+    prune_due(outside);
+    outside->next_slow =
+        ctx_now() + (outside->inotify >= 0 ? LOOK_EVERY : LOOK_EVERY_BLIND);
 }
 
 static void *
@@ -376,13 +464,8 @@ listener_thread(void *arg)
         slow = ctx_now() >= outside->next_slow;
         changed = look(outside, slow);
         after_event(outside, event);
-        if (slow) {
-            if (!outside->rota->readonly)
-                look_for_peers(outside);
-            outside->next_slow =
-                ctx_now() +
-                (outside->inotify >= 0 ? LOOK_EVERY : LOOK_EVERY_BLIND);
-        }
+        if (slow)
+            look_slowly(outside);
         if (changed)
             (void)ctx_sleep(ctx_background(), LOOK_PAUSE);
         event = listen_once(outside, &died);
@@ -417,7 +500,7 @@ outside_open(struct rota *rota, struct outside **ret_outside)
     enum rota_error error;
 
     if (outside == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     outside->rota = rota;
     outside->next_due = INT64_MAX;
     outside->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -428,7 +511,7 @@ outside_open(struct rota *rota, struct outside **ret_outside)
     if (error == ROTA_OK)
         error = reader_open(rota->path, &outside->reader);
     if (error == ROTA_OK && asprintf(&wal, "%s-wal", rota->path) < 0)
-        error = ROTA_NOMEM;
+        error = no_memory();
     /* a watch opens no descriptor on the log, so no lock is lost by it */
     if (error == ROTA_OK && outside->inotify >= 0 &&
         inotify_add_watch(outside->inotify, wal, IN_MODIFY) < 0) {
@@ -451,6 +534,8 @@ outside_start(struct rota *rota)
     enum rota_error error = ROTA_OK;
     int failed;
 
+    if (store_is_inherited(rota->store))
+        return ROTA_INVALID;
     lock_take(&rota->start_lock);
     if (rota->has_listener)
         goto out;

@@ -35,10 +35,16 @@ job_new(struct rota *rota, const struct claim *claim)
     job->kind = kind_find(rota, claim->kind);
     job->claim = *claim;
     job->deadline = ROTA_FOREVER;
+    job->max_attempts = claim->max_attempts;
+    job->timeout = claim->timeout_ms > 0 ? saturating_ms(claim->timeout_ms) : 0;
     job->cursor = job->base = job->flushed_cursor = claim->cursor;
     job->total = job->flushed_total = claim->total;
     list_init(&job->on_bucket);
     MUST_BE(job->kind != NULL); /* only registered kinds are claimed */
+    if (job->max_attempts == 0)
+        job->max_attempts = job->kind->defaults.max_attempts;
+    if (job->timeout == 0)
+        job->timeout = job->kind->defaults.timeout;
     lock_take(&rota->lock);
     rota->active++;
     lock_drop(&rota->lock);
@@ -59,7 +65,7 @@ job_free(struct rota_job *job)
 struct rota_job *
 job_find(struct rota *rota, int64_t id)
 {
-    struct link *bucket = &rota->jobs[id % JOB_BUCKETS];
+    struct link *bucket = &rota->jobs[(uint64_t)id % JOB_BUCKETS];
 
     for (struct link *l = bucket->next; l != bucket; l = l->next) {
         struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
@@ -85,7 +91,7 @@ job_cancel(struct rota *rota, int64_t id, int64_t lease, const char *reason)
         (job->place == JOB_CLAIMED || job->place == JOB_RUNNING)) {
         first = job->delivered_at == 0;
         if (first) {
-            job->delivered_at = store_now();
+            job->delivered_at = rota_now(rota);
             job->cancel_reason = reason == NULL ? NULL : strdup(reason);
             atomic_store_explicit(&job->cancelled, true, memory_order_relaxed);
         }
@@ -125,11 +131,11 @@ static struct ctx *
 job_context(struct rota_job *job)
 {
     const struct claim *claim = &job->claim;
-    int64_t unix_now = store_now(), now = ctx_now(); /* so it ends not early */
+    int64_t unix_now = rota_now(job->rota), now = ctx_now(); /* not early */
     int64_t left;
 
-    if (claim->timeout_ms > 0)
-        job->deadline = saturating_add(now, saturating_ms(claim->timeout_ms));
+    if (job->timeout > 0)
+        job->deadline = saturating_add(now, job->timeout);
     if (claim->deadline_at > 0) {
         left = saturating_ms(claim->deadline_at - unix_now);
         if (saturating_add(now, left) < job->deadline)
@@ -162,7 +168,7 @@ static enum fate
 job_fate(struct rota_job *job, struct ctx *ctx)
 {
     struct rota *rota = job->rota;
-    int64_t now = store_now();
+    int64_t now = rota_now(rota);
 
     job->in_pool = false;
     if (job->place == JOB_RELEASED)

@@ -18,10 +18,12 @@
 /* A call that is to fail: the n-th of its kind. */
 struct countdown {
     atomic_int left; /* until it; below 0: none is to fail */
+    atomic_int at;   /* of it when it was ordered */
     atomic_bool goes_on, has_failed;
 };
 
 static struct countdown resources = {.left = -1}, answer = {.left = -1};
+static atomic_bool are_held;
 static const char *_Atomic answering;
 static atomic_int answer_error;
 
@@ -39,6 +41,7 @@ arm(struct countdown *countdown, int n, bool goes_on)
 {
     atomic_store(&countdown->has_failed, false);
     atomic_store(&countdown->goes_on, goes_on);
+    atomic_store(&countdown->at, n);
     atomic_store(&countdown->left, n);
 }
 
@@ -57,7 +60,9 @@ faults_arm_from(int n)
 static bool
 disarm(struct countdown *countdown)
 {
-    atomic_store(&countdown->left, -1);
+    int left = atomic_exchange(&countdown->left, -1);
+
+    atomic_store(&countdown->at, atomic_load(&countdown->at) - left);
     return atomic_exchange(&countdown->has_failed, false);
 }
 
@@ -67,6 +72,18 @@ faults_disarm(void)
     bool has_failed = disarm(&resources);
 
     return disarm(&answer) || has_failed;
+}
+
+void
+faults_hold(bool held)
+{
+    atomic_store(&are_held, held);
+}
+
+int
+faults_let_through(void)
+{
+    return atomic_load(&resources.at);
 }
 
 void
@@ -100,7 +117,7 @@ is_due(struct countdown *countdown)
     int left = atomic_load(&countdown->left);
 
     do {
-        if (left < 0)
+        if (left < 0 || atomic_load(&are_held))
             return false;
         if (left == 0 && atomic_load(&countdown->goes_on))
             break;
@@ -147,6 +164,7 @@ fails(const char *call, bool takes_resource, int error)
 WRAP(void *, malloc, (size_t size), true, ENOMEM, NULL, (size))
 WRAP(void *, calloc, (size_t n, size_t size), true, ENOMEM, NULL, (n, size))
 WRAP(void *, realloc, (void *old, size_t size), true, ENOMEM, NULL, (old, size))
+WRAP(char *, strdup, (const char *text), true, ENOMEM, NULL, (text))
 WRAP(int, pthread_create,
      (pthread_t * thread, const pthread_attr_t *attr, void *(*body)(void *),
       void *arg),

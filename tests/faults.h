@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 /* -- What a process can run out of ----------------------------------------
- * malloc, calloc, realloc, pthread_create, eventfd, epoll_create1, epoll_ctl to
- * add, fcntl to duplicate: counted together, on all threads. */
+ * malloc, calloc, realloc, strdup, pthread_create, eventfd, epoll_create1,
+ * epoll_ctl to add, fcntl to duplicate: counted together, on all threads. */
 
 /* Let the n-th call from here on fail, the first being 0. */
 void faults_arm(int n);
@@ -21,6 +21,12 @@ void faults_arm_from(int n);
 /* Let none fail, of those that faults_answer() names neither; true if one
  * has. */
 bool faults_disarm(void);
+
+/* How many calls there were from one to the other. */
+int faults_let_through(void);
+
+/* Let none fail, nor count, until the test has had its own. */
+void faults_hold(bool held);
 
 /* -- What a system call can answer ---------------------------------------- */
 

@@ -2,12 +2,14 @@
 #include "scratch.h"
 
 #include <check.h>
+#include <errno.h>
 #include <ftw.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -59,6 +61,25 @@ scratch_write_text(const char *name, const char *text)
     scratch_write(name, text, strlen(text));
 }
 
+char *
+file_read(const char *path, size_t *ret_size)
+{
+    FILE *file = fopen(path, "r");
+    struct stat st;
+    char *data;
+
+    ck_assert_msg(file != NULL, "%s: %s", path, strerror(errno));
+    ck_assert_int_eq(fstat(fileno(file), &st), 0);
+    data = malloc((size_t)st.st_size + 1);
+    ck_assert_uint_eq(fread(data, 1, (size_t)st.st_size, file),
+                      (size_t)st.st_size);
+    data[st.st_size] = '\0';
+    (void)fclose(file);
+    if (ret_size != NULL)
+        *ret_size = (size_t)st.st_size;
+    return data;
+}
+
 void
 scratch_write_rows(const char *name, int n)
 {
@@ -73,15 +94,37 @@ scratch_write_rows(const char *name, int n)
 
 /* -- SQL ------------------------------------------------------------------ */
 
+static sqlite3 *kept; /* between calls */
+
 static sqlite3 *
 look_into(const char *path, int flags)
 {
     sqlite3 *db;
 
+    if (kept != NULL)
+        return kept;
     ck_assert_msg(sqlite3_open_v2(path, &db, flags, NULL) == SQLITE_OK,
                   "%s: %s", path, sqlite3_errmsg(db));
     (void)sqlite3_busy_timeout(db, 20000);
     return db;
+}
+
+static void
+look_away(sqlite3 *db)
+{
+    if (db != kept)
+        ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+}
+
+void
+sql_keep(const char *path)
+{
+    sqlite3 *db = kept;
+
+    kept = NULL;
+    look_away(db);
+    if (path != NULL)
+        kept = look_into(path, SQLITE_OPEN_READWRITE);
 }
 
 static char *
@@ -104,7 +147,7 @@ try(const char *path, const char *sql)
     if (rc != SQLITE_OK)
         (void)snprintf(message, sizeof(message), "%s", error);
     sqlite3_free(error);
-    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+    look_away(db);
     return rc == SQLITE_OK ? NULL : message;
 }
 
@@ -179,7 +222,7 @@ ask(const char *path, const char *format, va_list args, char *text, size_t size)
             collect(s, text, size);
     }
     sqlite3_finalize(s);
-    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+    look_away(db);
     free(sql);
     return answer;
 }
@@ -207,4 +250,18 @@ sql_text(const char *path, const char *format, ...)
     (void)ask(path, format, args, text, sizeof(text));
     va_end(args);
     return text;
+}
+
+void
+scratch_make_version(const char *path, int version)
+{
+    const char *source = getenv("srcdir");
+    char name[512];
+    char *sql;
+
+    (void)snprintf(name, sizeof(name), "%s/tests/schemas/%d.sql",
+                   source == NULL ? "." : source, version);
+    sql = file_read(name, NULL);
+    sql_run(path, "PRAGMA journal_mode=WAL; %s", sql);
+    free(sql);
 }

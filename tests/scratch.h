@@ -18,8 +18,18 @@ const char *in_scratch(const char *name);
 void scratch_write(const char *name, const void *data, size_t size);
 void scratch_write_text(const char *name, const char *text);
 
+/* All of the file at path, and a NUL behind it; malloc'd. */
+char *file_read(const char *path, size_t *ret_size);
+
+/* Make the file at path a queue of that older version. */
+void scratch_make_version(const char *path, int version);
+
 /* n rows "i,row i" below the names id and text. */
 void scratch_write_rows(const char *name, int n);
+
+/* Have the calls below use one connection to the file at path, until NULL: it
+ * reads the schema once. */
+void sql_keep(const char *path);
 
 /* Run sql, made as by printf, on the file at path, which is made if it is not
  * there, waiting for locks. NULL, or the message of its failure, until the

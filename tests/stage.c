@@ -86,14 +86,20 @@ stage_clear(void)
 }
 
 void
+open_as(struct rota_options options)
+{
+    options.flags = ROTA_NORMAL;
+    options.log = keep_line;
+    ck_assert_int_eq(rota_open(queue, &options, &rota), ROTA_OK);
+}
+
+void
 open_queue(int workers)
 {
     struct rota_options options = ROTA_OPTIONS_INIT;
 
     options.workers = workers;
-    options.flags = ROTA_NORMAL;
-    options.log = keep_line;
-    ck_assert_int_eq(rota_open(queue, &options, &rota), ROTA_OK);
+    open_as(options);
 }
 
 void
@@ -230,7 +236,7 @@ submit_later(void)
 {
     struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
 
-    submission.run_at = store_now() + 3600000;
+    submission.run_at = machine_clock(NULL) + 3600000;
     return submit_as(&submission);
 }
 

@@ -34,7 +34,10 @@ struct TCase *stage_case(struct Suite *suite, const char *name);
 /* Open rota, to acknowledge without a sync; what it logs is kept. */
 void open_queue(int workers);
 
-/* The same, and have jobs of the kind "k" run by fn. */
+/* By these options, but for flags and log. */
+void open_as(struct rota_options options);
+
+/* Open for so many workers, and have jobs of the kind "k" run by fn. */
 void open_with(int workers, rota_job_fn *fn);
 
 void start_workers(void);

@@ -514,6 +514,23 @@ work_runs_what_comes_until_it_is_told_to_stop() {
     grep -q "stopped: 1 succeeded" run.err || fail "$(cat run.err)"
 }
 
+work_ends_when_its_file_is_moved_away() {
+    in_background work
+    within_10_s grep -q "working on queue.db" run.err || fail "no start"
+    expect 0 "$rota" add exec -- sleep 60
+    within_10_s all_run 1 || fail "it never ran"
+    mv queue.db elsewhere.db
+    ended 125
+    grep -q "queue.db has been moved" run.err || fail "$(cat run.err)"
+    grep -q "quitting all the same" run.err && fail "$(cat run.err)"
+    mv elsewhere.db queue.db
+    [ "$(ask queue.db "SELECT state FROM jobs")" = running ] ||
+        fail "$(ask queue.db "SELECT state, why FROM jobs")"
+    expect 0 "$rota" cancel 1
+    [ "$(ask queue.db "SELECT state FROM jobs")" = cancelled ] ||
+        fail "$(ask queue.db "SELECT state, why FROM jobs")"
+}
+
 work_gives_back_what_does_not_end_within_its_grace() {
     many_rows 300000 >a.csv
     "$rota" add import file=a.csv into=b.db group=1 >/dev/null || fail "add"
@@ -533,9 +550,9 @@ cancel_says_what_it_came_to() {
     expect 0 "$rota" cancel 1 "wrong file"
     out_is "job 1 is cancelled"
     expect 0 "$rota" cancel 1
-    out_is "job 1 had ended: too late to cancel"
+    out_is "job 1 had ended, cancelled: too late to cancel"
     expect 0 "$rota" cancel 1 --json
-    out_is '{"schema":1,"id":1,"answer":"too_late"}'
+    out_is '{"schema":1,"id":1,"answer":"too_late","state":"cancelled"}'
     expect 5 "$rota" cancel 7
     err_is_one_line
     err_has "no job 7"

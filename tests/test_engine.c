@@ -100,6 +100,27 @@ is_claiming(void)
     return claiming;
 }
 
+/* A foreign client that has the lock, and has done this. */
+static sqlite3 *
+shell_begin(const char *sql)
+{
+    sqlite3 *shell;
+
+    ck_assert_int_eq(sqlite3_open(queue, &shell), SQLITE_OK);
+    (void)sqlite3_busy_timeout(shell, 20000);
+    ck_assert_int_eq(sqlite3_exec(shell, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+                     SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(shell, sql, NULL, NULL, NULL), SQLITE_OK);
+    return shell;
+}
+
+static void
+shell_commit(sqlite3 *shell)
+{
+    ck_assert_int_eq(sqlite3_exec(shell, "COMMIT", NULL, NULL, NULL),
+                     SQLITE_OK);
+}
+
 START_TEST(nothing_runs_any_more_when_stop_has_returned)
 {
     struct stopper stopper = {.grace = 0};
@@ -107,16 +128,9 @@ START_TEST(nothing_runs_any_more_when_stop_has_returned)
     sqlite3 *shell;
 
     begin(2, at_once);
-    ck_assert_int_eq(sqlite3_open(queue, &shell), SQLITE_OK);
-    (void)sqlite3_busy_timeout(shell, 20000);
-    ck_assert_int_eq(
-        sqlite3_exec(shell,
-                     "BEGIN IMMEDIATE;"
-                     "INSERT INTO submit(kind) WITH RECURSIVE n(i) AS (SELECT 1"
-                     " UNION ALL SELECT i + 1 FROM n) SELECT 'k' FROM n"
-                     " LIMIT 1000",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
+    shell = shell_begin(
+        "INSERT INTO submit(kind) WITH RECURSIVE n(i) AS (SELECT 1"
+        " UNION ALL SELECT i + 1 FROM n) SELECT 'k' FROM n LIMIT 1000");
     lock_take(&rota->lock);
     rota->prefetch = PREFETCH_MAX; /* so that it takes a while to give back */
     rota->maybe_ready = true;
@@ -125,8 +139,7 @@ START_TEST(nothing_runs_any_more_when_stop_has_returned)
     AWAIT(is_claiming());
     thread = thread_new(stop_body, &stopper);
     AWAIT(is_stopping());
-    ck_assert_int_eq(sqlite3_exec(shell, "COMMIT", NULL, NULL, NULL),
-                     SQLITE_OK);
+    shell_commit(shell);
     (void)thread_join(thread);
     ck_assert_int_eq(stopper.error, ROTA_OK);
     ck_assert_int_eq(stopper.active, 0);
@@ -164,6 +177,81 @@ START_TEST(after_a_grace_the_job_is_told)
     (void)submit_running(1);
     ck_assert_int_eq(rota_stop(rota, ROTA_MS(5)), ROTA_OK);
     ck_assert_int_eq(act.stop, ROTA_STOP_SHUTDOWN);
+}
+END_TEST
+
+/* Comes to the gate when it is told to stop, and is told more there. */
+static enum rota_error
+told_twice(struct ctx *ctx, struct rota_job *job)
+{
+    enum rota_error error;
+
+    atomic_fetch_add(&act.runs, 1);
+    error = ctx_wait(ctx, ROTA_FOREVER);
+    gate_pass(&act.gate);
+    note_end(ctx, job);
+    return error;
+}
+
+/* Either first; what the job sees of the first end stays. */
+START_TEST(a_job_that_is_cancelled_and_shut_down_at_once_is_cancelled)
+{
+    struct stopper stopper = {.grace = 0};
+    pthread_t thread;
+    int64_t id;
+
+    begin(1, told_twice);
+    id = submit_running(3);
+    if (_i == 0)
+        ck_assert_int_eq(rota_cancel(rota, id, "not this", NULL), ROTA_OK);
+    thread = thread_new(stop_body, &stopper);
+    AWAIT(is_stopping());
+    gate_await(&act.gate, 1);
+    if (_i == 1)
+        ck_assert_int_eq(rota_cancel(rota, id, "not this", NULL), ROTA_OK);
+    gate_open(&act.gate);
+    (void)thread_join(thread);
+    ck_assert_int_eq(stopper.error, ROTA_OK);
+    ck_assert_int_eq(act.stop, ROTA_STOP_CANCEL);
+    ck_assert_str_eq(act.words, _i == 0 ? "not this" : "shutdown");
+    ck_assert_str_eq(job_says(id, "state, cause, lease, failures"),
+                     "cancelled|not this|1|0");
+    ck_assert_str_eq(runs_of(id), "1|cancelled|CANCELED|not this");
+}
+END_TEST
+
+static bool
+has_returned(int64_t id)
+{
+    struct rota_job *job;
+    bool returned;
+
+    lock_take(&rota->lock);
+    job = job_find(rota, id);
+    returned = job != NULL && job->place == JOB_ENDED;
+    lock_drop(&rota->lock);
+    return returned;
+}
+
+START_TEST(a_cancel_that_only_the_file_knows_of_goes_before_a_shutdown)
+{
+    struct stopper stopper = {.grace = 0};
+    pthread_t thread;
+    sqlite3 *shell;
+    int64_t id;
+
+    begin(1, until_stopped);
+    id = submit_running(3);
+    shell = shell_begin("INSERT INTO cancel VALUES(1, 'not this')");
+    thread = thread_new(stop_body, &stopper);
+    AWAIT(has_returned(id));
+    shell_commit(shell);
+    (void)thread_join(thread);
+    ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+    ck_assert_int_eq(stopper.error, ROTA_OK);
+    ck_assert_int_eq(act.stop, ROTA_STOP_SHUTDOWN);
+    ck_assert_str_eq(job_says(id, "state, cause, lease, failures"),
+                     "cancelled|not this|1|0");
 }
 END_TEST
 
@@ -815,6 +903,34 @@ START_TEST(what_the_disk_refuses_is_told_or_kept_until_it_takes_it)
 }
 END_TEST
 
+/* Have job 1 be run by a process that has died. */
+static void
+give_to_the_dead(void)
+{
+    sql_run(queue, "BEGIN IMMEDIATE;"
+                   "INSERT INTO _process(id, pid, threads, started_at)"
+                   " VALUES(9, 1, 1, 1);"
+                   "INSERT INTO _running(id, lease, process, claimed_at, queue)"
+                   " SELECT id, 1, 9, 1, queue FROM _job;"
+                   "DELETE FROM _ready; COMMIT");
+}
+
+START_TEST(a_rescue_that_the_disk_refuses_says_so_and_is_made_the_next_time)
+{
+    open_with(1, at_once);
+    (void)submit();
+    give_to_the_dead();
+    refuse_to_write();
+    ck_assert_int_eq(rota_rescue(rota), ROTA_STORE);
+    ck_assert_str_eq(job_says(1, "state, worker, crashes"), "running|9|0");
+    limit_files(RLIM_INFINITY);
+    ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+    ck_assert_str_eq(job_says(1, "state, lease, crashes"), "ready|1|1");
+    ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+    ck_assert_str_eq(runs_of(1), "1|crashed|LOST|its process died");
+}
+END_TEST
+
 START_TEST(a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same)
 {
     int64_t id;
@@ -860,6 +976,10 @@ add_stopping(TCase *t)
     tcase_add_test(t, nothing_runs_any_more_when_stop_has_returned);
     tcase_add_test(t, grace_lets_a_job_finish);
     tcase_add_test(t, after_a_grace_the_job_is_told);
+    tcase_add_loop_test(
+        t, a_job_that_is_cancelled_and_shut_down_at_once_is_cancelled, 0, 2);
+    tcase_add_test(t,
+                   a_cancel_that_only_the_file_knows_of_goes_before_a_shutdown);
     tcase_add_test(t, stop_may_be_called_at_any_time_and_again);
     tcase_add_test(t, the_end_of_the_workers_context_is_a_stop);
     tcase_add_test(t, the_workers_deadline_is_a_shutdown_to_the_job);
@@ -872,6 +992,8 @@ add_stopping(TCase *t)
     tcase_add_test(t, what_the_disk_refuses_is_told_or_kept_until_it_takes_it);
     tcase_add_test(t,
                    a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same);
+    tcase_add_test(
+        t, a_rescue_that_the_disk_refuses_says_so_and_is_made_the_next_time);
     tcase_add_test(t, who_waits_for_a_foreign_lock_in_vain_is_told_so);
 }
 

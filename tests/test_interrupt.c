@@ -20,6 +20,7 @@
 #include "base.h"
 #include "scratch.h"
 #include "support.h"
+#include "vfs.h"
 
 #define ENDLESS                                                       \
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)" \
@@ -417,89 +418,23 @@ on_operation(void *arg)
     return 0;
 }
 
-static sqlite3_vfs *real_vfs;
-
-/* SQLite has one set of methods for databases, another for their logs. */
-static sqlite3_io_methods with_points[2];
-static const sqlite3_io_methods *without_points[2];
-
-static const sqlite3_io_methods *
-real(sqlite3_file *file)
+static void
+on_call(enum vfs_call call)
 {
-    return without_points[file->pMethods == &with_points[1]];
-}
-
-static int
-point_read(sqlite3_file *file, void *data, int size, sqlite3_int64 at)
-{
+    (void)call;
     point();
-    return real(file)->xRead(file, data, size, at);
-}
-
-static int
-point_write(sqlite3_file *file, const void *data, int size, sqlite3_int64 at)
-{
-    point();
-    return real(file)->xWrite(file, data, size, at);
-}
-
-static int
-point_sync(sqlite3_file *file, int flags)
-{
-    point();
-    return real(file)->xSync(file, flags);
-}
-
-static int
-point_lock(sqlite3_file *file, int level)
-{
-    point();
-    return real(file)->xLock(file, level);
-}
-
-static int
-point_shm_lock(sqlite3_file *file, int at, int n, int flags)
-{
-    point();
-    return real(file)->xShmLock(file, at, n, flags);
-}
-
-static int
-point_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
-           int *ret_flags)
-{
-    int code = real_vfs->xOpen(real_vfs, name, file, flags, ret_flags);
-    int which = (flags & SQLITE_OPEN_MAIN_DB) == 0;
-
-    (void)vfs;
-    if (code != SQLITE_OK || file->pMethods == NULL)
-        return code;
-    without_points[which] = file->pMethods;
-    with_points[which] = *file->pMethods;
-    with_points[which].xRead = point_read;
-    with_points[which].xWrite = point_write;
-    with_points[which].xSync = point_sync;
-    with_points[which].xLock = point_lock;
-    with_points[which].xShmLock = point_shm_lock;
-    file->pMethods = &with_points[which];
-    return SQLITE_OK;
 }
 
 static void
 connect_with_points(const char *journal)
 {
-    static sqlite3_vfs vfs;
-
-    real_vfs = sqlite3_vfs_find(NULL);
-    vfs = *real_vfs;
-    vfs.zName = "points";
-    vfs.xOpen = point_open;
-    ck_assert_int_eq(sqlite3_vfs_register(&vfs, 0), SQLITE_OK);
+    vfs_install();
+    vfs_watch(on_call);
     ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
     sql_run(in_scratch("t.db"), "PRAGMA journal_mode = %s", journal);
     ck_assert_int_eq(
         sqlite3_open_v2(in_scratch("t.db"), &db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, "points"),
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL),
         SQLITE_OK);
 }
 

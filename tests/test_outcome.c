@@ -119,6 +119,8 @@ START_TEST(a_run_whose_time_is_up_has_failed_and_is_tried_again)
     ck_assert_int_eq(act.stop, ROTA_STOP_DEADLINE);
     assert_outcome(ROTA_JOB_FAILED, ROTA_TIMEOUT, 2, "its time was up");
     ck_assert_int_eq(act.runs, 2);
+    ck_assert_str_eq(runs_of(id), "1|failed|TIMEOUT|its time was up\n"
+                                  "2|failed|TIMEOUT|its time was up");
 }
 END_TEST
 
@@ -148,7 +150,8 @@ START_TEST(a_running_job_whose_deadline_passes_fails_for_good)
     submission.max_attempts = 5;
     begin(1, until_stopped);
     for (int64_t ms = 20; atomic_load(&act.runs) == 0; ms *= 2) {
-        submission.deadline = store_now() + ms; /* too soon to be claimed? */
+        submission.deadline =
+            machine_clock(NULL) + ms; /* too soon to be claimed? */
         wait_for(submit_as(&submission));
     }
     drain();
@@ -162,7 +165,7 @@ START_TEST(a_job_whose_deadline_has_passed_never_runs)
 {
     struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
 
-    submission.deadline = store_now();
+    submission.deadline = machine_clock(NULL);
     submission.max_attempts = 5;
     begin(1, at_once);
     wait_for(submit_as(&submission));
@@ -250,7 +253,7 @@ snoozes(struct ctx *ctx, struct rota_job *job)
 
 START_TEST(a_snoozed_job_is_scheduled_for_later_and_not_charged)
 {
-    int64_t id, before = store_now(), due;
+    int64_t id, before = machine_clock(NULL), due;
 
     act.number = ROTA_SEC(3600);
     begin(1, snoozes);
@@ -258,7 +261,7 @@ START_TEST(a_snoozed_job_is_scheduled_for_later_and_not_charged)
     await_state(id, "scheduled");
     due = sql_int(queue, "SELECT run_at FROM jobs");
     ck_assert_int_ge(due, before + 3600000);
-    ck_assert_int_le(due, store_now() + 3600000);
+    ck_assert_int_le(due, machine_clock(NULL) + 3600000);
     ck_assert_str_eq(job_says(id, "status, failures"), "scheduled|0");
     for (int runs = 1; runs <= 3; runs++) {
         AWAIT(atomic_load(&act.runs) == runs);
@@ -462,9 +465,9 @@ START_TEST(a_retried_job_runs_again_from_the_start_of_its_attempts)
     assert_outcome(ROTA_JOB_FAILED, ROTA_FATAL, 1, "failed for good");
     act.answer = ROTA_OK;
     if (_i == 0)
-        ck_assert_int_eq(rota_retry(rota, id), ROTA_OK);
+        ck_assert_int_eq(rota_retry(rota, id, false), ROTA_OK);
     else
-        sql_run(queue, "INSERT INTO retry VALUES(%" PRId64 ")", id);
+        sql_run(queue, "INSERT INTO retry(job) VALUES(%" PRId64 ")", id);
     wait_for(id);
     assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
     ck_assert_int_eq(act.runs, 2);
@@ -477,9 +480,9 @@ START_TEST(what_has_not_ended_is_not_retried_and_what_is_not_there_neither)
 
     begin(1, until_stopped);
     id = submit_running(1);
-    ck_assert_int_eq(rota_retry(rota, id), ROTA_INVALID);
+    ck_assert_int_eq(rota_retry(rota, id, false), ROTA_INVALID);
     ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "has not ended"));
-    ck_assert_int_eq(rota_retry(rota, id + 1), ROTA_NOTFOUND);
+    ck_assert_int_eq(rota_retry(rota, id + 1, false), ROTA_NOTFOUND);
     cancel(id, NULL, ROTA_CANCEL_REQUESTED);
     wait_for(id);
 }
@@ -489,7 +492,8 @@ static void *
 retry_what_runs(void *arg)
 {
     for (int i = 0; i < MANY(2000); i++)
-        ck_assert_int_eq(rota_retry(rota, *(int64_t *)arg), ROTA_INVALID);
+        ck_assert_int_eq(rota_retry(rota, *(int64_t *)arg, false),
+                         ROTA_INVALID);
     return NULL;
 }
 
@@ -561,6 +565,14 @@ cancels_another(struct ctx *ctx, struct rota_job *job)
     act.number = answer;
     return error;
 }
+
+START_TEST(what_no_job_can_have_as_an_id_is_not_found)
+{
+    begin(1, at_once);
+    for (int64_t id = -300; id < 1; id++)
+        ck_assert_int_eq(rota_cancel(rota, id, NULL, NULL), ROTA_NOTFOUND);
+}
+END_TEST
 
 START_TEST(a_job_may_cancel_another)
 {
@@ -814,8 +826,8 @@ START_TEST(run_ends_with_its_context_though_nobody_takes_the_job)
 {
     open_with(1, at_once);
     run_with_a_deadline();
-    assert_outcome(ROTA_CANCELLED, ROTA_CANCELED, 0,
-                   rota_strerror(ROTA_DEADLINE));
+    assert_outcome(ROTA_JOB_FAILED, ROTA_DEADLINE, 0,
+                   "its deadline passed before it ran");
 }
 END_TEST
 
@@ -882,6 +894,7 @@ add_cancel(TCase *t)
     tcase_add_test(t, a_job_that_waits_says_which_worker_it_lacks);
     tcase_add_loop_test(t, of_a_paused_queue_no_job_starts_until_it_is_resumed,
                         0, 2);
+    tcase_add_test(t, what_no_job_can_have_as_an_id_is_not_found);
     tcase_add_test(t, a_job_may_cancel_another);
     tcase_add_test(t, a_job_may_cancel_itself);
     tcase_add_test(t, a_cancel_runs_the_hooks_of_the_jobs_contexts);

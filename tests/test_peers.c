@@ -26,6 +26,7 @@
 #include "engine.h"
 #include "jobs/jobs.h"
 #include "scratch.h"
+#include "store/schema.h"
 #include "support.h"
 
 /* What is promised within a second, on a machine that has other things to do
@@ -235,6 +236,38 @@ run_fork(struct ctx *ctx, struct rota_job *job)
     return run_gate(ctx, job);
 }
 
+/* Has a child that ends at once, as a library might. */
+static enum rota_error
+run_forks(struct ctx *ctx, struct rota_job *job)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(0);
+    MUST_BE(waitpid(pid, NULL, 0) == pid);
+    return run_gate(ctx, job);
+}
+
+/* Has a command that never ends, the first time. */
+static enum rota_error
+run_spawn(struct ctx *ctx, struct rota_job *job)
+{
+    static const char script[] = "echo $$ > command; exec sleep 1000";
+    const char *argv[] = {"sh", "-c", script, NULL};
+    struct rota_process process = ROTA_PROCESS_INIT(argv);
+    struct rota_process_result result = ROTA_PROCESS_RESULT_INIT;
+    struct path folder = beside("");
+    enum rota_error error = ROTA_OK;
+
+    (void)ctx;
+    note_job(job);
+    process.dir = folder.text;
+    if (rota_job_lease(job) == 1)
+        error = rota_job_process(job, &process, &result);
+    rota_process_result_fini(&result);
+    return error;
+}
+
 static bool
 handle_kinds(void)
 {
@@ -244,7 +277,8 @@ handle_kinds(void)
     } kinds[] = {
         {"quick", run_quick}, {"gate", run_gate},   {"deaf", run_deaf},
         {"share", run_share}, {"crawl", run_crawl}, {"poison", run_poison},
-        {"climb", run_climb}, {"bully", run_bully}, {"fork", run_fork}};
+        {"climb", run_climb}, {"bully", run_bully}, {"fork", run_fork},
+        {"forks", run_forks}, {"spawn", run_spawn}};
     bool ok = rota_handle(rota, "import", job_import.fn, NULL, NULL) == ROTA_OK;
 
     for (size_t i = 0; ok && i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -639,7 +673,7 @@ stop_by_deadline(void)
     int64_t id, time = 500;
 
     do {
-        id = import_submit(store_now() + time);
+        id = import_submit(machine_clock(NULL) + time);
         wait_for(id);
         time *= 4;
     } while (outcome.cursor == 0 && time < 100000);
@@ -810,7 +844,7 @@ START_TEST(what_another_process_schedules_is_taken_up_when_it_is_due)
     be_idle_here();
     sql_run(queue,
             "INSERT INTO submit(kind, run_at) VALUES('quick', %" PRId64 ")",
-            store_now() + 200);
+            machine_clock(NULL) + 200);
     WITHIN(A_SECOND, stands(2, "succeeded|1"));
     ck_assert_int_eq(sql_int(queue, "SELECT started_at >= run_at FROM jobs"
                                     " WHERE id = 2"),
@@ -837,7 +871,7 @@ END_TEST
 /* -- Waiting without working ---------------------------------------------- */
 
 /* A call that waits, in a thread of its own. */
-struct waiting {
+struct sitting {
     struct ctx *ctx;
     int64_t id;
     const char *kind;
@@ -848,7 +882,7 @@ struct waiting {
 static void *
 wait_in_thread(void *arg)
 {
-    struct waiting *waiting = arg;
+    struct sitting *waiting = arg;
 
     waiting->error =
         rota_wait(waiting->ctx, rota, waiting->id, &waiting->outcome);
@@ -858,7 +892,7 @@ wait_in_thread(void *arg)
 static void *
 run_in_thread(void *arg)
 {
-    struct waiting *waiting = arg;
+    struct sitting *waiting = arg;
     struct rota_submission s = ROTA_SUBMISSION_INIT(waiting->kind);
 
     waiting->error = rota_run(waiting->ctx, rota, &s, &waiting->outcome);
@@ -878,7 +912,7 @@ somebody_waits(void)
 
 START_TEST(a_wait_without_a_worker_ends_with_the_job_of_another_process)
 {
-    struct waiting waiting = {.outcome = ROTA_OUTCOME_INIT};
+    struct sitting waiting = {.outcome = ROTA_OUTCOME_INIT};
     pthread_t thread;
 
     (void)worker_start("1");
@@ -908,7 +942,7 @@ END_TEST
 START_TEST(when_the_caller_of_a_run_is_done_so_is_the_job_in_another_process)
 {
     CTX_AUTO struct ctx *ctx = ctx_with_cancel(NULL);
-    struct waiting waiting = {
+    struct sitting waiting = {
         .ctx = ctx, .kind = "gate", .outcome = ROTA_OUTCOME_INIT};
     pid_t pid = worker_start("1");
     pthread_t thread = thread_new(run_in_thread, &waiting);
@@ -1194,6 +1228,58 @@ START_TEST(the_death_of_a_stopped_process_is_noticed)
 }
 END_TEST
 
+static _Atomic int64_t jump; /* of the wall clock, in milliseconds */
+
+static int64_t
+jumping_clock(void *arg)
+{
+    return machine_clock(arg) + jump;
+}
+
+/* Have this process begin anew, under a clock that jumps. */
+static void
+reopen_under_jumps(void)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    options.workers = 4;
+    options.clock = jumping_clock;
+    ck_assert_int_eq(rota_open(queue, &options, &rota), ROTA_OK);
+    ck_assert(handle_kinds());
+    work_here();
+}
+
+/* As when a machine sleeps, or its time is set. */
+START_TEST(a_key_is_its_holders_while_that_is_stopped_and_the_clock_jumps)
+{
+    static const int64_t jumps[] = {0, 3600000, -3600000, 0};
+    struct rota_submission s = ROTA_SUBMISSION_INIT("gate");
+    pid_t pid = worker_start("1");
+
+    s.limit_key = "one at a time";
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    EVENTUALLY(noted("gate", pid) == 1);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    child_stop(pid);
+    reopen_under_jumps();
+    for (size_t i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
+        jump = jumps[i];
+        check_kept(0);
+        ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+        wait_for(submit("quick")); /* whatever may be claimed was */
+        ck_assert_int_eq(noted("gate", 0), 1);
+        ck_assert(stands(2, "ready|0"));
+    }
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    open_gate();
+    wait_for(1);
+    wait_for(2);
+    ck_assert(stands(1, "succeeded|1"));
+    ck_assert(stands(2, "succeeded|1"));
+}
+END_TEST
+
 /* -- Forking -------------------------------------------------------------- */
 
 START_TEST(a_forked_child_that_exits_leaves_its_parent_alive)
@@ -1224,6 +1310,57 @@ START_TEST(a_forked_child_does_not_keep_its_dead_parent_alive)
     ck_assert_int_eq(kill(noted_last("child"), 0), 0);
     WITHIN(A_SECOND, noted("fork", getpid()) == 1);
     ck_assert_int_eq(kill(noted_last("child"), SIGKILL), 0);
+}
+END_TEST
+
+START_TEST(a_job_that_forks_keeps_its_process_alive_and_then_nobodys_lock)
+{
+    pid_t pid = worker_with("forks", 1);
+
+    work_here();
+    check_kept(0);
+    child_kill(pid);
+    WITHIN(A_SECOND, noted("forks", getpid()) == 1);
+    open_gate();
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|2"));
+}
+END_TEST
+
+/* Whether the command of a job runs: not whether anybody has buried it. */
+static bool
+command_lives(void)
+{
+    FILE *file = fopen(beside("command").text, "re");
+    char path[64], state = 'Z';
+    int pid = 0;
+
+    if (file == NULL)
+        return false;
+    (void)!fscanf(file, "%d", &pid);
+    MUST(fclose(file));
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    file = fopen(path, "re");
+    if (pid == 0 || file == NULL)
+        return false;
+    (void)!fscanf(file, "%*d %*s %c", &state);
+    MUST(fclose(file));
+    return state != 'Z' && state != 'X';
+}
+
+START_TEST(the_command_of_a_job_keeps_no_lock_and_ends_before_the_job_goes_on)
+{
+    pid_t pid = worker_with("spawn", 1);
+
+    EVENTUALLY(command_lives());
+    work_here();
+    check_kept(0);
+    ck_assert(command_lives());
+    child_kill(pid);
+    WITHIN(A_SECOND, noted("spawn", getpid()) == 1);
+    EVENTUALLY(!command_lives());
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|2"));
 }
 END_TEST
 
@@ -1348,7 +1485,7 @@ START_TEST(two_processes_that_make_a_queue_at_once_make_one_that_is_whole)
         path = in_scratch(name);
         open_together(path);
         ck_assert_str_eq(sql_text(path, "PRAGMA integrity_check"), "ok");
-        ck_assert_int_eq(sql_int(path, "PRAGMA user_version"), 1);
+        ck_assert_int_eq(sql_int(path, "PRAGMA user_version"), SCHEMA_VERSION);
         ck_assert_str_eq(sql_text(path, "SELECT id, kind, state FROM jobs"),
                          "1|quick|ready\n2|quick|ready");
         ck_assert_int_eq(
@@ -1433,7 +1570,7 @@ foreign_unlock(sqlite3 *db)
 static void *
 submit_in_thread(void *arg)
 {
-    struct waiting *waiting = arg;
+    struct sitting *waiting = arg;
     struct rota_submission s = ROTA_SUBMISSION_INIT(waiting->kind);
 
     waiting->error = rota_submit(rota, &s, &waiting->id);
@@ -1443,7 +1580,7 @@ submit_in_thread(void *arg)
 static void *
 cancel_in_thread(void *arg)
 {
-    struct waiting *waiting = arg;
+    struct sitting *waiting = arg;
 
     waiting->error = rota_cancel(rota, waiting->id, "now", NULL);
     return NULL;
@@ -1451,7 +1588,7 @@ cancel_in_thread(void *arg)
 
 START_TEST(a_submit_waits_for_a_foreign_client_and_then_succeeds)
 {
-    struct waiting waiting = {.kind = "quick"};
+    struct sitting waiting = {.kind = "quick"};
     sqlite3 *db = foreign_lock();
     pthread_t thread = thread_new(submit_in_thread, &waiting);
 
@@ -1466,7 +1603,7 @@ END_TEST
 
 START_TEST(a_cancel_reaches_a_job_here_while_a_foreign_client_has_the_lock)
 {
-    struct waiting waiting = {.id = 1};
+    struct sitting waiting = {.id = 1};
     pthread_t thread;
     sqlite3 *db;
 
@@ -1489,7 +1626,7 @@ END_TEST
 START_TEST(what_a_foreign_client_does_not_let_through_is_refused)
 {
     struct rota_submission s = ROTA_SUBMISSION_INIT("quick");
-    struct waiting waiting = {.id = 1};
+    struct sitting waiting = {.id = 1};
     int64_t id = 77;
     pthread_t thread;
     sqlite3 *db;
@@ -1691,6 +1828,8 @@ add_still(TCase *tcase)
     tcase_add_test(tcase,
                    a_stopped_process_keeps_its_jobs_and_goes_on_with_them);
     tcase_add_test(tcase, the_death_of_a_stopped_process_is_noticed);
+    tcase_add_test(
+        tcase, a_key_is_its_holders_while_that_is_stopped_and_the_clock_jumps);
 }
 
 static void
@@ -1698,6 +1837,11 @@ add_fork(TCase *tcase)
 {
     tcase_add_test(tcase, a_forked_child_that_exits_leaves_its_parent_alive);
     tcase_add_test(tcase, a_forked_child_does_not_keep_its_dead_parent_alive);
+    tcase_add_test(
+        tcase, a_job_that_forks_keeps_its_process_alive_and_then_nobodys_lock);
+    tcase_add_test(
+        tcase,
+        the_command_of_a_job_keeps_no_lock_and_ends_before_the_job_goes_on);
 }
 
 static void

@@ -396,7 +396,7 @@ static const char *const evasive[] = {
     "setsid sh -c '>ready; " SLEEP "' & wait",
     "setsid sh -c '>ready; " SLEEP "' <&- >&- 2>&- 3>&- & wait",
     ("(setsid sh -c '" SLEEP " & exit' &) ; >ready; " SLEEP),
-    "kill -STOP $$ & >ready; " SLEEP,
+    "(kill -STOP $$; >ready) & " SLEEP,
 };
 
 START_TEST(what_evades_is_found_and_ended)

@@ -85,7 +85,7 @@ submit(void)
     int64_t id = 0;
 
     begin();
-    ck_assert_int_eq(store_submit(store, &s, &id), ROTA_OK);
+    ck_assert_int_eq(store_submit(store, &s, 1, &id), ROTA_OK);
     commit();
     return id;
 }
@@ -100,6 +100,8 @@ keep_claim(void *arg, const struct claim *claim)
     return true;
 }
 
+static enum claim_rest claim_rest; /* of the last claim */
+
 /* Claim one job as process; its id is 0 if there was none. */
 static struct claim
 claim_as(int64_t process)
@@ -109,8 +111,9 @@ claim_as(int64_t process)
     struct claim claim = {0};
 
     begin();
-    ck_assert_int_eq(store_claim(store, &scope, 1, keep_claim, &claim),
-                     ROTA_OK);
+    ck_assert_int_eq(
+        store_claim(store, &scope, 1, keep_claim, &claim, &claim_rest),
+        ROTA_OK);
     commit();
     free(claim.args);
     claim.args = NULL;
@@ -124,10 +127,11 @@ end_with(const struct claim *claim, enum rota_error error,
 {
     struct ending ending = {.id = claim->id,
                             .lease = claim->lease,
-                            .started_at = store_now(),
+                            .started_at = machine_clock(NULL),
                             .error = error,
                             .stop = stop,
                             .never_started = never_started,
+                            .max_attempts = 3,
                             .snooze_ms = 60000};
     enum rota_error answer;
 
@@ -302,8 +306,7 @@ START_TEST(failures_are_charged_until_none_are_left)
         (void)shell_try("UPDATE _job SET run_at = 1");
         (void)shell_try("UPDATE _scheduled SET run_at = 1");
         begin();
-        ck_assert_int_eq(store_promote(store, &(int64_t){0}, &(int64_t){0}),
-                         ROTA_OK);
+        ck_assert_int_eq(store_promote(store, &(int64_t){0}), ROTA_OK);
         commit();
         claim = claim_as(1);
         ck_assert_int_eq(claim.lease, i);
@@ -399,6 +402,36 @@ START_TEST(a_job_that_advances_before_each_crash_is_not_poison)
 }
 END_TEST
 
+START_TEST(a_run_that_advances_and_comes_back_makes_good_for_the_deaths_before)
+{
+    struct progress progress = {.cursor = 5, .total = -1};
+    struct claim claim;
+    enum rota_state state;
+
+    (void)submit();
+    for (int64_t process = 11; process <= 12; process++) {
+        add_dead_process(process);
+        (void)claim_as(process);
+        ck_assert_int_eq(rescue(process), 1);
+    }
+    ck_assert_int_eq(shell_int("SELECT crashes FROM jobs"), 2);
+    claim = claim_as(1);
+    progress.id = claim.id;
+    progress.lease = claim.lease;
+    begin();
+    ck_assert_int_eq(store_progress(store, &progress), ROTA_OK);
+    commit();
+    ck_assert_int_eq(
+        end_with(&claim, ROTA_CANCELED, ROTA_STOP_SHUTDOWN, false, &state),
+        ROTA_OK);
+    ck_assert_int_eq(shell_int("SELECT crashes FROM jobs"), 0);
+    add_dead_process(13);
+    (void)claim_as(13);
+    ck_assert_int_eq(rescue(13), 1);
+    ck_assert_str_eq(shell_text("SELECT state, crashes FROM jobs"), "ready|1");
+}
+END_TEST
+
 START_TEST(a_dead_process_leaves_cancelled_what_was_to_be_cancelled)
 {
     (void)submit();
@@ -434,12 +467,12 @@ START_TEST(jobs_are_claimed_by_priority_with_ageing_then_by_id)
 
     begin();
     s.priority = 1;
-    ck_assert_int_eq(store_submit(store, &s, &late), ROTA_OK);
+    ck_assert_int_eq(store_submit(store, &s, 1, &late), ROTA_OK);
     s.priority = 0;
-    ck_assert_int_eq(store_submit(store, &s, &soon), ROTA_OK);
+    ck_assert_int_eq(store_submit(store, &s, 1, &soon), ROTA_OK);
     s.priority = 5; /* but it has waited for longer than five minutes */
-    s.run_at = store_now() - 301000;
-    ck_assert_int_eq(store_submit(store, &s, &old), ROTA_OK);
+    s.run_at = machine_clock(NULL) - 301000;
+    ck_assert_int_eq(store_submit(store, &s, 1, &old), ROTA_OK);
     commit();
     id = claim_as(1).id;
     ck_assert_int_eq(id, old);
@@ -516,13 +549,144 @@ START_TEST(no_hot_statement_walks_over_the_jobs_that_wait)
 }
 END_TEST
 
+/* What the statements of the store have cost so far, in steps of SQLite's
+ * machine. */
+static int64_t
+steps_taken(void)
+{
+    sqlite3_stmt *s = NULL;
+    int64_t n = 0;
+
+    while ((s = sqlite3_next_stmt(store->connection.db, s)) != NULL)
+        n += sqlite3_stmt_status(s, SQLITE_STMTSTATUS_VM_STEP, 0);
+    return n;
+}
+
+static void
+succeed(const struct claim *claim)
+{
+    enum rota_state state;
+
+    ck_assert_int_eq(end_with(claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
+                     ROTA_OK);
+}
+
+/* What it costs to claim a job without a key, and to end it. */
+static int64_t
+cost_of_a_job(void)
+{
+    int64_t id = submit(), before = steps_taken();
+    struct claim claim = claim_as(1);
+
+    ck_assert_int_eq(claim.id, id);
+    succeed(&claim);
+    return steps_taken() - before;
+}
+
+START_TEST(jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing)
+{
+    int64_t n = MANY(100000), alone, before, claims = 0;
+    struct claim first;
+
+    (void)cost_of_a_job(); /* statements are compiled */
+    alone = cost_of_a_job();
+    sql_run(file,
+            "INSERT INTO submit(kind, limit_key) WITH RECURSIVE n(i) AS"
+            " (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT %jd)"
+            " SELECT 'k', 'x' FROM n",
+            (intmax_t)n);
+    first = claim_as(1);
+    do {
+        before = steps_taken();
+        ck_assert_int_eq(claim_as(1).id, 0);
+        ck_assert_int_lt(steps_taken() - before, 1000 * alone);
+        claims++;
+    } while (claim_rest == CLAIM_MORE);
+    ck_assert_int_le(claims, n / 1000 + 2); /* each is stepped over once */
+    ck_assert_int_eq(shell_int("SELECT held FROM limits"), n - 1);
+    ck_assert_int_le(cost_of_a_job(), 2 * alone);
+    before = steps_taken(); /* nor is it dear to let in the next of them */
+    succeed(&first);
+    ck_assert_int_le(steps_taken() - before, 2 * alone);
+    ck_assert_int_eq(claim_as(1).id, first.id + 1);
+    ck_assert_int_eq(shell_int("SELECT held FROM limits"), n - 2);
+}
+END_TEST
+
+/* What a plan may walk over: it is small whatever waits and has ended. A star
+ * at the end is anything. */
+static const char *const walks[] = {
+    "SCAN CONSTANT ROW",
+    "SCAN (subquery-*",     /* of LIMIT 1 */
+    "SCAN sqlite_sequence", /* a row for each table with a counter */
+    "SCAN _running",        /* as many rows as there are workers */
+    "SCAN r",
+    "SCAN _settle", /* for its first row */
+    "SCAN s",
+    "SCAN _process USING INDEX _process_open", /* those that live */
+    "SCAN e VIRTUAL TABLE*",                   /* an argument */
+    "SCAN e EXISTS VIRTUAL TABLE*",            /* it too, since SQLite 3.51 */
+    "SCAN n",                                  /* the time */
+};
+
+static bool
+may_be_walked(const char *detail)
+{
+    for (size_t i = 0; i < sizeof(walks) / sizeof(*walks); i++) {
+        size_t n = strcspn(walks[i], "*");
+
+        if (strncmp(detail, walks[i], n) == 0 &&
+            (walks[i][n] == '*' || detail[n] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+/* Walks and sorts in the plan of sql, a line each. */
+static void
+plan_faults(const char *sql, char *ret_faults, size_t size)
+{
+    size_t n = strlen(ret_faults);
+    char explain[8192];
+    sqlite3_stmt *s;
+
+    (void)snprintf(explain, sizeof(explain), "EXPLAIN QUERY PLAN %s", sql);
+    if (strncmp(sql, "PRAGMA", 6) == 0)
+        return;
+    ck_assert_msg(sqlite3_prepare_v2(shell, explain, -1, &s, NULL) == SQLITE_OK,
+                  "%s: %s", sql, sqlite3_errmsg(shell));
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        const char *detail = (const char *)sqlite3_column_text(s, 3);
+
+        if ((strncmp(detail, "SCAN", 4) == 0 && !may_be_walked(detail)) ||
+            strstr(detail, "TEMP B-TREE") != NULL)
+            n += (size_t)snprintf(ret_faults + n, size - n, "%.60s: %s\n", sql,
+                                  detail);
+    }
+    (void)sqlite3_finalize(s);
+}
+
+START_TEST(no_statement_of_ours_scans_or_sorts)
+{
+    char faults[65536] = "";
+
+    (void)sqlite3_db_config(shell, SQLITE_DBCONFIG_TRIGGER_EQP, 1, NULL);
+    for (int i = 0; i < STATEMENTS; i++)
+        plan_faults(store_statements[i], faults, sizeof(faults));
+    plan_faults("INSERT INTO submit(kind) VALUES('k')", faults, sizeof(faults));
+    for (int i = 0; reader_questions[i] != NULL; i++)
+        plan_faults(reader_questions[i], faults, sizeof(faults));
+    ck_assert_str_eq(faults, "");
+}
+END_TEST
+
 START_TEST(jobs_of_a_kind_that_is_not_handled_here_stay)
 {
     int64_t other;
 
     ck_assert_ptr_null(shell_try("INSERT INTO submit(kind) VALUES('other')"));
     begin();
-    ck_assert_int_eq(store_kind(store, "other", 0, 0, &other), ROTA_OK);
+    ck_assert_int_eq(store_kind(store, "other", 1, 0, &other), ROTA_OK);
     commit();
     ck_assert_int_eq(claim_as(1).id, 0);
     kind = other;
@@ -540,16 +704,29 @@ START_TEST(a_job_whose_deadline_has_passed_fails_unclaimed)
 }
 END_TEST
 
+START_TEST(jobs_past_their_deadline_do_not_hide_the_one_behind_them)
+{
+    int64_t id;
+
+    for (int i = 0; i < 3; i++)
+        ck_assert_ptr_null(
+            shell_try("INSERT INTO submit(kind, deadline_at) VALUES('k', 5)"));
+    id = submit();
+    ck_assert_int_eq(claim_as(1).id, id);
+    ck_assert_int_eq(
+        shell_int("SELECT count(*) FROM jobs WHERE state = 'failed'"), 3);
+}
+END_TEST
+
 START_TEST(a_scheduled_job_is_not_claimed_before_it_is_due)
 {
-    int64_t moved, next;
+    int64_t next;
 
     ck_assert_ptr_null(shell_try(
         "INSERT INTO submit(kind, run_at) VALUES('k', 4000000000000)"));
     begin();
-    ck_assert_int_eq(store_promote(store, &moved, &next), ROTA_OK);
+    ck_assert_int_eq(store_promote(store, &next), ROTA_OK);
     commit();
-    ck_assert_int_eq(moved, 0);
     ck_assert_int_eq(next, 4000000000000);
     ck_assert_int_eq(claim_as(1).id, 0);
     ck_assert_str_eq(shell_text("SELECT state FROM jobs"), "scheduled");
@@ -572,7 +749,7 @@ START_TEST(submitting_in_c_and_in_sql_leaves_the_same_rows)
     s.timeout = ROTA_MS(1500);
     s.run_at = 1000000000000;
     begin();
-    ck_assert_int_eq(store_submit(store, &s, &id), ROTA_OK);
+    ck_assert_int_eq(store_submit(store, &s, 1, &id), ROTA_OK);
     commit();
     ck_assert_ptr_null(shell_try(
         "INSERT INTO submit(kind, args, queue, batch, priority, deadline_at,"
@@ -597,6 +774,9 @@ static const struct {
     {"INSERT INTO submit(kind) VALUES('')", "kind"},
     {"INSERT INTO submit(kind) VALUES(NULL)", "kind"},
     {"INSERT INTO submit(kind) VALUES(x'00')", "kind"},
+    {"INSERT INTO submit(kind) VALUES('k' || char(0) || 'l')", "kind"},
+    {"INSERT INTO submit(kind, limit_key) VALUES('k', 'a' || char(0))",
+     "limit_key"},
     {"INSERT INTO submit(id, kind) VALUES(7, 'k')", "leave id out"},
     {"INSERT INTO submit(id, kind) VALUES(-7, 'k')", "leave id out"},
     {"INSERT OR REPLACE INTO submit(id, kind) VALUES(1, 'k')", "leave id out"},
@@ -609,9 +789,9 @@ static const struct {
     {"INSERT INTO submit(kind, batch) VALUES('k', '')", "batch"},
     {"INSERT INTO cancel VALUES(99, 'x')", "no job with that id"},
     {"INSERT INTO cancel VALUES(NULL, 'x')", "no job with that id"},
-    {"INSERT INTO retry VALUES(99)", "no job with that id"},
-    {"INSERT INTO retry VALUES(NULL)", "no job with that id"},
-    {"INSERT INTO retry VALUES(1)", "has not ended"},
+    {"INSERT INTO retry(job) VALUES(99)", "no job with that id"},
+    {"INSERT INTO retry(job) VALUES(NULL)", "no job with that id"},
+    {"INSERT INTO retry(job) VALUES(1)", "has not ended"},
     {"INSERT INTO pause VALUES('')", "queue must be a text"},
     {"INSERT INTO pause VALUES(NULL)", "queue must be a text"},
     {"INSERT INTO pause VALUES(x'00')", "queue must be a text"},
@@ -668,7 +848,7 @@ START_TEST(a_retry_runs_again_what_has_ended_and_keeps_its_cursor_and_history)
         ck_assert_int_eq(store_progress(store, &progress), ROTA_OK);
         commit();
         (void)end_with(&claim, codes[run - 1], ROTA_STOP_NONE, false, &state);
-        ck_assert_ptr_null(shell_try("INSERT INTO retry VALUES(1)"));
+        ck_assert_ptr_null(shell_try("INSERT INTO retry(job) VALUES(1)"));
         ck_assert_str_eq(shell_text("SELECT state FROM jobs"), "ready");
     }
     ck_assert_str_eq(
@@ -683,9 +863,9 @@ START_TEST(a_retry_of_what_was_cancelled_while_it_waited_leaves_no_attempt)
     (void)submit();
     ck_assert_ptr_null(shell_try("INSERT INTO cancel(job) VALUES(1)"));
     begin();
-    ck_assert_int_eq(store_retry(store, 1), ROTA_OK);
-    ck_assert_int_eq(store_retry(store, 1), ROTA_INVALID);
-    ck_assert_int_eq(store_retry(store, 2), ROTA_NOTFOUND);
+    ck_assert_int_eq(store_retry(store, 1, false), ROTA_OK);
+    ck_assert_int_eq(store_retry(store, 1, false), ROTA_INVALID);
+    ck_assert_int_eq(store_retry(store, 2, false), ROTA_NOTFOUND);
     commit();
     ck_assert_int_eq(shell_int("SELECT count(*) FROM attempts"), 0);
     ck_assert_int_eq(claim_as(1).id, 1);
@@ -698,12 +878,12 @@ START_TEST(a_deadline_that_has_passed_is_none_for_a_retry)
     int64_t id;
 
     begin();
-    s.deadline = store_now() - 1;
-    ck_assert_int_eq(store_submit(store, &s, &id), ROTA_OK);
+    s.deadline = machine_clock(NULL) - 1;
+    ck_assert_int_eq(store_submit(store, &s, 1, &id), ROTA_OK);
     commit();
     ck_assert_int_eq(claim_as(1).id, 0); /* too late */
     ck_assert_str_eq(shell_text("SELECT state FROM jobs"), "failed");
-    ck_assert_ptr_null(shell_try("INSERT INTO retry VALUES(1)"));
+    ck_assert_ptr_null(shell_try("INSERT INTO retry(job) VALUES(1)"));
     ck_assert_int_eq(claim_as(1).id, 1);
 }
 END_TEST
@@ -817,7 +997,7 @@ END_TEST
 /* -- The views ------------------------------------------------------------ */
 
 /* Columns may be added at the end, never changed: this list only grows. */
-START_TEST(the_public_views_keep_their_columns)
+START_TEST(the_public_views_and_commands_keep_their_columns)
 {
     static const struct {
         const char *view, *columns;
@@ -827,7 +1007,8 @@ START_TEST(the_public_views_keep_their_columns)
                  "started_at,finished_at,error,cause,args_text,result,worker,"
                  "args,deadline_at,timeout_ms,cancel_requested_at,"
                  "cancel_reason,lease,failures,crashes,created_at_iso,"
-                 "run_at_iso,started_at_iso,finished_at_iso"},
+                 "run_at_iso,started_at_iso,finished_at_iso,unique_key,"
+                 "limit_key,parent"},
         {"attempts", "job,lease,worker,started_at,ended_at,outcome,error,"
                      "message,started_at_iso,ended_at_iso"},
         {"batches", "batch,jobs,blocked,scheduled,ready,running,succeeded,"
@@ -835,7 +1016,20 @@ START_TEST(the_public_views_keep_their_columns)
         {"workers", "id,pid,host,state,threads,running,version,started_at,"
                     "ended_at,stuck,started_at_iso,ended_at_iso"},
         {"queues", "queue,paused,paused_at,blocked,scheduled,ready,running,"
-                   "worker,paused_at_iso"},
+                   "worker,paused_at_iso,max_running,retain_ms"},
+        {"dependencies", "job,waits_for,met"},
+        {"unique_keys", "unique_key,job"},
+        {"limits", "limit_key,max_running,running,held"},
+        {"submit", "id,kind,args,queue,batch,priority,run_at,deadline_at,"
+                   "timeout_ms,max_attempts,unique_key,limit_key,after,"
+                   "parent"},
+        {"cancel", "job,reason"},
+        {"retry", "job,restart"},
+        {"reschedule", "job,priority,run_at"},
+        {"pause", "queue"},
+        {"resume", "queue"},
+        {"set_limit", "queue,limit_key,max_running"},
+        {"retain", "queue,retain_ms"},
         {"cancellations", "job,state,requested_at,delivered_at,stopped_at,"
                           "delivered_after,stopped_after,reason,"
                           "requested_at_iso,stopped_at_iso"}};
@@ -1129,6 +1323,7 @@ store_suite(void)
     tcase_add_checked_fixture(moves, setup, teardown);
     tcase_add_checked_fixture(commands, setup, teardown);
     tcase_add_checked_fixture(files, setup, teardown);
+    tcase_set_timeout(moves, 60);
     tcase_set_timeout(files, 60);
     tcase_add_loop_test(moves, an_ending_leads_where_the_outcome_rules_say, 0,
                         ENDINGS);
@@ -1144,6 +1339,9 @@ store_suite(void)
     tcase_add_test(
         moves, a_job_that_killed_three_processes_without_advancing_is_poison);
     tcase_add_test(moves, a_job_that_advances_before_each_crash_is_not_poison);
+    tcase_add_test(
+        moves,
+        a_run_that_advances_and_comes_back_makes_good_for_the_deaths_before);
     tcase_add_test(moves,
                    a_dead_process_leaves_cancelled_what_was_to_be_cancelled);
     tcase_add_test(moves, a_living_process_is_not_rescued);
@@ -1151,8 +1349,13 @@ store_suite(void)
     tcase_add_test(moves, a_queue_that_a_living_process_owns_is_its_alone);
     tcase_add_loop_test(moves, no_hot_statement_walks_over_the_jobs_that_wait,
                         0, (int)(sizeof(hot) / sizeof(hot[0])));
+    tcase_add_test(
+        moves, jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing);
+    tcase_add_test(moves, no_statement_of_ours_scans_or_sorts);
     tcase_add_test(moves, jobs_of_a_kind_that_is_not_handled_here_stay);
     tcase_add_test(moves, a_job_whose_deadline_has_passed_fails_unclaimed);
+    tcase_add_test(moves,
+                   jobs_past_their_deadline_do_not_hide_the_one_behind_them);
     tcase_add_test(moves, a_scheduled_job_is_not_claimed_before_it_is_due);
     tcase_add_test(commands, submitting_in_c_and_in_sql_leaves_the_same_rows);
     tcase_add_loop_test(commands,
@@ -1165,7 +1368,7 @@ store_suite(void)
     tcase_add_test(commands,
                    or_replace_on_a_command_renames_no_kind_and_no_queue);
     tcase_add_test(commands, cancel_answers_what_it_came_to);
-    tcase_add_test(commands, the_public_views_keep_their_columns);
+    tcase_add_test(commands, the_public_views_and_commands_keep_their_columns);
     tcase_add_test(
         commands,
         a_retry_runs_again_what_has_ended_and_keeps_its_cursor_and_history);

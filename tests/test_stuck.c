@@ -49,7 +49,7 @@ submit_ended(enum end end)
     int64_t id;
 
     s.timeout = end == TIMEOUT ? ROTA_MS(20) : 0;
-    s.deadline = end == DEADLINE ? store_now() + 1000 : 0;
+    s.deadline = end == DEADLINE ? machine_clock(NULL) + 1000 : 0;
     id = submit_as(&s);
     AWAIT(atomic_load(&act.runs) == 1);
     if (end == CANCEL)

@@ -4,11 +4,13 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
+#include "faults.h"
 #include "scratch.h"
 #include "stage.h"
 
@@ -131,8 +133,8 @@ START_TEST(what_a_submission_leaves_open_the_kind_decides)
     open_with(1, at_once);
     ck_assert_int_eq(rota_handle(rota, "j", at_once, NULL, &defaults), ROTA_OK);
     id = submit_as(&submission); /* before and after the start */
-    ck_assert_str_eq(job_says(id, "max_attempts, timeout_ms"), "4|1");
     start_workers();
+    ck_assert_str_eq(job_says(id, "max_attempts, timeout_ms"), "4|1");
     id = submit_as(&submission);
     ck_assert_str_eq(job_says(id, "max_attempts, timeout_ms"), "4|1");
     id = sql_int(queue, "INSERT INTO submit(kind) VALUES('j') RETURNING id");
@@ -187,7 +189,7 @@ START_TEST(a_job_for_later_runs_when_it_is_due_and_not_before)
 
     begin(1, at_once);
     later = submit_later();
-    submission.run_at = store_now() + 30;
+    submission.run_at = machine_clock(NULL) + 30;
     id = submit_as(&submission);
     wait_for(id);
     ck_assert_str_eq(job_says(id, "state, started_at >= run_at"),
@@ -342,16 +344,19 @@ submitter_body(void *arg)
     return NULL;
 }
 
-START_TEST(threads_that_submit_at_once_get_each_their_own_ids)
+/* Threads submit at once, EACH some, and each gets ids of its own. */
+static void
+submit_by_many(bool may_start_thread)
 {
     static struct submitter submitters[64];
     static bool taken[64 * EACH + 1];
     pthread_t threads[64];
 
-    begin(2, counts_itself);
     for (int i = 0; i < SUBMITTERS; i++)
         threads[i] = thread_new(submitter_body, &submitters[i]);
     gate_await(&act.gate, SUBMITTERS);
+    if (!may_start_thread)
+        faults_answer("pthread_create", 0, EAGAIN);
     gate_open(&act.gate);
     for (int i = 0; i < SUBMITTERS; i++) {
         (void)thread_join(threads[i]);
@@ -362,8 +367,62 @@ START_TEST(threads_that_submit_at_once_get_each_their_own_ids)
             taken[submitters[i].ids[k]] = true;
         }
     }
+}
+
+START_TEST(threads_that_submit_at_once_get_each_their_own_ids)
+{
+    begin(2, counts_itself);
+    submit_by_many(true);
     drain();
     assert_each_ran_once(SUBMITTERS * EACH);
+}
+END_TEST
+
+/* Tells the time to who writes once another one waits for it. */
+static int64_t
+clock_of_a_crowd(void *arg)
+{
+    bool is_alone;
+
+    (void)arg;
+    do {
+        sched_yield();
+        lock_take(&rota->lock);
+        is_alone = rota->writing && list_is_empty(&rota->requests) &&
+                   !rota->has_writer && !faults_have_answered();
+        lock_drop(&rota->lock);
+    } while (is_alone);
+    return machine_clock(NULL);
+}
+
+static void
+open_to_a_crowd(void)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+
+    options.workers = 1;
+    options.clock = clock_of_a_crowd;
+    open_as(options);
+}
+
+START_TEST(a_process_of_many_that_only_submit_has_a_thread_that_writes)
+{
+    open_to_a_crowd();
+    ck_assert_int_eq(threads_named("rota-writer"), 0);
+    submit_by_many(true);
+    ck_assert_int_eq(threads_named("rota-writer"), 1);
+    close_queue();
+    ck_assert_int_eq(threads_named("rota-writer"), 0);
+}
+END_TEST
+
+START_TEST(who_submit_at_once_take_turns_if_no_thread_can_be_had)
+{
+    open_to_a_crowd();
+    submit_by_many(false);
+    ck_assert(faults_have_answered());
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"),
+                     SUBMITTERS * EACH);
 }
 END_TEST
 
@@ -664,6 +723,9 @@ add_submissions(TCase *t)
     tcase_add_test(t, ids_are_distinct_and_ascend);
     tcase_add_test(t, twenty_thousand_jobs_run_exactly_once_each);
     tcase_add_test(t, threads_that_submit_at_once_get_each_their_own_ids);
+    tcase_add_test(t,
+                   a_process_of_many_that_only_submit_has_a_thread_that_writes);
+    tcase_add_test(t, who_submit_at_once_take_turns_if_no_thread_can_be_had);
     tcase_add_test(t, a_submit_in_plain_sql_runs_if_it_is_committed);
     tcase_add_test(t, a_job_of_a_kind_that_is_not_handled_stays);
     tcase_add_test(t, drain_waits_for_jobs_that_jobs_submit);

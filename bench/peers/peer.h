@@ -4,7 +4,8 @@
  *   PEER MEASURE N
  *
  * does what a benchmark of ours of that name does, N times, and prints its
- * figure, or p50 and p99; exit status 3: it has no such measure.
+ * figure, or p50 and p99; exit status 3: it has no such measure. Files go
+ * below the folder BENCH_DIR of the environment, or the current one.
  *
  *   poll1 poll2      ns for a poll of one object, by one thread and by two
  *   work1            ns for a poll and about 4 ns of work
@@ -16,6 +17,11 @@
  *   tree             tasks a second, each of which spawns two more
  *   join             the same, and each waits for its two
  *   wake             ns from a submit to an idle pool to the task's start
+ *   lives            whole lives of jobs a second, each acknowledged when it
+ *                    would survive a crash of the process
+ *   lives-full       the same, when it would survive a loss of power
+ *   lives-tuned lives-full-tuned
+ *                    the same, with what was found to be quickest for just this
  */
 #ifndef PEER_H
 #define PEER_H

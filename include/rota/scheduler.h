@@ -13,8 +13,10 @@
  * starts no worker. Several processes may have the file open; their jobs are
  * shared, and the jobs of one that dies are ready again for the others within
  * a second. All calls may be made from any thread, except where one says
- * otherwise, and never from a ctx callback. After a fork the child must not
- * use a scheduler of the parent's.
+ * otherwise, and never from a ctx callback. A forked child must not use its
+ * parent's scheduler, close it, or open the same file before it has executed a
+ * program: calls answer ROTA_INVALID there. While the
+ * file has been moved away, or another put in its place, they answer ROTA_STORE.
  */
 #ifndef ROTA_SCHEDULER_H
 #define ROTA_SCHEDULER_H
@@ -67,6 +69,10 @@ ROTA_API const char *rota_state_name(enum rota_state state);
  * held. */
 typedef void rota_ended_fn(void *arg, int64_t job, enum rota_state state);
 
+/* What time it is, in Unix milliseconds. Quick, and makes no rota call. Any
+ * thread. */
+typedef int64_t rota_clock_fn(void *arg);
+
 /* Zero for defaults: struct rota_options options = ROTA_OPTIONS_INIT; */
 struct rota_options {
     size_t size;       /* set by ROTA_OPTIONS_INIT */
@@ -76,9 +82,17 @@ struct rota_options {
     void *log_arg;
     rota_ended_fn *ended; /* NULL: nobody wants to know */
     void *ended_arg;
+    rota_clock_fn *clock; /* NULL: the machine's. For tests, with rota_step():
+                           * decides when jobs are due and retried */
+    void *clock_arg;
+    int64_t log_max; /* bytes; 0: 4 GiB. The file's log, <path>-wal, cannot be
+                      * begun anew while a client reads in one long transaction.
+                      * From 64 MiB on the log function is told, with the
+                      * process that reads; at log_max no more jobs are taken
+                      * (ROTA_FULL) or claimed until it has ended */
 };
 #define ROTA_OPTIONS_INIT                                                      \
-    { sizeof(struct rota_options), 0, 0, NULL, NULL, NULL, NULL }
+    { sizeof(struct rota_options), 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
 
 /* Open the queue in the file path. options may be NULL; it is copied. On
  * failure *ret_rota is untouched and rota_errmsg(NULL) says why. Errors:
@@ -160,9 +174,23 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_rescue(struct rota *rota);
  * and wait until every job has returned and is recorded. ROTA_OK, or
  * ROTA_BUSY if all that is left are jobs that ignore their context beyond
  * their kind's grace; rota_errmsg() names one, and how long it has, and the
- * column stuck of the view workers names all. No-op if not started. ROTA_INVALID from inside a job
- * of its own. */
+ * column stuck of the view workers names all. No-op if not started. ROTA_INVALID
+ * from inside a job of its own. ROTA_STORE: that it has left could not be
+ * recorded; while its file is moved away neither are the ends of jobs, which
+ * others will run again. */
 ROTA_API enum rota_error rota_stop(struct rota *rota, int64_t grace);
+
+/*
+ * One step, without workers, for testing jobs: what is due by options.clock is
+ * promoted, at most one job is claimed and run on this thread under ctx, and its
+ * end recorded. *ret_id, unless NULL, is the job's. Instead of rota_start(); one
+ * thread at a time. A retry, a snooze or a deadline can be tested by moving the
+ * clock, and no test sleeps. Timeouts of one run are the machine's time all the
+ * same. Errors: ROTA_NOTFOUND (no job is ready), ROTA_BUSY (started),
+ * ROTA_INVALID, ROTA_FULL, ROTA_STORE.
+ */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_step(struct ctx *ctx, struct rota *rota, int64_t *ret_id);
 
 /* Wait until no job of the kinds handled here is ready or running in this
  * process. Errors: ctx_err(ctx), ROTA_INVALID (not started, or from inside a
@@ -186,19 +214,33 @@ struct rota_submission {
     int64_t deadline;  /* Unix milliseconds; 0: none */
     int64_t timeout;   /* of one run, in nanoseconds; 0: the kind's */
     int max_attempts;  /* 0: the kind's */
+    const char *unique_key; /* NULL: none. One job with it at a time is
+                             * anything but ended */
+    const char *limit_key;  /* NULL: none. Jobs with it run one at a time, or as
+                             * many as rota_limit_key() says, over all queues,
+                             * kinds and processes */
+    const int64_t *after;   /* n_after jobs that must succeed first; if one fails
+                             * or is cancelled this one is cancelled, until that
+                             * one is retried */
+    size_t n_after;
+    int64_t parent;         /* cancelled with this job; 0: none. For what a
+                             * running job submits: rota_job_id() */
 };
 #define ROTA_SUBMISSION_INIT(kind)                                             \
     { sizeof(struct rota_submission), kind, NULL, 0, false, NULL, NULL,        \
-      0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, NULL, NULL, NULL, 0, 0 }
 
 /* Put a job into the queue. On ROTA_OK it is durable and *ret_id, unless NULL,
- * is its id; on any error no job was made. Errors: ROTA_INVALID, ROTA_FULL
- * (disk), ROTA_BUSY (locked by a foreign client), ROTA_STORE, ROTA_NOMEM. */
+ * is its id; on any error no job was made. Errors: ROTA_EXISTS (a job that has
+ * not ended has its unique key, and *ret_id is that job's id), ROTA_NOTFOUND (a
+ * job in after, or parent, is not there), ROTA_INVALID, ROTA_FULL (the disk, or
+ * options.log_max), ROTA_BUSY (locked by a foreign client), ROTA_STORE, ROTA_NOMEM. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_submit(struct rota *rota, const struct rota_submission *submission,
             int64_t *ret_id);
 
-/* Put n jobs into the queue, all or none; ret_ids, unless NULL, gets n ids. */
+/* Put n jobs into the queue, all or none; ret_ids, unless NULL, gets n ids, or,
+ * with ROTA_EXISTS, the one that stands in the way. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
                  size_t n, int64_t *ret_ids);
@@ -223,11 +265,14 @@ rota_wait(struct ctx *ctx, struct rota *rota, int64_t id,
 
 /* Submit and wait. The job inherits ctx's deadline, and if ctx ends first the
  * job is cancelled, and its end awaited. ROTA_OK: *ret_outcome says what
- * became of it. */
+ * became of it. Errors: ctx_err(ctx), if it had ended before: nothing was
+ * submitted; as rota_submit() and rota_cancel(). */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_run(struct ctx *ctx, struct rota *rota,
          const struct rota_submission *submission,
          struct rota_outcome *ret_outcome);
+
+struct rota_value; /* below */
 
 /* What a cancel came to. */
 enum rota_cancel_answer {
@@ -246,11 +291,33 @@ ROTA_API enum rota_error rota_cancel(struct rota *rota, int64_t id,
                                      const char *reason,
                                      enum rota_cancel_answer *ret_answer);
 
+/* Cancel every job that has not ended and for which the SQL condition where, on
+ * the columns of the view jobs, holds: "batch = ?1", with params as for
+ * rota_query(); NULL is all. They are looked up once and cancelled some hundreds
+ * at a time, so that nobody waits long for the lock. ret_counts, unless NULL,
+ * gets how many answered what. Errors: ctx_err(ctx), with those done so far
+ * cancelled and counted; ROTA_INVALID (the condition); as rota_cancel(). */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_cancel_where(struct ctx *ctx, struct rota *rota, const char *where,
+                  const struct rota_value *params, int n, const char *reason,
+                  int64_t ret_counts[ROTA_CANCEL_TOO_LATE + 1]);
+
 /* Have a job that has ended, however it has, run again: its attempts begin anew,
- * its cursor stays where it was, the runs before stay in the view attempts, and
- * a deadline that has passed is none any more. Errors: ROTA_NOTFOUND;
- * ROTA_INVALID: it has not ended; ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
-ROTA_API enum rota_error rota_retry(struct rota *rota, int64_t id);
+ * its cursor stays where it was, unless restart, the runs before stay in the
+ * view attempts, and a deadline that has passed is none any more. Jobs that were
+ * cancelled because it did not succeed wait for it again. Errors: ROTA_NOTFOUND;
+ * ROTA_INVALID: it has not ended; ROTA_EXISTS: another job has its unique key;
+ * ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+ROTA_API enum rota_error rota_retry(struct rota *rota, int64_t id,
+                                    bool restart);
+
+/* Change the priority, or the time (Unix milliseconds) before which it does not
+ * run, of a job that waits; NULL leaves as it is. Errors: ROTA_NOTFOUND;
+ * ROTA_INVALID: it runs, or has ended, or the value; ROTA_FULL, ROTA_BUSY,
+ * ROTA_STORE. */
+ROTA_API enum rota_error rota_reschedule(struct rota *rota, int64_t id,
+                                         const int64_t *priority,
+                                         const int64_t *run_at);
 
 /* From now on, until rota_resume(), no worker of any process takes a job out of
  * queue (NULL: "default"), which need not have any yet; what runs goes on. Both
@@ -258,6 +325,34 @@ ROTA_API enum rota_error rota_retry(struct rota *rota, int64_t id);
  * resume also ROTA_NOTFOUND. */
 ROTA_API enum rota_error rota_pause(struct rota *rota, const char *queue);
 ROTA_API enum rota_error rota_resume(struct rota *rota, const char *queue);
+
+/* Let no more than max_running jobs of queue (NULL: "default"), or of those with
+ * limit_key, run at once, over all processes; what runs already goes on. 0: as
+ * many as there are workers; of a key, 1. Claimed jobs count as running. Errors:
+ * ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+ROTA_API enum rota_error rota_limit_queue(struct rota *rota, const char *queue,
+                                          int64_t max_running);
+ROTA_API enum rota_error rota_limit_key(struct rota *rota,
+                                        const char *limit_key,
+                                        int64_t max_running);
+
+/* -- Forgetting ---------------------------------------------------------- */
+
+/* Have jobs of queue (NULL: "default") forgotten when they have ended for so
+ * many nanoseconds, by any process that has workers or waits; 0: keep them. It
+ * may take a sixteenth longer. Errors as above. */
+ROTA_API enum rota_error rota_retain(struct rota *rota, const char *queue,
+                                     int64_t time);
+
+/* Forget now every job that has ended and for which where holds, as in
+ * rota_cancel_where(): "finished_at < ?1". A job that others wait for stays, and
+ * so does a cancelled one until its children are cancelled. Their ids are not
+ * given again. Some hundreds at a time, so that nobody waits long for the lock.
+ * *ret_count, unless NULL, is how many. Errors: ctx_err(ctx), ROTA_INVALID,
+ * ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+ROTA_API ROTA_MUST_USE enum rota_error
+rota_prune(struct ctx *ctx, struct rota *rota, const char *where,
+           const struct rota_value *params, int n, int64_t *ret_count);
 
 /* -- Looking in ---------------------------------------------------------- */
 
@@ -278,7 +373,7 @@ typedef bool rota_row_fn(void *arg, int n, const char *const *names,
 
 /* Read the file with one SQL statement, on a connection that can only read;
  * params, if not NULL, are bound to ?1 ... ?n. The public views are described
- * in rota(1). What a look does not need (ATTACH, transactions, settings,
+ * in rota(5). What a look does not need (ATTACH, transactions, settings,
  * extensions) is refused. Errors: ROTA_INVALID (the statement; the message is
  * SQLite's), ctx_err(ctx), ROTA_STORE. */
 ROTA_API ROTA_MUST_USE enum rota_error

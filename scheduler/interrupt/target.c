@@ -139,8 +139,9 @@ resume(struct sqlite3 *db, void *arg)
         error = run(db,
                     "INSERT INTO _rota_cursor VALUES(?1, ?2, ?3, 0)"
                     " ON CONFLICT(queue, job) DO UPDATE"
-                    " SET lease = max(lease, excluded.lease)",
-                    r->stepper, 0, NULL);
+                    " SET cursor = CASE WHEN lease <= ?4 THEN 0 ELSE cursor END,"
+                    " lease = max(lease, excluded.lease)",
+                    r->stepper, r->stepper->restart, NULL);
     if (error == ROTA_OK)
         error = run(db,
                     "SELECT lease FROM _rota_cursor"

@@ -23,6 +23,7 @@ struct target {
 struct stepper {
     const char *queue; /* the queue's instance */
     int64_t job, lease;
+    int64_t restart; /* a cursor of a lease up to this is 0 again */
 };
 
 /* Open path, making it if it is not there. ctx must outlive the target.

@@ -467,7 +467,7 @@ pool_open(int workers, const char *name, struct rota_pool **ret_pool)
         return ROTA_INVALID;
     pool = calloc(1, sizeof(*pool) + (size_t)workers * sizeof(struct worker));
     if (pool == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     lock_init(&pool->lock);
     MUST(pthread_cond_init(&pool->called, NULL));
     pool->workers = workers;
@@ -479,7 +479,7 @@ pool_open(int workers, const char *name, struct rota_pool **ret_pool)
     }
     if (!has_memory) {
         pool_free(pool);
-        return ROTA_NOMEM;
+        return no_memory();
     }
     for (int i = 0; i < workers; i++) {
         if (worker_start(pool, i, name) != 0) {
@@ -510,7 +510,7 @@ pool_reserve(struct rota_pool *pool, size_t n)
     lock_take(&pool->lock);
     is_reserved = shared_reserve(pool, n, n);
     lock_drop(&pool->lock);
-    return is_reserved ? ROTA_OK : ROTA_NOMEM;
+    return is_reserved ? ROTA_OK : no_memory();
 }
 
 /* pool_put() into the shared queue. */
@@ -525,7 +525,7 @@ put_shared(struct rota_pool *pool, struct call call, void *const *args,
     if (pool->is_closing) {
         error = ROTA_CLOSED;
     } else if (!shared_reserve(pool, n, 1)) {
-        error = ROTA_NOMEM;
+        error = no_memory();
     } else {
         /* if it was not empty, who made it so has called one, or nobody was
          * idle */

@@ -7,10 +7,16 @@
 #include "base.h"
 #include "store/private.h"
 
-/* Where a job is, for the answer: columns are NULL or 1 (2: its cancel was
- * asked before). ROTA_NOTFOUND if it is nowhere. */
+/* Where a job is, for the answer. */
+struct place {
+    bool running, told; /* told: its cancel was asked before */
+    int state;          /* of its end; 0: it has not ended */
+    int64_t rival;      /* the job that has its unique key; 0: none */
+};
+
+/* ROTA_NOTFOUND if it is nowhere. */
 static enum rota_error
-job_standing(struct store *store, int64_t id, int *ret_running, int *ret_done)
+place_read(struct store *store, int64_t id, struct place *ret_place)
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *s = store_statement(store, JOB_STANDING, &error);
@@ -22,8 +28,10 @@ job_standing(struct store *store, int64_t id, int *ret_running, int *ret_done)
     error = connection_row(&store->connection, s, &row);
     if (row) {
         exists = sqlite3_column_int(s, 0) != 0;
-        *ret_running = sqlite3_column_int(s, 1);
-        *ret_done = sqlite3_column_int(s, 2);
+        *ret_place = (struct place){.running = sqlite3_column_int(s, 1) > 0,
+                                    .told = sqlite3_column_int(s, 1) > 1,
+                                    .state = sqlite3_column_int(s, 2),
+                                    .rival = sqlite3_column_int64(s, 3)};
     }
     (void)sqlite3_reset(s);
     if (error != ROTA_OK || exists)
@@ -36,40 +44,82 @@ enum rota_error
 store_cancel(struct store *store, int64_t id, const char *reason,
              enum rota_cancel_answer *ret_answer)
 {
-    int running = 0, done = 0;
-    enum rota_error error = job_standing(store, id, &running, &done);
+    struct place place = {0};
+    enum rota_error error = place_read(store, id, &place);
     sqlite3_stmt *s;
 
     if (error != ROTA_OK)
         return error;
-    *ret_answer = done           ? ROTA_CANCEL_TOO_LATE
-                  : running == 2 ? ROTA_CANCEL_AGAIN
-                  : running == 1 ? ROTA_CANCEL_REQUESTED
-                                 : ROTA_CANCEL_DONE;
-    if (done || running == 2)
+    *ret_answer = place.state != 0 ? ROTA_CANCEL_TOO_LATE
+                  : place.told     ? ROTA_CANCEL_AGAIN
+                  : place.running  ? ROTA_CANCEL_REQUESTED
+                                   : ROTA_CANCEL_DONE;
+    if (place.state != 0 || place.told)
         return ROTA_OK;
     s = store_statement(store, COMMAND_CANCEL, &error);
     if (s == NULL)
         return error;
     (void)sqlite3_bind_int64(s, 1, id);
-    (void)sqlite3_bind_text(s, 2, reason, -1, SQLITE_STATIC);
+    bind_text(s, 2, reason);
     return connection_run(&store->connection, s, NULL);
 }
 
 enum rota_error
-store_retry(struct store *store, int64_t id)
+store_retry(struct store *store, int64_t id, bool restart)
 {
-    int running = 0, done = 0;
-    enum rota_error error = job_standing(store, id, &running, &done);
+    struct place place = {0};
+    enum rota_error error = place_read(store, id, &place);
 
     if (error != ROTA_OK)
         return error;
-    if (!done) {
+    if (place.state == 0) {
         message_set("job %jd has not ended", (intmax_t)id);
         return ROTA_INVALID;
     }
-    return RUN(store, COMMAND_RETRY, NULL, id);
+    if (place.rival != 0) {
+        message_set("job %jd has its unique key and has not ended",
+                    (intmax_t)place.rival);
+        return ROTA_EXISTS;
+    }
+    store->made_ready = true;
+    return RUN(store, COMMAND_RETRY, NULL, id, restart);
 }
+
+static void
+bind_optional(sqlite3_stmt *s, int at, const int64_t *value)
+{
+    if (value == NULL)
+        (void)sqlite3_bind_null(s, at);
+    else
+        (void)sqlite3_bind_int64(s, at, *value);
+}
+
+enum rota_error
+store_reschedule(struct store *store, int64_t id, const int64_t *priority,
+                 const int64_t *run_at)
+{
+    struct place place = {0};
+    enum rota_error error = place_read(store, id, &place);
+    sqlite3_stmt *s;
+
+    if (error != ROTA_OK)
+        return error;
+    if (place.running || place.state != 0) {
+        message_set("job %jd %s", (intmax_t)id,
+                    place.running ? "is running" : "has ended");
+        return ROTA_INVALID;
+    }
+    s = store_statement(store, COMMAND_RESCHEDULE, &error);
+    if (s == NULL)
+        return error;
+    store->made_ready = true;
+    (void)sqlite3_bind_int64(s, 1, id);
+    bind_optional(s, 2, priority);
+    bind_optional(s, 3, run_at);
+    return connection_run(&store->connection, s, NULL);
+}
+
+/* -- Queues and limits ----------------------------------------------------- */
 
 static enum rota_error
 queue_exists(struct store *store, const char *queue)
@@ -101,5 +151,34 @@ store_pause(struct store *store, const char *queue, bool pauses)
     if (s == NULL)
         return error;
     (void)sqlite3_bind_text(s, 1, queue, -1, SQLITE_STATIC);
+    return connection_run(&store->connection, s, NULL);
+}
+
+enum rota_error
+store_set_limit(struct store *store, const char *queue, const char *key,
+                int64_t limit)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, COMMAND_SET_LIMIT, &error);
+
+    if (s == NULL)
+        return error;
+    store->made_ready = true;
+    bind_text(s, 1, queue);
+    bind_text(s, 2, key);
+    bind_positive(s, 3, limit);
+    return connection_run(&store->connection, s, NULL);
+}
+
+enum rota_error
+store_retain(struct store *store, const char *queue, int64_t ms)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, COMMAND_RETAIN, &error);
+
+    if (s == NULL)
+        return error;
+    bind_text(s, 1, queue);
+    bind_positive(s, 2, ms);
     return connection_run(&store->connection, s, NULL);
 }

@@ -5,14 +5,28 @@
 #define _GNU_SOURCE
 #include "store/connection.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base.h"
 #include "sqlite_error.h"
 
-/* How long a statement waits for a foreign client's lock. */
-#define BUSY_MS 5000
+/* How long a statement waits for a foreign client's lock, and how often it
+ * looks: SQLite's own wait would look ten times a second in the end, and come
+ * in vain as long as the client writes without pause. */
+#define BUSY_TRIES 5000
+#define BUSY_PAUSE 1 /* milliseconds */
+
+static int
+look_again(void *arg, int tries)
+{
+    (void)arg;
+    (void)sqlite3_sleep(BUSY_PAUSE);
+    return tries < BUSY_TRIES;
+}
 
 enum rota_error
 connection_error(struct connection *connection)
@@ -36,7 +50,12 @@ connection_limits(struct connection *connection, bool writes)
     sqlite3 *db = connection->db;
 
     (void)sqlite3_extended_result_codes(db, 1);
-    (void)sqlite3_busy_timeout(db, BUSY_MS);
+    /* a reader seldom waits, and what binds it to a context gives a time back,
+     * not a handler */
+    if (writes)
+        (void)sqlite3_busy_handler(db, look_again, NULL);
+    else
+        (void)sqlite3_busy_timeout(db, BUSY_TRIES * BUSY_PAUSE);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     (void)sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
@@ -47,23 +66,38 @@ connection_limits(struct connection *connection, bool writes)
                                                   "PRAGMA query_only=1");
 }
 
+/* What file is at path; 0: none. Not its times: a kernel that has told them
+ * makes the next write to it take longer. */
+static uint64_t
+inode_at(const char *path)
+{
+    struct statx file;
+
+    return statx(AT_FDCWD, path, 0, STATX_INO, &file) == 0 ? file.stx_ino : 0;
+}
+
 enum rota_error
 connection_open(struct connection *connection, const char *path, bool writes,
                 const char *const *sql)
 {
     int flags = SQLITE_OPEN_NOMUTEX |
                 (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
-    enum rota_error error;
+    enum rota_error error = ROTA_OK;
 
     *connection = (struct connection){.sql = sql};
     connection->path = strdup(path);
-    if (connection->path == NULL)
-        return ROTA_NOMEM;
-    if (sqlite3_open_v2(path, &connection->db, flags, NULL) != SQLITE_OK) {
-        error =
-            connection->db == NULL ? ROTA_NOMEM : connection_error(connection);
+    if (asprintf(&connection->log, "%s-wal", path) < 0)
+        connection->log = NULL;
+    if (connection->path == NULL || connection->log == NULL) {
+        error = no_memory();
         goto out;
     }
+    if (sqlite3_open_v2(path, &connection->db, flags, NULL) != SQLITE_OK) {
+        error =
+            connection->db == NULL ? no_memory() : connection_error(connection);
+        goto out;
+    }
+    connection->inode = inode_at(path);
     error = connection_limits(connection, writes);
 out:
     if (error != ROTA_OK)
@@ -78,6 +112,7 @@ connection_close(struct connection *connection)
         (void)sqlite3_finalize(connection->statements[i]);
     MUST(sqlite3_close(connection->db));
     free(connection->path);
+    free(connection->log);
     *connection = (struct connection){0};
 }
 
@@ -126,9 +161,45 @@ connection_row(struct connection *connection, sqlite3_stmt *statement,
 }
 
 enum rota_error
+column_text(sqlite3_stmt *statement, int column, char **ret_text)
+{
+    const unsigned char *text;
+
+    *ret_text = NULL;
+    if (sqlite3_column_type(statement, column) == SQLITE_NULL)
+        return ROTA_OK;
+    text = sqlite3_column_text(statement, column);
+    if (text != NULL)
+        *ret_text = strdup((const char *)text);
+    return *ret_text == NULL ? no_memory() : ROTA_OK;
+}
+
+enum rota_error
 connection_script(struct connection *connection, const char *sql)
 {
     if (sqlite3_exec(connection->db, sql, NULL, NULL, NULL) != SQLITE_OK)
         return connection_error(connection);
     return ROTA_OK;
+}
+
+bool
+connection_has_moved(struct connection *connection)
+{
+    uint64_t log = inode_at(connection->log);
+
+    if (inode_at(connection->path) != connection->inode) {
+        message_set("%s has been moved, removed or replaced while it was open: "
+                    "nothing can be kept in it; put it back, or stop and begin "
+                    "anew",
+                    connection->path);
+        return true;
+    }
+    if (connection->log_inode == 0)
+        connection->log_inode = log;
+    if (connection->log_inode == log)
+        return false;
+    message_set("%s has been removed or replaced while it was open: what is "
+                "written goes nowhere; stop, and begin anew",
+                connection->log);
+    return true;
 }

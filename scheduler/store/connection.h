@@ -12,11 +12,12 @@
 
 #include <rota/error.h>
 
-#define STATEMENTS_MAX 64
+#define STATEMENTS_MAX 112
 
 struct connection {
     sqlite3 *db;
-    char *path;
+    char *path, *log;    /* of the file, of its write-ahead log */
+    uint64_t inode, log_inode; /* these; 0: it has not been seen yet */
     const char *const *sql;                    /* the owner's statements */
     sqlite3_stmt *statements[STATEMENTS_MAX];  /* prepared when first used */
 };
@@ -45,9 +46,17 @@ ROTA_MUST_USE enum rota_error connection_row(struct connection *connection,
                                              sqlite3_stmt *statement,
                                              bool *ret_row);
 
+/* A copy of a TEXT column, malloc'd; NULL if it is. ROTA_NOMEM, and NULL. */
+ROTA_MUST_USE enum rota_error column_text(sqlite3_stmt *statement, int column,
+                                          char **ret_text);
+
 /* Run a script. */
 ROTA_MUST_USE enum rota_error connection_script(struct connection *connection,
                                                 const char *sql);
+
+/* Whether the file that is open is no longer the one at its path; words by
+ * message_get(). */
+bool connection_has_moved(struct connection *connection);
 
 /* The rota error for what SQLite said last here, its words in message_get(). */
 enum rota_error connection_error(struct connection *connection);

@@ -27,9 +27,24 @@
 struct standing {
     int64_t cancel_at;   /* 0: no cancel was asked for */
     char *cancel_reason; /* malloc'd or NULL */
-    int64_t process, failures, max_attempts, crashes, deadline_at, started_at;
+    int64_t process, failures, max_attempts, crashes, deadline_at, started_at,
+        ties;
+    char *limit_key; /* the same */
     int64_t attempt; /* which one this run is */
 };
+
+/* The texts of a row: without its key a run would let nobody in when it ends.
+ */
+static enum rota_error
+standing_copy(struct standing *standing, sqlite3_stmt *row, int cancel_reason,
+              int limit_key)
+{
+    enum rota_error error =
+        column_text(row, cancel_reason, &standing->cancel_reason);
+
+    return error == ROTA_OK ? column_text(row, limit_key, &standing->limit_key)
+                            : error;
+}
 
 static enum rota_error
 standing_read(struct store *store, int64_t id, int64_t lease,
@@ -37,7 +52,6 @@ standing_read(struct store *store, int64_t id, int64_t lease,
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *s = store_statement(store, FIND_RUNNING, &error);
-    const unsigned char *reason;
     bool row = false;
 
     if (s == NULL)
@@ -47,19 +61,43 @@ standing_read(struct store *store, int64_t id, int64_t lease,
     error = connection_row(&store->connection, s, &row);
     if (error != ROTA_OK || !row)
         return error == ROTA_OK ? ROTA_LOST : error;
-    reason = sqlite3_column_text(s, 1);
-    *ret_standing = (struct standing){
-        .cancel_at = sqlite3_column_int64(s, 0),
-        .cancel_reason = reason == NULL ? NULL : strdup((const char *)reason),
-        .process = sqlite3_column_int64(s, 2),
-        .failures = sqlite3_column_int64(s, 3),
-        .max_attempts = sqlite3_column_int64(s, 4),
-        .crashes = sqlite3_column_int64(s, 5),
-        .deadline_at = sqlite3_column_int64(s, 6),
-        .started_at = sqlite3_column_int64(s, 7)};
+    *ret_standing =
+        (struct standing){.cancel_at = sqlite3_column_int64(s, 0),
+                          .process = sqlite3_column_int64(s, 2),
+                          .failures = sqlite3_column_int64(s, 3),
+                          .max_attempts = sqlite3_column_int64(s, 4),
+                          .crashes = sqlite3_column_int64(s, 5),
+                          .deadline_at = sqlite3_column_int64(s, 6),
+                          .started_at = sqlite3_column_int64(s, 7),
+                          .ties = sqlite3_column_int64(s, 9)};
     ret_standing->attempt = ret_standing->failures + 1;
+    if (sqlite3_column_int64(s, 10) != 0)
+        ret_standing->crashes = 0; /* it got further since */
+    error = standing_copy(ret_standing, s, 1, 8);
     (void)sqlite3_reset(s);
-    return ROTA_OK;
+    return error;
+}
+
+static void
+standing_clear(struct standing *standing)
+{
+    free(standing->cancel_reason);
+    free(standing->limit_key);
+}
+
+/* Take the run out of _running, and let in whom it kept out. ROTA_LOST: it is
+ * not there any more. */
+static enum rota_error
+run_leave(struct store *store, const struct ending *ending,
+          const struct standing *standing)
+{
+    int64_t changed = 0;
+    enum rota_error error =
+        RUN(store, DELETE_RUNNING, &changed, ending->id, ending->lease);
+
+    if (error != ROTA_OK || changed == 0)
+        return error == ROTA_OK ? ROTA_LOST : error;
+    return key_release(store, standing->limit_key);
 }
 
 static const char *
@@ -74,13 +112,11 @@ run_finish(struct store *store, const struct ending *ending,
            const struct standing *standing, enum rota_state state,
            enum rota_error code, const char *cause)
 {
-    int64_t changed = 0;
-    enum rota_error error =
-        RUN(store, DELETE_RUNNING, &changed, ending->id, ending->lease);
+    enum rota_error error = run_leave(store, ending, standing);
     sqlite3_stmt *s;
 
-    if (error != ROTA_OK || changed == 0)
-        return error == ROTA_OK ? ROTA_LOST : error;
+    if (error != ROTA_OK)
+        return error;
     s = store_statement(store, INSERT_DONE, &error);
     if (s == NULL)
         return error;
@@ -100,7 +136,10 @@ run_finish(struct store *store, const struct ending *ending,
     bind_positive(s, 10, ending->delivered_at);
     (void)sqlite3_bind_text(s, 11, cause, -1, SQLITE_STATIC);
     bind_data(s, 12, ending->result, ending->result_size, false);
-    return connection_run(&store->connection, s, NULL);
+    error = connection_run(&store->connection, s, NULL);
+    return error == ROTA_OK && standing->ties != 0
+               ? RUN(store, TELL_OF_END, NULL, ending->id, (int64_t)state)
+               : error;
 }
 
 /* running -> ready, or scheduled if run_at is later than now (0: unchanged).
@@ -110,13 +149,11 @@ run_return(struct store *store, const struct ending *ending,
            const struct standing *standing, const char *outcome,
            enum rota_error code, int64_t run_at)
 {
-    enum rota_error error = ROTA_OK;
+    enum rota_error error = run_leave(store, ending, standing);
     sqlite3_stmt *s;
-    int64_t changed = 0;
 
-    error = RUN(store, DELETE_RUNNING, &changed, ending->id, ending->lease);
-    if (error != ROTA_OK || changed == 0)
-        return error == ROTA_OK ? ROTA_LOST : error;
+    if (error != ROTA_OK)
+        return error;
     s = store_statement(store, GIVE_BACK, &error);
     if (s == NULL)
         return error;
@@ -127,8 +164,8 @@ run_return(struct store *store, const struct ending *ending,
     bind_positive(s, 5, run_at);
     error = connection_run(&store->connection, s, NULL);
     if (error == ROTA_OK)
-        error = RUN(store, run_at > store->now ? SCHEDULED_AGAIN : READY_AGAIN,
-                    NULL, ending->id);
+        error = run_at > store->now ? job_line_up(store, ending->id)
+                                    : job_make_ready(store, ending->id);
     if (error != ROTA_OK || outcome == NULL)
         return error;
     s = store_statement(store, RECORD_ATTEMPT, &error);
@@ -160,9 +197,41 @@ retry_at(struct store *store, int64_t failures)
 }
 
 static bool
+is_past_deadline(const struct store *store, const struct standing *standing)
+{
+    return standing->deadline_at != 0 && standing->deadline_at <= store->now;
+}
+
+static bool
 is_ctx_error(enum rota_error error)
 {
     return error == ROTA_CANCELED || error == ROTA_DEADLINE;
+}
+
+/* A failure that is charged: another run, or the last one's end. */
+static enum rota_error
+run_fail(struct store *store, const struct ending *ending,
+         struct standing *standing, enum rota_state *ret_state)
+{
+    bool is_up =
+        is_ctx_error(ending->error) && ending->stop == ROTA_STOP_DEADLINE;
+    enum rota_error code = is_up ? ROTA_TIMEOUT : ending->error;
+    int64_t max = standing->max_attempts > 0 ? standing->max_attempts
+                                             : ending->max_attempts;
+    struct ending said = *ending;
+
+    said.message = first_of(ending->message, is_up ? "its time was up" : NULL,
+                            rota_strerror(code));
+    standing->failures++;
+    if (code != ROTA_FATAL && !is_past_deadline(store, standing) &&
+        standing->failures < max) {
+        *ret_state = ROTA_SCHEDULED;
+        return run_return(store, &said, standing, "failed", code,
+                          retry_at(store, standing->failures));
+    }
+    *ret_state = ROTA_JOB_FAILED;
+    return run_finish(store, &said, standing, ROTA_JOB_FAILED, code,
+                      said.message);
 }
 
 /* The outcome rules, top down: the first that fits. */
@@ -171,7 +240,8 @@ run_decide(struct store *store, const struct ending *ending,
            struct standing *standing, enum rota_state *ret_state)
 {
     enum rota_error code = ending->error;
-    bool stopped = is_ctx_error(code);
+    bool stopped = is_ctx_error(code),
+         is_late = is_past_deadline(store, standing);
 
     if (code == ROTA_OK && !ending->never_started) {
         *ret_state = ROTA_SUCCEEDED;
@@ -192,34 +262,23 @@ run_decide(struct store *store, const struct ending *ending,
                           first_of(standing->cancel_reason, ending->reason,
                                    "context canceled"));
     }
+    if (is_late && (stopped || code == ROTA_SNOOZE)) {
+        *ret_state = ROTA_JOB_FAILED;
+        return run_finish(
+            store, ending, standing, ROTA_JOB_FAILED, ROTA_DEADLINE,
+            first_of(ending->message, NULL, "its deadline passed"));
+    }
     *ret_state = ROTA_READY;
     if (ending->never_started)
         return run_return(store, ending, standing, NULL, ROTA_OK, 0);
     if (stopped && ending->stop == ROTA_STOP_SHUTDOWN)
         return run_return(store, ending, standing, "interrupted", ROTA_OK, 0);
-    *ret_state = ROTA_JOB_FAILED;
-    if (stopped && ending->stop == ROTA_STOP_DEADLINE &&
-        standing->deadline_at != 0 && standing->deadline_at <= store->now)
-        return run_finish(
-            store, ending, standing, ROTA_JOB_FAILED, ROTA_DEADLINE,
-            first_of(ending->message, NULL, "its deadline passed"));
     if (code == ROTA_SNOOZE) {
         *ret_state = ending->snooze_ms > 0 ? ROTA_SCHEDULED : ROTA_READY;
         return run_return(store, ending, standing, "snoozed", ROTA_OK,
                           store->now + ending->snooze_ms);
     }
-    standing->failures++;
-    if (code != ROTA_FATAL && standing->failures < standing->max_attempts) {
-        *ret_state = ROTA_SCHEDULED;
-        return run_return(store, ending, standing, "failed", code,
-                          retry_at(store, standing->failures));
-    }
-    if (stopped && ending->stop == ROTA_STOP_DEADLINE)
-        return run_finish(store, ending, standing, ROTA_JOB_FAILED,
-                          ROTA_TIMEOUT,
-                          first_of(ending->message, NULL, "its time was up"));
-    return run_finish(store, ending, standing, ROTA_JOB_FAILED, code,
-                      first_of(ending->message, NULL, rota_strerror(code)));
+    return run_fail(store, ending, standing, ret_state);
 }
 
 enum rota_error
@@ -227,14 +286,15 @@ store_end(struct store *store, const struct ending *ending,
           enum rota_state *ret_state)
 {
     struct standing standing = {0};
-    enum rota_error error;
+    enum rota_error error = ROTA_OK;
 
-    error = standing_read(store, ending->id, ending->lease, &standing);
-    if (error == ROTA_OK && ending->progress != NULL)
+    if (ending->progress != NULL)
         error = store_progress(store, ending->progress);
     if (error == ROTA_OK)
+        error = standing_read(store, ending->id, ending->lease, &standing);
+    if (error == ROTA_OK)
         error = run_decide(store, ending, &standing, ret_state);
-    free(standing.cancel_reason);
+    standing_clear(&standing);
     return error;
 }
 
@@ -294,7 +354,7 @@ orphans_read(struct store *store, int64_t process, struct orphan **ret_orphans,
            row) {
         grown = realloc(all, (n + 1) * sizeof(*all));
         if (grown == NULL) {
-            error = ROTA_NOMEM;
+            error = no_memory();
             break;
         }
         all = grown;
@@ -309,12 +369,12 @@ orphans_read(struct store *store, int64_t process, struct orphan **ret_orphans,
                          .failures = sqlite3_column_int64(s, 5),
                          .attempt = sqlite3_column_int64(s, 5) + 1,
                          .crashes = sqlite3_column_int64(s, 6),
-                         .deadline_at = sqlite3_column_int64(s, 7)},
+                         .deadline_at = sqlite3_column_int64(s, 7),
+                         .ties = sqlite3_column_int64(s, 10)},
             .advanced = sqlite3_column_int(s, 8) != 0};
-        if (sqlite3_column_text(s, 4) != NULL)
-            all[n].standing.cancel_reason =
-                strdup((const char *)sqlite3_column_text(s, 4));
-        n++;
+        error = standing_copy(&all[n++].standing, s, 4, 9);
+        if (error != ROTA_OK)
+            break;
     }
     (void)sqlite3_reset(s);
     *ret_orphans = all;
@@ -332,7 +392,7 @@ orphan_move(struct store *store, struct orphan *orphan)
         return run_finish(
             store, ending, standing, ROTA_CANCELLED, ROTA_CANCELED,
             first_of(standing->cancel_reason, NULL, "context canceled"));
-    if (standing->deadline_at != 0 && standing->deadline_at <= store->now)
+    if (is_past_deadline(store, standing))
         return run_finish(store, ending, standing, ROTA_JOB_FAILED,
                           ROTA_DEADLINE, "its deadline passed");
     standing->crashes = orphan->advanced ? 1 : standing->crashes + 1;
@@ -359,7 +419,7 @@ store_rescue(struct store *store, int64_t process, int64_t *ret_jobs)
     for (size_t i = 0; i < n; i++) {
         if (error == ROTA_OK)
             error = orphan_move(store, &orphans[i]);
-        free(orphans[i].standing.cancel_reason);
+        standing_clear(&orphans[i].standing);
     }
     free(orphans);
     if (error == ROTA_OK)

@@ -6,6 +6,7 @@
  *   byte 0      the turnstile: held by whoever is next to write
  *   byte 1      the gate: held by whoever writes
  *   byte 16+p   held by process p as long as it lives
+ *   2^40+pid    held, and shared, by whoever has the queue open: courtesy.h
  *
  * A writer takes the turnstile, then the gate, then drops the turnstile. With
  * the gate alone a process that writes without pause would take it again
@@ -22,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -32,6 +34,9 @@
 
 struct lockfile {
     int fd;
+    bool is_inherited; /* we are a forked child */
+    dev_t device;      /* of the file; read-only */
+    ino_t inode;
     _Atomic int64_t own; /* the process that is us; relaxed, set once */
     struct link on_open; /* under fork_lock */
 };
@@ -58,10 +63,18 @@ fork_child(void)
     for (struct link *l = open_files.next; l != &open_files; l = l->next) {
         struct lockfile *file = OWNER_OF(l, struct lockfile, on_open);
 
-        close(file->fd);
+        if (file->fd >= 0)
+            close(file->fd);
         file->fd = -1;
+        file->is_inherited = true;
     }
     lock_drop(&fork_lock);
+}
+
+bool
+lockfile_is_inherited(const struct lockfile *file)
+{
+    return file->is_inherited;
 }
 
 static void
@@ -84,25 +97,64 @@ byte_lock(int fd, int command, short type, off_t byte)
     return answer;
 }
 
-enum rota_error
-lockfile_open(const char *path, struct lockfile **ret_file)
+static enum rota_error
+file_open(const char *path, int flags, bool may_fail,
+          struct lockfile **ret_file)
 {
+    struct stat st;
     struct lockfile *file = calloc(1, sizeof(*file));
 
     if (file == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     MUST(pthread_once(&fork_once, fork_handlers));
-    file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file->fd < 0) {
+    file->fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file->fd < 0 && !may_fail) {
         message_set("cannot open %s: %s", path, strerror(errno));
         free(file);
         return ROTA_SYSTEM;
+    }
+    (void)byte_lock(file->fd, F_OFD_SETLK, F_RDLCK,
+                    (off_t)LOCKFILE_PIDS + getpid());
+    if (fstat(file->fd, &st) == 0) {
+        file->device = st.st_dev;
+        file->inode = st.st_ino;
     }
     lock_take(&fork_lock);
     list_append(&open_files, &file->on_open);
     lock_drop(&fork_lock);
     *ret_file = file;
     return ROTA_OK;
+}
+
+bool
+lockfile_was_open(const char *path)
+{
+    struct stat st;
+    bool found = false;
+
+    if (stat(path, &st) != 0)
+        return false;
+    lock_take(&fork_lock);
+    for (struct link *l = open_files.next; l != &open_files; l = l->next) {
+        const struct lockfile *file = OWNER_OF(l, struct lockfile, on_open);
+
+        found |= file->is_inherited && file->device == st.st_dev &&
+                 file->inode == st.st_ino;
+    }
+    lock_drop(&fork_lock);
+    return found;
+}
+
+enum rota_error
+lockfile_open(const char *path, struct lockfile **ret_file)
+{
+    return file_open(path, O_RDWR | O_CREAT, false, ret_file);
+}
+
+enum rota_error
+lockfile_open_look(const char *path, struct lockfile **ret_file)
+{
+    return file_open(path, O_RDONLY, true, ret_file);
 }
 
 void
@@ -151,6 +203,14 @@ lockfile_live(struct lockfile *file, int64_t process)
     }
     atomic_store_explicit(&file->own, process, memory_order_relaxed);
     return ROTA_OK;
+}
+
+void
+lockfile_unlive(struct lockfile *file, int64_t process)
+{
+    atomic_store_explicit(&file->own, 0, memory_order_relaxed);
+    (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK,
+                    (off_t)(FIRST_PROCESS + process));
 }
 
 bool

@@ -6,6 +6,7 @@
 #define PRIVATE_H
 
 #include "store/connection.h"
+#include "store/courtesy.h"
 #include "store/lockfile.h"
 #include "store/store.h"
 
@@ -25,17 +26,24 @@ struct names {
 
 struct store {
     struct connection connection;
-    struct lockfile *lockfile; /* NULL if read-only */
+    struct lockfile *lockfile;
+    struct courtesy courtesy;
     char instance[64];
     struct names kinds, queues, batches;
     int64_t now;          /* of this transaction, Unix milliseconds */
-    int64_t first_id;     /* ids reserved in this transaction: first_id to */
-    int64_t last_id;      /* last_id; none left if first_id > last_id */
+    struct ids {          /* that are reserved in this transaction */
+        int64_t first, last; /* none are left if first > last */
+        int64_t reserve;  /* how many to reserve next */
+    } ids;
     int wal_frames;       /* in the WAL after the last commit */
     int checkpoint_at;    /* frames at which the next checkpoint is due */
+    int64_t retry_at;     /* or when, 0: the last one did not get to the end */
     bool durable;         /* what PRAGMA synchronous says now */
     int64_t data_version; /* as of the last store_begin() */
-    int64_t reserve;      /* how many ids to reserve next */
+    bool made_ready;      /* this transaction has made jobs ready */
+    int64_t began_process; /* it has begun this process; 0: none */
+    store_clock_fn *clock; /* NULL: the machine's */
+    void *clock_arg;
 };
 
 /* The statements, in statements.c. */
@@ -52,14 +60,35 @@ enum statement {
     INSERT_JOB,
     INSERT_READY,
     INSERT_SCHEDULED,
+    INSERT_BLOCKED,
+    INSERT_HELD,
+    SAVEPOINT,
+    ROLLBACK_TO,
+    RELEASE,
+    UNIQUE_JOB,
+    INSERT_UNIQUE,
+    INSERT_DEADLINE,
+    JOB_EXISTS,
+    INSERT_DEP,
+    TIE_JOB,
+    SETTLE_LATECOMER,
+    SETTLE_LATE_CHILD,
+    HAS_UNMET,
     NEXT_LANE,
     LANE_JOBS,
     ONE_JOB,
     DELETE_READY,
     INSERT_RUNNING,
+    KEY_ROOM,
+    HELD_PLACE,
+    KEY_OF_JOB,
+    NEXT_HELD_LANE,
+    HELD_JOBS,
+    DELETE_HELD,
     EXPIRE_READY,
     FIND_RUNNING,
     INSERT_DONE,
+    TELL_OF_END,
     DELETE_RUNNING,
     GIVE_BACK,
     READY_AGAIN,
@@ -69,9 +98,37 @@ enum statement {
     RECORD_START,
     DUE_JOBS,
     DELETE_SCHEDULED,
+    DUE_DEADLINES,
+    DELETE_DEADLINE,
+    LEAVE_READY,
+    LEAVE_HELD,
+    LEAVE_SCHEDULED,
+    LEAVE_BLOCKED,
     NEXT_DUE,
+    NEXT_SETTLE,
+    SETTLE_FURTHER,
+    SETTLE_OVER,
+    AWAITING_JOBS,
+    CHILDREN_JOBS,
+    MEET_DEP,
+    UNBLOCK,
+    SKIP_JOB,
+    WAS_SKIPPED,
+    KEEP_TIME,
+    SETTLE_REVIVED,
+    PRUNE_DONE,
+    PRUNE_PROGRESS,
+    PRUNE_ATTEMPTS,
+    PRUNE_PARENTS,
+    PRUNE_CHILDREN,
+    PRUNE_SETTLE,
+    PRUNE_BATCH,
+    PRUNE_JOB,
     COMMAND_CANCEL,
     COMMAND_RETRY,
+    COMMAND_RESCHEDULE,
+    COMMAND_SET_LIMIT,
+    COMMAND_RETAIN,
     COMMAND_PAUSE,
     COMMAND_RESUME,
     QUEUE_EXISTS,
@@ -87,11 +144,16 @@ enum statement {
     JOBS_OF_PROCESS,
     TOUCH,
     DATA_VERSION,
+    USER_VERSION,
     BEGIN_IMMEDIATE,
     COMMIT,
+    ROLLBACK,
     STATEMENTS
 };
 extern const char *const store_statements[STATEMENTS];
+
+/* Those that only look (reader.c); NULL ends them. */
+extern const char *const reader_questions[];
 
 /* Statement n, or NULL and *error set. */
 sqlite3_stmt *store_statement(struct store *store, enum statement n,
@@ -112,6 +174,46 @@ void bind_positive(sqlite3_stmt *statement, int at, int64_t value);
 /* Bind as TEXT if it may be, else as BLOB; NULL if data is. Not copied. */
 void bind_data(sqlite3_stmt *statement, int at, const void *data, size_t size,
                bool blob);
+
+/* Names must be asked for anew. */
+void names_forget(struct store *store);
+
+/* Bind value as TEXT, or NULL. Not copied. */
+void bind_text(sqlite3_stmt *statement, int at, const char *text);
+
+/* Put the job where it waits to be run, by its time. */
+ROTA_MUST_USE enum rota_error job_line_up(struct store *store, int64_t id);
+
+/* It is due: likewise. */
+ROTA_MUST_USE enum rota_error job_make_ready(struct store *store, int64_t id);
+
+/* Take the job out of wherever it waits. *ret_waited: it was there. */
+ROTA_MUST_USE enum rota_error job_leave_line(struct store *store, int64_t id,
+                                             bool *ret_waited);
+
+/* Its deadline has passed, and it has left the line: it fails. */
+ROTA_MUST_USE enum rota_error job_expire(struct store *store, int64_t id);
+
+/* How many more jobs with key may run. */
+ROTA_MUST_USE enum rota_error key_room(struct store *store, const char *key,
+                                       int64_t *ret_room);
+
+/* Hold a ready job. */
+ROTA_MUST_USE enum rota_error key_hold(struct store *store, const char *key,
+                                       int64_t queue, int64_t kind,
+                                       int64_t sort_key, int64_t id);
+
+/* A run with this key has ended: bring back as many of those that are held for
+ * it as there is room for. NULL: no key. */
+ROTA_MUST_USE enum rota_error key_release(struct store *store, const char *key);
+
+/* If it is held and its key has room, have this one be ready: of others nobody
+ * may want those that are before it. */
+ROTA_MUST_USE enum rota_error key_release_one(struct store *store, int64_t id);
+
+/* A job that waited will not be run, and has left the line: likewise. */
+ROTA_MUST_USE enum rota_error key_release_after(struct store *store,
+                                                int64_t id);
 
 /* Whether nobody has recorded the end of process yet. */
 ROTA_MUST_USE enum rota_error process_is_open(struct store *store,

@@ -99,7 +99,10 @@ store_process_begin(struct store *store, int threads, int64_t *ret_process)
         return error;
     *ret_process = sqlite3_last_insert_rowid(store->connection.db);
     /* before the commit: nobody sees the row without the lock */
-    return lockfile_live(store->lockfile, *ret_process);
+    error = lockfile_live(store->lockfile, *ret_process);
+    if (error == ROTA_OK)
+        store->began_process = *ret_process;
+    return error;
 }
 
 enum rota_error

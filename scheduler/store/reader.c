@@ -14,6 +14,9 @@
 #include "store/lane.h"
 #include "store/store.h"
 
+/* So many jobs in a row that were made too late: the rest were, too. */
+#define YOUNG_MAX 1000
+
 struct reader {
     struct connection connection;
     int64_t data_version;
@@ -26,10 +29,15 @@ enum question {
     PEERS,
     NEXT_LANE,
     NEXT_DUE,
+    IS_UNSETTLED,
+    NEXT_HELD,
+    QUEUE_IS_OPEN,
+    RETAINING,
+    PRUNABLE,
     QUESTIONS
 };
 
-static const char *const questions[QUESTIONS] = {
+const char *const reader_questions[QUESTIONS + 1] = {
     [DATA_VERSION] = "PRAGMA data_version",
     [OUTCOME] =
         "SELECT (SELECT state FROM _done d WHERE d.id = j.id),"
@@ -38,14 +46,35 @@ static const char *const questions[QUESTIONS] = {
         "  AND s.id = j.id), (SELECT code FROM _done d WHERE d.id = j.id),"
         " COALESCE((SELECT attempt FROM _done d WHERE d.id = j.id),"
         "  j.failures), (SELECT cursor FROM _progress p WHERE p.id = j.id),"
-        " (SELECT cause FROM _done d WHERE d.id = j.id)"
+        " (SELECT cause FROM _done d WHERE d.id = j.id),"
+        " (SELECT 0 FROM _blocked b WHERE b.id = j.id)"
         " FROM _job j WHERE j.id = ?1",
     [CANCELS] = "SELECT id, lease, cancel_reason FROM _running"
                 " WHERE process = ?1 AND cancel_at IS NOT NULL",
     [PEERS] = "SELECT id, pid, start_ticks, boot FROM _process"
               " WHERE ended_at IS NULL",
     [NEXT_LANE] = LANE_NEXT,
-    [NEXT_DUE] = "SELECT min(run_at) FROM _scheduled",
+    [NEXT_DUE] = DUE_NEXT,
+    [IS_UNSETTLED] = "SELECT 1 FROM _settle LIMIT 1",
+    /* of each key and lane the first, by seeks */
+    [NEXT_HELD] = "SELECT * FROM (SELECT key, queue, kind FROM _held"
+                  "  WHERE key = ?1 AND queue = ?2 AND kind > ?3"
+                  "  ORDER BY kind LIMIT 1)"
+                  " UNION ALL SELECT * FROM (SELECT key, queue, kind"
+                  "  FROM _held WHERE key = ?1 AND queue > ?2"
+                  "  ORDER BY queue, kind LIMIT 1)"
+                  " UNION ALL SELECT * FROM (SELECT key, queue, kind"
+                  "  FROM _held WHERE key > ?1"
+                  "  ORDER BY key, queue, kind LIMIT 1) LIMIT 1",
+    [QUEUE_IS_OPEN] = "SELECT 1 FROM _queue WHERE id = ?1"
+                      " AND paused_at IS NULL"
+                      " AND (owner IS NULL OR owner = ?2)",
+    [RETAINING] = "SELECT id, retain_ms FROM _queue"
+                  " WHERE retain_ms IS NOT NULL AND id > ?1"
+                  " ORDER BY id LIMIT 1",
+    [PRUNABLE] = "SELECT d.id, d.finished_at, j.queue, j.created_at"
+                 " FROM _done d CROSS JOIN _job j ON j.id = d.id"
+                 " WHERE d.id > ?1 ORDER BY d.id",
 };
 
 enum rota_error
@@ -55,8 +84,8 @@ reader_open(const char *path, struct reader **ret_reader)
     enum rota_error error;
 
     if (reader == NULL)
-        return ROTA_NOMEM;
-    error = connection_open(&reader->connection, path, false, questions);
+        return no_memory();
+    error = connection_open(&reader->connection, path, false, reader_questions);
     if (error != ROTA_OK) {
         free(reader);
         return error;
@@ -83,6 +112,12 @@ ask(struct reader *reader, enum question n, enum rota_error *error)
     *error =
         statement == NULL ? connection_error(&reader->connection) : ROTA_OK;
     return statement;
+}
+
+bool
+reader_has_moved(struct reader *reader)
+{
+    return connection_has_moved(&reader->connection);
 }
 
 bool
@@ -128,17 +163,20 @@ reader_outcome(struct reader *reader, int64_t id,
             ? (enum rota_state)sqlite3_column_int(s, 0)
         : sqlite3_column_type(s, 1) != SQLITE_NULL ? ROTA_RUNNING
         : sqlite3_column_type(s, 2) != SQLITE_NULL ? ROTA_SCHEDULED
+        : sqlite3_column_type(s, 7) != SQLITE_NULL ? ROTA_BLOCKED
                                                    : ROTA_READY;
     ret_outcome->error = (enum rota_error)sqlite3_column_int(s, 3);
     ret_outcome->attempts = sqlite3_column_int64(s, 4);
     ret_outcome->cursor = sqlite3_column_int64(s, 5);
     cause = sqlite3_column_text(s, 6);
+    if (cause == NULL && sqlite3_column_type(s, 6) != SQLITE_NULL)
+        error = no_memory();
     if (ret_outcome->state == ROTA_SUCCEEDED)
         cause = NULL; /* it tells of a cancel that came too late */
     (void)snprintf(ret_outcome->message, sizeof(ret_outcome->message), "%s",
                    cause == NULL ? "" : (const char *)cause);
     (void)sqlite3_reset(s);
-    return ROTA_OK;
+    return error;
 }
 
 enum rota_error
@@ -181,25 +219,35 @@ reader_peers(struct reader *reader, reader_peer_fn *fn, void *arg)
     return error;
 }
 
-enum rota_error
-reader_waiting(struct reader *reader, const struct scope *scope,
-               bool *ret_ready, int64_t *ret_next)
+/* The first column of a question's row, or otherwise. */
+static enum rota_error
+ask_number(struct reader *reader, enum question n, int64_t otherwise,
+           int64_t *ret_number)
 {
     enum rota_error error;
-    sqlite3_stmt *due = ask(reader, NEXT_DUE, &error), *lane;
-    int64_t queue = scope->queue != 0 ? scope->queue : INT64_MIN;
-    int64_t kind = INT64_MIN;
+    sqlite3_stmt *s = ask(reader, n, &error);
     bool row = false;
 
-    if (due == NULL)
+    if (s == NULL)
         return error;
-    *ret_next = INT64_MAX;
-    *ret_ready = false;
-    error = connection_row(&reader->connection, due, &row);
-    if (row && sqlite3_column_type(due, 0) != SQLITE_NULL)
-        *ret_next = sqlite3_column_int64(due, 0);
-    (void)sqlite3_reset(due);
-    lane = error == ROTA_OK ? ask(reader, NEXT_LANE, &error) : NULL;
+    *ret_number = otherwise;
+    error = connection_row(&reader->connection, s, &row);
+    if (row && sqlite3_column_type(s, 0) != SQLITE_NULL)
+        *ret_number = sqlite3_column_int64(s, 0);
+    (void)sqlite3_reset(s);
+    return error;
+}
+
+static enum rota_error
+look_at_lanes(struct reader *reader, const struct scope *scope,
+              struct waiting *waiting)
+{
+    enum rota_error error;
+    sqlite3_stmt *lane = ask(reader, NEXT_LANE, &error);
+    int64_t queue = scope->queue != 0 ? scope->queue : INT64_MIN;
+    int64_t kind = INT64_MIN;
+    bool row = false, is_ours, is_full;
+
     if (lane == NULL)
         return error;
     do {
@@ -210,11 +258,135 @@ reader_waiting(struct reader *reader, const struct scope *scope,
             break;
         queue = sqlite3_column_int64(lane, 0);
         kind = sqlite3_column_int64(lane, 1);
-        if (scope->queue != 0 && queue != scope->queue)
-            break;
-        *ret_ready = scope_has_lane(scope, lane);
+        is_ours = (scope->queue == 0 || queue == scope->queue) &&
+                  scope_has_lane(scope, lane);
+        is_full = lane_is_full(lane);
         (void)sqlite3_reset(lane);
-    } while (!*ret_ready);
+        waiting->ready |= is_ours && !is_full;
+        waiting->limited |= is_ours && is_full;
+    } while (!waiting->ready && (scope->queue == 0 || queue == scope->queue));
+    return error;
+}
+
+/* Whether the scope's process may claim in the queue. */
+static enum rota_error
+queue_is_open(struct reader *reader, const struct scope *scope, int64_t queue,
+              bool *ret_open)
+{
+    enum rota_error error;
+    sqlite3_stmt *s = ask(reader, QUEUE_IS_OPEN, &error);
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, queue);
+    (void)sqlite3_bind_int64(s, 2, scope->process);
+    error = connection_row(&reader->connection, s, ret_open);
+    (void)sqlite3_reset(s);
+    return error;
+}
+
+/* Whether a job of the scope's is held. */
+static enum rota_error
+look_at_held(struct reader *reader, const struct scope *scope,
+             struct waiting *waiting)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = ask(reader, NEXT_HELD, &error);
+    int64_t queue = INT64_MIN, kind = INT64_MIN;
+    char *key = strdup("");
+    bool row = s != NULL && key != NULL;
+
+    if (s != NULL && key == NULL)
+        error = no_memory();
+    while (row && !waiting->limited) {
+        (void)sqlite3_bind_text(s, 1, key, -1, SQLITE_TRANSIENT);
+        (void)sqlite3_bind_int64(s, 2, queue);
+        (void)sqlite3_bind_int64(s, 3, kind);
+        error = connection_row(&reader->connection, s, &row);
+        if (error != ROTA_OK || !row)
+            break;
+        free(key);
+        error = column_text(s, 0, &key);
+        queue = sqlite3_column_int64(s, 1);
+        kind = sqlite3_column_int64(s, 2);
+        (void)sqlite3_reset(s);
+        if (error != ROTA_OK)
+            break;
+        if ((scope->queue == 0 || queue == scope->queue) &&
+            scope_has_kind(scope, kind))
+            error = queue_is_open(reader, scope, queue, &waiting->limited);
+        row = error == ROTA_OK;
+    }
+    free(key);
+    return error;
+}
+
+enum rota_error
+reader_waiting(struct reader *reader, const struct scope *scope,
+               struct waiting *ret_waiting)
+{
+    struct waiting waiting = {0};
+    int64_t unsettled = 0;
+    enum rota_error error =
+        ask_number(reader, NEXT_DUE, INT64_MAX, &waiting.next);
+
+    if (error == ROTA_OK)
+        error = ask_number(reader, IS_UNSETTLED, 0, &unsettled);
+    waiting.unsettled = unsettled != 0;
+    if (error == ROTA_OK)
+        error = look_at_lanes(reader, scope, &waiting);
+    if (error == ROTA_OK && !waiting.ready)
+        error = look_at_held(reader, scope, &waiting);
+    if (error == ROTA_OK)
+        *ret_waiting = waiting;
+    return error;
+}
+
+enum rota_error
+reader_retaining(struct reader *reader, int64_t *queue, int64_t *ret_ms)
+{
+    enum rota_error error;
+    sqlite3_stmt *s = ask(reader, RETAINING, &error);
+    bool row = false;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, *queue);
+    error = connection_row(&reader->connection, s, &row);
+    *queue = row ? sqlite3_column_int64(s, 0) : 0;
+    *ret_ms = row ? sqlite3_column_int64(s, 1) : 0;
+    (void)sqlite3_reset(s);
+    return error;
+}
+
+enum rota_error
+reader_prunable(struct reader *reader, int64_t queue, int64_t before,
+                int64_t *last, int64_t *ids, size_t n, size_t *ret_n)
+{
+    enum rota_error error;
+    sqlite3_stmt *s = ask(reader, PRUNABLE, &error);
+    bool row = true;
+    size_t found = 0, young = 0;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, *last);
+    while (found < n && error == ROTA_OK && row) {
+        error = connection_row(&reader->connection, s, &row);
+        /* what was made later has not ended before; but clocks are set */
+        young = row && sqlite3_column_int64(s, 3) >= before ? young + 1 : 0;
+        row = row && young < YOUNG_MAX;
+        if (!row)
+            break;
+        *last = sqlite3_column_int64(s, 0);
+        if (sqlite3_column_int64(s, 1) < before &&
+            sqlite3_column_int64(s, 2) == queue)
+            ids[found++] = *last;
+    }
+    (void)sqlite3_reset(s);
+    if (!row)
+        *last = INT64_MAX;
+    *ret_n = found;
     return error;
 }
 
@@ -320,11 +492,40 @@ query_error(struct reader *reader, int code)
 {
     enum rota_error error = connection_error(&reader->connection);
 
+    if ((code & 0xff) == SQLITE_INTERRUPT)
+        return ROTA_CANCELED;
+    if ((code & 0xff) == SQLITE_AUTH) {
+        message_set(ONLY_READS);
+        return ROTA_INVALID;
+    }
     if ((code & 0xff) != SQLITE_ERROR && (code & 0xff) != SQLITE_MISMATCH &&
         (code & 0xff) != SQLITE_TOOBIG)
         return error;
     message_set("%s", sqlite3_errmsg(reader->connection.db));
     return ROTA_INVALID;
+}
+
+/* False if there is no memory for a name. */
+static bool
+query_names(sqlite3_stmt *statement, const char **names, int n)
+{
+    for (int i = 0; i < n; i++) {
+        names[i] = sqlite3_column_name(statement, i);
+        if (names[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool
+query_values(sqlite3_stmt *statement, struct rota_value *values, int n)
+{
+    for (int i = 0; i < n; i++) {
+        values[i] = query_value(statement, i);
+        if (values[i].type == ROTA_TEXT && values[i].data == NULL)
+            return false;
+    }
+    return true;
 }
 
 static enum rota_error
@@ -336,30 +537,22 @@ query_rows(struct reader *reader, sqlite3_stmt *statement, rota_row_fn *fn,
     size_t room = n > 0 ? (size_t)n : 1;
     const char **names = calloc(room, sizeof(*names));
     struct rota_value *values = calloc(room, sizeof(*values));
-    enum rota_error error = ROTA_NOMEM;
-    bool more = code == SQLITE_ROW || code == SQLITE_DONE;
+    bool has_memory =
+        names != NULL && values != NULL && query_names(statement, names, n);
+    bool more = has_memory && (code == SQLITE_ROW || code == SQLITE_DONE) &&
+                fn(arg, n, names, NULL);
 
-    if (names == NULL || values == NULL)
-        goto out;
-    for (int i = 0; i < n; i++)
-        names[i] = sqlite3_column_name(statement, i);
-    more = more && fn(arg, n, names, NULL);
     while (more && code == SQLITE_ROW) {
-        for (int i = 0; i < n; i++)
-            values[i] = query_value(statement, i);
-        more = fn(arg, n, names, values);
+        has_memory = query_values(statement, values, n);
+        more = has_memory && fn(arg, n, names, values);
         if (more)
             code = sqlite3_step(statement);
     }
-    error = ROTA_OK;
-    if (code == SQLITE_INTERRUPT)
-        error = ROTA_CANCELED;
-    else if (code != SQLITE_DONE && code != SQLITE_ROW)
-        error = query_error(reader, code);
-out:
     free(names);
     free(values);
-    return error;
+    if (code != SQLITE_DONE && code != SQLITE_ROW)
+        return query_error(reader, code);
+    return has_memory ? ROTA_OK : no_memory();
 }
 
 enum rota_error
@@ -370,14 +563,12 @@ reader_query(struct reader *reader, const char *sql,
     sqlite3_stmt *statement = NULL;
     const char *tail = "";
     enum rota_error error;
+    int code;
 
     (void)sqlite3_set_authorizer(db, query_allows, NULL);
-    if (sqlite3_prepare_v2(db, sql, -1, &statement, &tail) != SQLITE_OK) {
-        if (sqlite3_errcode(db) == SQLITE_AUTH)
-            message_set(ONLY_READS);
-        else
-            message_set("%s", sqlite3_errmsg(db));
-        error = ROTA_INVALID;
+    code = sqlite3_prepare_v2(db, sql, -1, &statement, &tail);
+    if (code != SQLITE_OK) {
+        error = query_error(reader, code);
     } else if (statement == NULL || tail[strspn(tail, " \t\r\n;")] != '\0') {
         message_set("one SQL statement is wanted");
         error = ROTA_INVALID;

@@ -1,67 +1,113 @@
 /*
- * The file's tables, triggers and views: SQL text, run once in a new file.
+ * The file's private tables, and the way from older versions to this one.
  *
  * A job is one row in _job, written once (its few counters change only when a
  * run comes back), plus one row in the table that says where it stands:
  *
- *   _scheduled --due--> _ready --claim--> _running --end--> _done
+ *   _blocked --parents done--> _scheduled --due--> _ready --claim--> _running
+ *   --end--> _done;   _ready <--> _held, while its key is at its limit
  *
  * so that submitting, claiming and finishing touch small tables at their edge
  * and history costs nothing. A move is a guarded DELETE from one and an INSERT
- * into the next, in one transaction (claim.c, end.c). Names that start with _
- * are private. The views, and the tables submit, cancel, retry, pause and
- * resume, are the public interface: columns are added to them, never changed or
- * removed.
+ * into the next, in one transaction (claim.c, end.c, settle.c). Names that
+ * start with _ are private. The views, and the commands, are the public
+ * interface: columns are added to them, never changed or removed.
  *
- * Triggers and views use pure SQL of SQLite 3.37, so that they work from any
- * client. An outer INSERT OR REPLACE overrides the conflict rule of a
- * trigger's statements: hence WHERE NOT EXISTS, and never OR IGNORE.
+ * Versions go forward only, in one transaction: a file is of one or of the
+ * other, whatever dies. Views, triggers and commands hold nothing and are made
+ * anew; the steps below change the tables. A step is never edited once it has
+ * been released: the table that the next version changes gets its text here.
  */
 #include "store/schema.h"
 
-/* Unix milliseconds, in SQL. */
-#define NOW "CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)"
-#define ISO(column)                          \
-    "strftime('%Y-%m-%dT%H:%M:%fZ', " column \
-    " / 1000.0, 'unixepoch') AS " column "_iso"
+#include <stdio.h>
 
-static const char tables[] =
+#include "base.h"
+
+/* -- Tables --------------------------------------------------------------- */
+
+/* queue.owner is a process: nobody else claims while it lives */
+#define TABLE_QUEUE                                                            \
+    "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"   \
+    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"            \
+    " owner INTEGER, max_running INTEGER, retain_ms INTEGER);"                 \
+    "CREATE INDEX _queue_owner ON _queue(owner) WHERE owner IS NOT NULL;"
+
+/* max_attempts and timeout_ms: NULL is what the kind says. lease, failures and
+ * crashes are those of the runs that came back; runs up to restart are
+ * forgotten, with their cursor. ties: schema.h. args last, so that reading the
+ * rest does not walk over them. */
+#define TABLE_JOB                                                              \
+    "CREATE TABLE _job(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"         \
+    " queue INTEGER NOT NULL, batch INTEGER, priority INTEGER NOT NULL,"       \
+    " run_at INTEGER NOT NULL, sort_key INTEGER NOT NULL,"                     \
+    " created_at INTEGER NOT NULL, deadline_at INTEGER, timeout_ms INTEGER,"   \
+    " max_attempts INTEGER, lease INTEGER NOT NULL,"                           \
+    " failures INTEGER NOT NULL, crashes INTEGER NOT NULL, restart INTEGER,"   \
+    " unique_key TEXT, limit_key TEXT, parent INTEGER, ties INTEGER NOT NULL," \
+    " args);"                                                                  \
+    "CREATE INDEX _job_batch ON _job(batch) WHERE batch IS NOT NULL;"          \
+    "CREATE INDEX _job_parent ON _job(parent) WHERE parent IS NOT NULL;"
+
+/* queue and limit_key: what the limits count */
+#define TABLE_RUNNING                                                          \
+    "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"    \
+    " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"                  \
+    " queue INTEGER NOT NULL, limit_key TEXT, started_at INTEGER,"             \
+    " cancel_at INTEGER, cancel_reason TEXT, stuck_since INTEGER);"            \
+    "CREATE INDEX _running_key ON _running(limit_key)"                         \
+    " WHERE limit_key IS NOT NULL;"
+
+/* process is NULL if the job did not end by a run; skipped_by is the job that
+ * it waited for, which did not succeed */
+#define TABLE_DONE                                                             \
+    "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"       \
+    " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER,"      \
+    " started_at INTEGER, finished_at INTEGER NOT NULL,"                       \
+    " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"         \
+    " cause TEXT, skipped_by INTEGER, result);"                                \
+    "CREATE INDEX _done_cancel ON _done(cancel_at)"                            \
+    " WHERE cancel_at IS NOT NULL;"
+
+/* All that version 2 brought besides. A key is in _unique, and a deadline in
+ * _deadline, until its job has ended. _dep.met: the parent has succeeded. What
+ * goes into _ended has ended, and its trigger empties it. In _settle is whom a
+ * job's end, or its return, concerns and who are yet to be told of it
+ * (settle.c): those behind the job called last. */
+#define TABLES_OF_TIES                                                         \
+    "CREATE TABLE _blocked(id INTEGER PRIMARY KEY);"                           \
+    "CREATE TABLE _held(key TEXT, queue INTEGER, kind INTEGER,"                \
+    " sort_key INTEGER, id INTEGER,"                                           \
+    " PRIMARY KEY(key, queue, kind, sort_key, id)) WITHOUT ROWID;"             \
+    "CREATE TABLE _limit(key TEXT PRIMARY KEY, max_running INTEGER NOT NULL)"  \
+    " WITHOUT ROWID;"                                                          \
+    "CREATE TABLE _unique(key TEXT PRIMARY KEY, job INTEGER NOT NULL)"         \
+    " WITHOUT ROWID;"                                                          \
+    "CREATE TABLE _deadline(at INTEGER, id INTEGER, PRIMARY KEY(at, id))"      \
+    " WITHOUT ROWID;"                                                          \
+    "CREATE TABLE _dep(parent INTEGER, child INTEGER, met INTEGER NOT NULL,"   \
+    " PRIMARY KEY(parent, child)) WITHOUT ROWID;"                              \
+    "CREATE INDEX _dep_child ON _dep(child, met);"                             \
+    "CREATE TABLE _ended(job INTEGER, state INTEGER);"                         \
+    "CREATE TABLE _settle(job INTEGER, what INTEGER, last INTEGER NOT NULL,"   \
+    " PRIMARY KEY(job, what)) WITHOUT ROWID;"
+
+const char schema_tables[] =
     "CREATE TABLE _meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
     "INSERT INTO _meta VALUES('instance', lower(hex(randomblob(16)))),"
-    " ('synced', 0);"
+    " ('synced', 0), ('ids', 0);"
     "CREATE TABLE _kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " max_attempts INTEGER NOT NULL DEFAULT 1, timeout_ms INTEGER);"
-    "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"
-    " owner INTEGER);" /* a process: nobody else claims while it lives */
-    "CREATE INDEX _queue_owner ON _queue(owner) WHERE owner IS NOT NULL;"
+    TABLE_QUEUE
     "CREATE TABLE _batch(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " created_at INTEGER NOT NULL);"
-    /* lease, failures and crashes are those of the runs that came back; args
-     * last, so that reading the rest does not walk over them */
-    "CREATE TABLE _job(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL,"
-    " queue INTEGER NOT NULL, batch INTEGER, priority INTEGER NOT NULL,"
-    " run_at INTEGER NOT NULL, sort_key INTEGER NOT NULL,"
-    " created_at INTEGER NOT NULL, deadline_at INTEGER, timeout_ms INTEGER,"
-    " max_attempts INTEGER NOT NULL, lease INTEGER NOT NULL,"
-    " failures INTEGER NOT NULL, crashes INTEGER NOT NULL, args);"
-    "CREATE INDEX _job_batch ON _job(batch) WHERE batch IS NOT NULL;"
+    TABLE_JOB
     "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER,"
     " PRIMARY KEY(run_at, id)) WITHOUT ROWID;"
     /* the claim order, per queue and kind; only what may run now */
     "CREATE TABLE _ready(queue INTEGER, kind INTEGER, sort_key INTEGER,"
     " id INTEGER, PRIMARY KEY(queue, kind, sort_key, id)) WITHOUT ROWID;"
-    "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"
-    " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"
-    " started_at INTEGER, cancel_at INTEGER, cancel_reason TEXT,"
-    " stuck_since INTEGER);"
-    /* process is NULL if the job did not end by a run */
-    "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"
-    " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER,"
-    " started_at INTEGER, finished_at INTEGER NOT NULL,"
-    " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"
-    " cause TEXT, result);"
-    "CREATE INDEX _done_cancel ON _done(cancel_at) WHERE cancel_at IS NOT NULL;"
+    TABLE_RUNNING TABLE_DONE
     "CREATE TABLE _progress(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"
     " cursor INTEGER NOT NULL, total INTEGER, base INTEGER NOT NULL,"
     " base_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
@@ -77,302 +123,211 @@ static const char tables[] =
     "CREATE INDEX _process_open ON _process(id) WHERE ended_at IS NULL;"
     /* the kinds that a process which has not ended knows */
     "CREATE TABLE _handles(process INTEGER, kind INTEGER,"
-    " PRIMARY KEY(process, kind)) WITHOUT ROWID;";
+    " PRIMARY KEY(process, kind)) WITHOUT ROWID;"
+    TABLES_OF_TIES;
 
-static const char commands[] =
-    /* sqlite_sequence's row for submit is the one counter of job ids */
-    "CREATE TABLE submit(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, args,"
-    " queue TEXT, batch TEXT, priority INTEGER, run_at INTEGER,"
-    " deadline_at INTEGER, timeout_ms INTEGER, max_attempts INTEGER);"
-    "INSERT INTO sqlite_sequence(name, seq) VALUES('submit', 0);"
-    "CREATE TRIGGER submit_check BEFORE INSERT ON submit BEGIN"
-    " SELECT RAISE(ABORT, 'submit: leave id out, the queue gives it')"
-    "  WHERE NEW.id > 0;"
-    " SELECT RAISE(ABORT, 'submit: kind must be a text of 1 to 255 bytes')"
-    "  WHERE typeof(NEW.kind) <> 'text'"
-    "  OR length(CAST(NEW.kind AS BLOB)) NOT BETWEEN 1 AND 255;"
-    " SELECT RAISE(ABORT, 'submit: queue must be a text of 1 to 255 bytes')"
-    "  WHERE NEW.queue IS NOT NULL AND (typeof(NEW.queue) <> 'text'"
-    "  OR length(CAST(NEW.queue AS BLOB)) NOT BETWEEN 1 AND 255);"
-    " SELECT RAISE(ABORT, 'submit: batch must be a text of 1 to 255 bytes')"
-    "  WHERE NEW.batch IS NOT NULL AND (typeof(NEW.batch) <> 'text'"
-    "  OR length(CAST(NEW.batch AS BLOB)) NOT BETWEEN 1 AND 255);"
-    " SELECT RAISE(ABORT, 'submit: args must be a text or a blob')"
-    "  WHERE typeof(NEW.args) NOT IN ('null', 'text', 'blob');"
-    " SELECT RAISE(ABORT, 'submit: priority must be an integer from -1000000"
-    " to 1000000') WHERE NEW.priority IS NOT NULL AND (typeof(NEW.priority)"
-    "  <> 'integer' OR NEW.priority NOT BETWEEN -1000000 AND 1000000);"
-    " SELECT RAISE(ABORT, 'submit: run_at and deadline_at must be Unix"
-    " milliseconds')"
-    "  WHERE typeof(NEW.run_at) NOT IN ('null', 'integer')"
-    "  OR typeof(NEW.deadline_at) NOT IN ('null', 'integer')"
-    "  OR NEW.run_at NOT BETWEEN 0 AND 99999999999999"
-    "  OR NEW.deadline_at NOT BETWEEN 1 AND 99999999999999;"
-    " SELECT RAISE(ABORT, 'submit: timeout_ms must be a positive integer')"
-    "  WHERE typeof(NEW.timeout_ms) NOT IN ('null', 'integer')"
-    "  OR NEW.timeout_ms NOT BETWEEN 1 AND 9000000000000;"
-    " SELECT RAISE(ABORT, 'submit: max_attempts must be an integer from 1 to"
-    " 1000000') WHERE typeof(NEW.max_attempts) NOT IN ('null', 'integer')"
-    "  OR NEW.max_attempts NOT BETWEEN 1 AND 1000000;"
-    "END;"
-    "CREATE TRIGGER submit_do AFTER INSERT ON submit BEGIN"
-    " SELECT RAISE(ABORT, 'submit: leave id out, the queue gives it')"
-    "  WHERE NEW.id < 1;"
-    " INSERT INTO _kind(name) SELECT NEW.kind"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _kind WHERE name = NEW.kind);"
-    " INSERT INTO _queue(name) SELECT COALESCE(NEW.queue, 'default')"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _queue"
-    "   WHERE name = COALESCE(NEW.queue, 'default'));"
-    " INSERT INTO _batch(name, created_at) SELECT NEW.batch, " NOW
-    "  WHERE NEW.batch IS NOT NULL"
-    "  AND NOT EXISTS (SELECT 1 FROM _batch WHERE name = NEW.batch);"
-    " INSERT INTO _job SELECT NEW.id, k.id, q.id,"
-    "  (SELECT id FROM _batch WHERE name = NEW.batch),"
-    "  COALESCE(NEW.priority, 0), COALESCE(NEW.run_at, n.now),"
-    "  COALESCE(NEW.run_at, n.now) + COALESCE(NEW.priority, 0) * q.ageing_ms,"
-    "  n.now, NEW.deadline_at, COALESCE(NEW.timeout_ms, k.timeout_ms),"
-    "  COALESCE(NEW.max_attempts, k.max_attempts), 0, 0, 0, NEW.args"
-    "  FROM _kind k, _queue q, (SELECT " NOW " AS now) n"
-    "  WHERE k.name = NEW.kind AND q.name = COALESCE(NEW.queue, 'default');"
-    " INSERT INTO _scheduled SELECT run_at, id FROM _job"
-    "  WHERE id = NEW.id AND run_at > created_at;"
-    " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"
-    "  WHERE id = NEW.id AND run_at <= created_at;"
-    " DELETE FROM submit;"
-    "END;"
-    "CREATE TABLE cancel(job INTEGER, reason TEXT);"
-    "CREATE TRIGGER cancel_do AFTER INSERT ON cancel BEGIN"
-    " SELECT RAISE(ABORT, 'cancel: there is no job with that id')"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _job WHERE id = NEW.job);"
-    " UPDATE _running SET cancel_at = " NOW ", cancel_reason = NEW.reason"
-    "  WHERE id = NEW.job AND cancel_at IS NULL;"
-    " INSERT INTO _done(id, state, lease, attempt, finished_at, code,"
-    "   cancel_at, cause)"
-    "  SELECT j.id, 6, j.lease, j.failures, " NOW ", 1, " NOW ","
-    "   COALESCE(NEW.reason, 'context canceled') FROM _job j"
-    "  WHERE j.id = NEW.job AND (EXISTS (SELECT 1 FROM _ready r"
-    "   WHERE r.queue = j.queue AND r.kind = j.kind"
-    "   AND r.sort_key = j.sort_key AND r.id = j.id)"
-    "  OR EXISTS (SELECT 1 FROM _scheduled s"
-    "   WHERE s.run_at = j.run_at AND s.id = j.id));"
-    " DELETE FROM _ready WHERE id = NEW.job"
-    "  AND queue = (SELECT queue FROM _job WHERE id = NEW.job)"
-    "  AND kind = (SELECT kind FROM _job WHERE id = NEW.job)"
-    "  AND sort_key = (SELECT sort_key FROM _job WHERE id = NEW.job);"
-    " DELETE FROM _scheduled WHERE id = NEW.job"
-    "  AND run_at = (SELECT run_at FROM _job WHERE id = NEW.job);"
-    " DELETE FROM cancel;"
-    "END;"
-    /* what ended waits anew: its last run becomes one of those that came back,
-     * the cursor stays, and a deadline that has passed is none any more */
-    "CREATE TABLE retry(job INTEGER);"
-    "CREATE TRIGGER retry_do AFTER INSERT ON retry BEGIN"
-    " SELECT RAISE(ABORT, 'retry: there is no job with that id')"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _job WHERE id = NEW.job);"
-    " SELECT RAISE(ABORT, 'retry: the job has not ended')"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _done WHERE id = NEW.job);"
-    " INSERT INTO _attempt(job, lease, process, started_at, ended_at, outcome,"
-    "   code, message)"
-    "  SELECT id, lease, process, started_at, finished_at,"
-    "   CASE state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
-    "    ELSE 'cancelled' END, code, cause"
-    "  FROM _done d WHERE id = NEW.job AND process IS NOT NULL"
-    "  AND NOT EXISTS (SELECT 1 FROM _attempt a"
-    "   WHERE a.job = d.id AND a.lease = d.lease);"
-    " UPDATE _job SET failures = 0, crashes = 0, run_at = " NOW ","
-    "  sort_key = " NOW " + priority"
-    "   * (SELECT ageing_ms FROM _queue q WHERE q.id = queue),"
-    "  lease = (SELECT lease FROM _done WHERE id = NEW.job),"
-    "  deadline_at = iif(deadline_at > " NOW ", deadline_at, NULL)"
-    "  WHERE id = NEW.job;"
-    " DELETE FROM _done WHERE id = NEW.job;"
-    " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"
-    "  WHERE id = NEW.job;"
-    " DELETE FROM retry;"
-    "END;"
-    /* of a paused queue nothing is claimed; what runs goes on */
-    "CREATE TABLE pause(queue TEXT);"
-    "CREATE TRIGGER pause_do AFTER INSERT ON pause BEGIN"
-    " SELECT RAISE(ABORT, 'pause: queue must be a text of 1 to 255 bytes')"
-    "  WHERE typeof(NEW.queue) <> 'text'"
-    "  OR length(CAST(NEW.queue AS BLOB)) NOT BETWEEN 1 AND 255;"
-    " INSERT INTO _queue(name) SELECT NEW.queue"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _queue WHERE name = NEW.queue);"
-    " UPDATE _queue SET paused_at = " NOW
-    "  WHERE name = NEW.queue AND paused_at IS NULL;"
-    " DELETE FROM pause;"
-    "END;"
-    "CREATE TABLE resume(queue TEXT);"
-    "CREATE TRIGGER resume_do AFTER INSERT ON resume BEGIN"
-    " SELECT RAISE(ABORT, 'resume: there is no queue with that name')"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _queue WHERE name = NEW.queue);"
-    " UPDATE _queue SET paused_at = NULL WHERE name = NEW.queue;"
-    " DELETE FROM resume;"
-    "END;";
+/* -- Steps ---------------------------------------------------------------- */
 
-/* clang-format off */
+/* Have the table called name be as create says, filled by select from what it
+ * was, which is called _old meanwhile. */
+#define REMAKE(name, create, select)                                           \
+    "ALTER TABLE " name " RENAME TO _old;"                                     \
+    "DROP INDEX IF EXISTS " name "_batch;"                                     \
+    "DROP INDEX IF EXISTS " name "_owner;"                                     \
+    "DROP INDEX IF EXISTS " name "_cancel;" create                             \
+    "INSERT INTO " name " SELECT " select " FROM _old o;"                      \
+    "DROP TABLE _old;"
 
-/* The names of enum rota_error, as the views show them. */
-#define CODE_NAME(column)                                                      \
-    "CASE " column " WHEN 0 THEN NULL WHEN 1 THEN 'CANCELED'"                  \
-    " WHEN 2 THEN 'DEADLINE' WHEN 3 THEN 'TIMEOUT' WHEN 4 THEN 'NOMEM'"        \
-    " WHEN 5 THEN 'INVALID' WHEN 6 THEN 'NOTFOUND' WHEN 7 THEN 'EXISTS'"       \
-    " WHEN 8 THEN 'FULL' WHEN 9 THEN 'CLOSED' WHEN 10 THEN 'BUSY'"             \
-    " WHEN 11 THEN 'STORE' WHEN 12 THEN 'CORRUPT' WHEN 13 THEN 'VERSION'"      \
-    " WHEN 14 THEN 'SYSTEM' WHEN 20 THEN 'FAILED' WHEN 21 THEN 'FATAL'"        \
-    " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST'"                               \
-    " ELSE CAST(" column " AS TEXT) END"
-#define END_NAME(column)                                                       \
-    "CASE " column " WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"             \
-    " ELSE 'cancelled' END"
+/* From version n, at n. */
+static const char *const steps[SCHEMA_VERSION] = {
+    [1] = REMAKE("_queue", TABLE_QUEUE,
+                 "id, name, ageing_ms, paused_at, owner, NULL, NULL")
+        REMAKE("_job", TABLE_JOB,
+               "id, kind, queue, batch, priority, run_at, sort_key, created_at,"
+               " deadline_at, timeout_ms, max_attempts, lease, failures,"
+               " crashes, NULL, NULL, NULL, NULL,"
+               " 2 * (deadline_at IS NOT NULL AND NOT EXISTS"
+               "  (SELECT 1 FROM _done d WHERE d.id = o.id)), args")
+        REMAKE("_running", TABLE_RUNNING,
+               "id, lease, process, claimed_at,"
+               " (SELECT queue FROM _job j WHERE j.id = o.id), NULL,"
+               " started_at, cancel_at, cancel_reason, stuck_since")
+        REMAKE("_done", TABLE_DONE,
+               "id, state, lease, attempt, process, started_at, finished_at,"
+               " code, cancel_at, delivered_at, cause, NULL, result")
+        TABLES_OF_TIES
+        "INSERT INTO _deadline SELECT deadline_at, id FROM _job WHERE ties = 2;"
+};
 
-/* What a job says of itself wherever it stands. */
-#define NAMES " b.name AS batch, k.name AS kind, q.name AS queue,"
-#define JOB_COMMON                                                             \
-    " j.max_attempts AS max_attempts, COALESCE(p.cursor, 0) AS done,"          \
-    " p.total AS total,"                                                       \
-    " CASE WHEN p.updated_at > p.base_at AND p.cursor > p.base"                \
-    "  THEN round((p.cursor - p.base) * 1000.0"                                \
-    "   / (p.updated_at - p.base_at), 1) END AS rate,"                         \
-    " j.run_at AS run_at, j.created_at AS created_at,"                         \
-    " j.deadline_at AS deadline_at, j.timeout_ms AS timeout_ms,"               \
-    " j.failures AS failures, j.crashes AS crashes, j.args AS args"
-#define FROM_JOB                                                               \
-    " JOIN _kind k ON k.id = j.kind JOIN _queue q ON q.id = j.queue"           \
-    " LEFT JOIN _batch b ON b.id = j.batch"                                    \
-    " LEFT JOIN _progress p ON p.id = j.id"
-#define NOTHING_RAN                                                            \
-    " NULL AS started_at, NULL AS finished_at, NULL AS code,"                  \
-    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason,"      \
-    " NULL AS worker, j.lease AS lease, NULL AS result,"
+/* -- Upgrade -------------------------------------------------------------- */
 
-static const char views[] =
-    /* one arm for each place: WHERE state = '...' reads its arm only, and
-     * WHERE id = ... probes each */
-    "CREATE VIEW _jobs AS"
-    " SELECT j.id AS id," NAMES " 'ready' AS state,"
-    "  CASE WHEN q.paused_at IS NOT NULL THEN 'paused'"
-    "   WHEN j.lease > 0 THEN 'resumable' ELSE 'ready' END AS status,"
-    "  CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
-    "   WHEN q.owner IS NOT NULL"
-    "   THEN 'waits for worker ' || q.owner || ', whose queue it is'"
-    "   WHEN NOT EXISTS (SELECT 1 FROM _process w WHERE w.ended_at IS NULL)"
-    "   THEN 'no worker runs'"
-    "   WHEN NOT EXISTS (SELECT 1 FROM _process w JOIN _handles h"
-    "    ON h.process = w.id WHERE w.ended_at IS NULL AND h.kind = j.kind)"
-    "   THEN 'no worker that runs knows this kind'"
-    "   ELSE 'waits for a worker' END AS why,"
-    "  j.priority AS priority, j.failures AS attempt," NOTHING_RAN JOB_COMMON
-    " FROM _ready r JOIN _job j ON j.queue = r.queue AND j.kind = r.kind"
-    "  AND j.sort_key = r.sort_key AND j.id = r.id" FROM_JOB
-    " UNION ALL"
-    " SELECT j.id," NAMES " 'scheduled',"
-    "  CASE WHEN j.failures > 0 THEN 'retrying' ELSE 'scheduled' END,"
-    "  CASE WHEN j.failures > 0 THEN 'failed ' || j.failures || ' of '"
-    "    || j.max_attempts || ' times, runs again at ' ELSE 'not before ' END"
-    "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch'),"
-    "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
-    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = s.id"
-    FROM_JOB
-    " UNION ALL"
-    " SELECT r.id," NAMES " 'running',"
-    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'stuck'"
-    "   WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
-    "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END,"
-    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'has ignored for '"
-    "    || ((" NOW " - r.stuck_since) / 1000) || ' s that it should stop'"
-    "    || COALESCE(': ' || r.cancel_reason, '')"
-    "   WHEN r.cancel_at IS NOT NULL"
-    "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '')"
-    "   WHEN " NOW " - max(r.started_at, COALESCE(p.updated_at, 0)) >= 30000"
-    "   THEN 'no advance for ' || ((" NOW " - max(r.started_at,"
-    "    COALESCE(p.updated_at, 0))) / 1000) || ' s' END,"
-    "  j.priority, j.failures + 1, r.started_at, NULL, NULL, NULL,"
-    "  r.cancel_at, r.cancel_reason, r.process, r.lease, NULL," JOB_COMMON
-    " FROM _running r JOIN _job j ON j.id = r.id" FROM_JOB
-    " UNION ALL"
-    " SELECT d.id," NAMES " " END_NAME("d.state") ", " END_NAME("d.state") ","
-    "  d.cause, j.priority, d.attempt, d.started_at, d.finished_at, d.code,"
-    "  d.cause, d.cancel_at, CASE WHEN d.cancel_at IS NOT NULL"
-    "   THEN d.cause END, d.process, d.lease, d.result," JOB_COMMON
-    " FROM _done d JOIN _job j ON j.id = d.id" FROM_JOB ";"
+/* The integer that a pragma or a count answers. */
+static enum rota_error
+ask_number(struct connection *connection, const char *sql, int64_t *ret_number)
+{
+    sqlite3_stmt *statement;
+    enum rota_error error = ROTA_OK;
 
-    "CREATE VIEW jobs AS"
-    " SELECT id, batch, kind, queue, state, status, why, priority, attempt,"
-    "  max_attempts, done, total,"
-    "  CASE WHEN total > 0 THEN min(100.0, round(100.0 * done / total, 1))"
-    "   END AS percent, rate,"
-    "  CASE WHEN state = 'running' AND rate > 0 AND total > done"
-    "   THEN round((total - done) / rate, 1) END AS eta,"
-    "  run_at, created_at, started_at, finished_at,"
-    "  " CODE_NAME("code") " AS error, cause,"
-    "  CASE typeof(args) WHEN 'text' THEN args END AS args_text, result,"
-    "  worker, args, deadline_at, timeout_ms, cancel_requested_at,"
-    "  cancel_reason, lease, failures, crashes,"
-    "  " ISO("created_at") ", " ISO("run_at") ","
-    "  " ISO("started_at") ", " ISO("finished_at")
-    " FROM _jobs;"
+    if (sqlite3_prepare_v2(connection->db, sql, -1, &statement, NULL) !=
+        SQLITE_OK)
+        return connection_error(connection);
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        *ret_number = sqlite3_column_int64(statement, 0);
+    else
+        error = connection_error(connection);
+    (void)sqlite3_finalize(statement);
+    return error;
+}
 
-    "CREATE VIEW attempts AS"
-    " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
-    " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
-    "  " CODE_NAME("code") " AS error, message FROM _attempt"
-    " UNION ALL"
-    " SELECT id, lease, process, started_at, NULL, 'running', NULL, NULL"
-    "  FROM _running"
-    " UNION ALL"
-    " SELECT id, lease, process, started_at, finished_at,"
-    "  " END_NAME("state") ", " CODE_NAME("code") ", cause"
-    "  FROM _done WHERE process IS NOT NULL);"
+struct stamps {
+    int64_t application, version, objects;
+};
 
-    "CREATE VIEW batches AS"
-    " SELECT *, " ISO("created_at") " FROM ("
-    " SELECT b.name AS batch, count(j.id) AS jobs, 0 AS blocked,"
-    "  count(s.id) AS scheduled,"
-    "  count(j.id) - count(s.id) - count(r.id) - count(d.id) AS ready,"
-    "  count(r.id) AS running,"
-    "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
-    "  sum(COALESCE(d.state = 5, 0)) AS failed,"
-    "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
-    "  b.created_at AS created_at"
-    " FROM _batch b JOIN _job j ON j.batch = b.id"
-    " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
-    " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
-    " GROUP BY b.id);"
+/* All three as of one moment: somebody may be making the schema. */
+static enum rota_error
+stamps_read(struct connection *connection, struct stamps *ret_stamps)
+{
+    enum rota_error error = connection_script(connection, "SAVEPOINT stamps");
 
-    "CREATE VIEW queues AS"
-    " SELECT *, " ISO("paused_at") " FROM ("
-    " SELECT q.name AS queue, q.paused_at IS NOT NULL AS paused, q.paused_at,"
-    "  0 AS blocked,"
-    "  (SELECT count(*) FROM _scheduled s JOIN _job j ON j.id = s.id"
-    "   WHERE j.queue = q.id) AS scheduled,"
-    "  (SELECT count(*) FROM _ready r WHERE r.queue = q.id) AS ready,"
-    "  (SELECT count(*) FROM _running r JOIN _job j ON j.id = r.id"
-    "   WHERE j.queue = q.id) AS running,"
-    "  q.owner AS worker FROM _queue q);"
+    if (error != ROTA_OK)
+        return error;
+    error = ask_number(connection, "PRAGMA application_id",
+                       &ret_stamps->application);
+    if (error == ROTA_OK)
+        error =
+            ask_number(connection, "PRAGMA user_version", &ret_stamps->version);
+    if (error == ROTA_OK)
+        error = ask_number(connection, "SELECT count(*) FROM sqlite_schema",
+                           &ret_stamps->objects);
+    (void)sqlite3_exec(connection->db, "RELEASE stamps", NULL, NULL, NULL);
+    return error;
+}
 
-    "CREATE VIEW cancellations AS"
-    " SELECT *, " ISO("requested_at") ", " ISO("stopped_at") " FROM ("
-    " SELECT d.id AS job, " END_NAME("d.state") " AS state,"
-    "  d.cancel_at AS requested_at, d.delivered_at AS delivered_at,"
-    "  d.finished_at AS stopped_at,"
-    "  d.delivered_at - d.cancel_at AS delivered_after,"
-    "  d.finished_at - d.cancel_at AS stopped_after, d.cause AS reason"
-    "  FROM _done d WHERE d.cancel_at IS NOT NULL"
-    " UNION ALL"
-    " SELECT id, 'running', cancel_at, NULL, NULL, NULL, NULL, cancel_reason"
-    "  FROM _running WHERE cancel_at IS NOT NULL);"
+enum rota_error
+schema_check(struct connection *connection, int64_t *ret_version)
+{
+    struct stamps stamps = {0};
+    enum rota_error error = stamps_read(connection, &stamps);
 
-    "CREATE VIEW workers AS"
-    " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
-    " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
-    "   ELSE end END AS state, threads,"
-    "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
-    "  version, started_at, ended_at,"
-    "  (SELECT group_concat(r.id, ', ') FROM _running r"
-    "   WHERE r.process = p.id AND r.stuck_since IS NOT NULL) AS stuck"
-    "  FROM _process p);";
+    if (error != ROTA_OK)
+        return error;
+    *ret_version = stamps.version;
+    if (stamps.application == 0 && stamps.version == 0 && stamps.objects == 0)
+        return ROTA_OK;
+    if (stamps.application != SCHEMA_APPLICATION_ID || stamps.version < 1) {
+        message_set("%s is a SQLite file of something else; name another file",
+                    connection->path);
+        return ROTA_CORRUPT;
+    }
+    if (stamps.version > SCHEMA_VERSION) {
+        message_set("%s was made by a newer rota (version %jd of the file, "
+                    "this one knows %d); upgrade rota",
+                    connection->path, (intmax_t)stamps.version, SCHEMA_VERSION);
+        return ROTA_VERSION;
+    }
+    return ROTA_OK;
+}
 
-/* clang-format on */
+static enum rota_error
+run_scripts(struct connection *connection, const char *const *scripts)
+{
+    enum rota_error error = ROTA_OK;
 
-const char *const schema_parts[] = {tables, commands, views, 0};
+    for (; error == ROTA_OK && *scripts != NULL; scripts++)
+        error = connection_script(connection, *scripts);
+    return error;
+}
+
+/* What is public in this version or was in one before: all that is rota's and
+ * does not begin with _. Clients may have tables and views of their own. */
+#define PUBLIC                                                         \
+    "('submit', 'cancel', 'retry', 'reschedule', 'pause', 'resume',"   \
+    " 'set_limit', 'retain', 'jobs', 'attempts', 'batches', 'queues'," \
+    " 'workers', 'cancellations', 'dependencies', 'unique_keys', 'limits')"
+
+/* Drop every view, trigger and public table of rota's, which are empty; what
+ * ids have been given is kept. */
+static enum rota_error
+public_drop(struct connection *connection)
+{
+    static const char list[] =
+        "SELECT 'DROP ' || type || ' IF EXISTS \"' || name || '\"'"
+        " FROM sqlite_schema"
+        " WHERE (type IN ('view', 'trigger')"
+        "   AND tbl_name LIKE '\\_%' ESCAPE '\\')"
+        "  OR (type <> 'index' AND tbl_name IN " PUBLIC ")"
+        " ORDER BY type DESC";
+    enum rota_error error = connection_script(
+        connection, "INSERT OR REPLACE INTO _meta SELECT 'ids', seq"
+                    " FROM sqlite_sequence WHERE name = 'submit'");
+    sqlite3_stmt *s;
+    char *drops = NULL;
+
+    if (error != ROTA_OK)
+        return error;
+    if (sqlite3_prepare_v2(connection->db, list, -1, &s, NULL) != SQLITE_OK)
+        return connection_error(connection);
+    drops = sqlite3_mprintf("%s", "");
+    while (drops != NULL && sqlite3_step(s) == SQLITE_ROW) {
+        char *grown =
+            sqlite3_mprintf("%s%s;", drops, sqlite3_column_text(s, 0));
+
+        sqlite3_free(drops);
+        drops = grown;
+    }
+    if (sqlite3_finalize(s) != SQLITE_OK)
+        error = connection_error(connection);
+    else
+        error = drops == NULL ? no_memory()
+                              : connection_script(connection, drops);
+    sqlite3_free(drops);
+    return error;
+}
+
+/* From version to this one, within a transaction. */
+static enum rota_error
+upgrade_from(struct connection *connection, int64_t version)
+{
+    char stamp[96];
+    enum rota_error error = version == 0
+                                ? connection_script(connection, schema_tables)
+                                : public_drop(connection);
+
+    for (int64_t v = version; v > 0 && error == ROTA_OK && v < SCHEMA_VERSION;
+         v++)
+        error = connection_script(connection, steps[v]);
+    if (error == ROTA_OK)
+        error = run_scripts(connection, schema_commands);
+    if (error == ROTA_OK)
+        error = run_scripts(connection, schema_views);
+    (void)snprintf(stamp, sizeof(stamp),
+                   "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                   SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
+    return error == ROTA_OK ? connection_script(connection, stamp) : error;
+}
+
+enum rota_error
+schema_upgrade(struct connection *connection)
+{
+    int64_t version = SCHEMA_VERSION;
+    enum rota_error error;
+
+    /* a client's view of what is gone for a moment must not stop a RENAME */
+    error = connection_script(connection, "PRAGMA legacy_alter_table=1;"
+                                          "PRAGMA synchronous=FULL;"
+                                          "BEGIN IMMEDIATE");
+    if (error != ROTA_OK)
+        return error;
+    /* somebody else may have, while we waited for the lock */
+    error = schema_check(connection, &version);
+    if (error == ROTA_OK && version < SCHEMA_VERSION)
+        error = upgrade_from(connection, version);
+    if (error == ROTA_OK)
+        error = connection_script(connection, "COMMIT");
+    if (error != ROTA_OK && !sqlite3_get_autocommit(connection->db))
+        (void)sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL);
+    return error == ROTA_OK
+               ? connection_script(connection, "PRAGMA legacy_alter_table=0;"
+                                               "PRAGMA synchronous=NORMAL")
+               : error;
+}

@@ -26,28 +26,58 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "store/holders.h"
 #include "store/private.h"
 #include "store/schema.h"
 
 /* In frames of the WAL; well below the 1,000 of foreign clients. */
 #define CHECKPOINT_FRAMES 600
+/* While a reader keeps the log it is tried again so often. */
+#define CHECKPOINT_AGAIN ROTA_MS(500)
 
 int64_t
-store_now(void)
+machine_clock(void *arg)
 {
     static _Atomic int64_t latest; /* relaxed: orders nothing but itself */
     int64_t seen = atomic_load_explicit(&latest, memory_order_relaxed);
     struct timespec time;
     int64_t now;
 
+    (void)arg;
     (void)clock_gettime(CLOCK_REALTIME, &time);
     now = (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-    while (now > seen)
+    /* a step back of more than a second is somebody's, who sets it right */
+    while (now > seen || now < seen - 1000)
         if (atomic_compare_exchange_weak_explicit(&latest, &seen, now,
                                                   memory_order_relaxed,
                                                   memory_order_relaxed))
             return now;
     return seen;
+}
+
+void
+store_set_clock(struct store *store, store_clock_fn *clock, void *arg)
+{
+    store->clock = clock;
+    store->clock_arg = arg;
+}
+
+int64_t
+store_now(const struct store *store)
+{
+    return store->clock(store->clock_arg);
+}
+
+/* julianday() of the writing connection, so that the triggers' time is the
+ * transaction's. */
+static void
+julianday_now(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    const struct store *store = sqlite3_user_data(context);
+
+    (void)n;
+    (void)values;
+    sqlite3_result_double(context, (double)store->now / 86400000.0 + 2440587.5);
 }
 
 const char *
@@ -60,6 +90,39 @@ const char *
 store_instance(const struct store *store)
 {
     return store->instance;
+}
+
+static void
+forked_say(const char *path)
+{
+    message_set("this process was forked from the one that opened %s: it must "
+                "execute a program (exec) before it uses the queue",
+                path);
+}
+
+/* Whether the process that this one was forked from had the queue open. */
+static bool
+was_open(const char *path)
+{
+    char *lock;
+    bool was;
+
+    if (asprintf(&lock, "%s-lock", path) < 0)
+        return false;
+    was = lockfile_was_open(lock);
+    free(lock);
+    if (was)
+        forked_say(path);
+    return was;
+}
+
+bool
+store_is_inherited(const struct store *store)
+{
+    if (!lockfile_is_inherited(store->lockfile))
+        return false;
+    forked_say(store->connection.path);
+    return true;
 }
 
 bool
@@ -82,7 +145,7 @@ path_resolve(const char *path, char **ret_path)
     }
     copy = strdup(path);
     if (copy == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     slash = strrchr(copy, '/');
     if (slash != NULL)
         *slash = '\0';
@@ -101,7 +164,7 @@ path_resolve(const char *path, char **ret_path)
     free(directory);
     free(copy);
     if (whole == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     *ret_path = whole;
     return ROTA_OK;
 }
@@ -155,117 +218,21 @@ path_create(const char *path)
     return ROTA_SYSTEM;
 }
 
-/* The integer that a pragma or a count answers. */
-static enum rota_error
-ask_number(struct connection *connection, const char *sql, int64_t *ret_number)
-{
-    sqlite3_stmt *statement;
-    enum rota_error error = ROTA_OK;
-
-    if (sqlite3_prepare_v2(connection->db, sql, -1, &statement, NULL) !=
-        SQLITE_OK)
-        return connection_error(connection);
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        *ret_number = sqlite3_column_int64(statement, 0);
-    else
-        error = connection_error(connection);
-    (void)sqlite3_finalize(statement);
-    return error;
-}
-
-struct stamps {
-    int64_t application, version, objects;
-};
-
-/* All three as of one moment: somebody may be making the schema. */
-static enum rota_error
-stamps_read(struct connection *connection, struct stamps *ret_stamps)
-{
-    enum rota_error error = connection_script(connection, "SAVEPOINT stamps");
-
-    if (error != ROTA_OK)
-        return error;
-    error = ask_number(connection, "PRAGMA application_id",
-                       &ret_stamps->application);
-    if (error == ROTA_OK)
-        error =
-            ask_number(connection, "PRAGMA user_version", &ret_stamps->version);
-    if (error == ROTA_OK)
-        error = ask_number(connection, "SELECT count(*) FROM sqlite_schema",
-                           &ret_stamps->objects);
-    (void)sqlite3_exec(connection->db, "RELEASE stamps", NULL, NULL, NULL);
-    return error;
-}
-
-/* Whose file it is. *ret_new: nobody's yet. */
-static enum rota_error
-schema_check(struct connection *connection, bool *ret_new)
-{
-    struct stamps stamps = {0};
-    enum rota_error error = stamps_read(connection, &stamps);
-
-    if (error != ROTA_OK)
-        return error;
-    *ret_new =
-        stamps.application == 0 && stamps.version == 0 && stamps.objects == 0;
-    if (*ret_new)
-        return ROTA_OK;
-    if (stamps.application != SCHEMA_APPLICATION_ID) {
-        message_set("%s is a SQLite file of something else; name another file",
-                    connection->path);
-        return ROTA_CORRUPT;
-    }
-    if (stamps.version > SCHEMA_VERSION) {
-        message_set("%s was made by a newer rota (version %jd of the file, "
-                    "this one knows %d); upgrade rota",
-                    connection->path, (intmax_t)stamps.version, SCHEMA_VERSION);
-        return ROTA_VERSION;
-    }
-    return ROTA_OK;
-}
-
-/* Make the schema, unless somebody else did while we waited for the lock. */
-static enum rota_error
-schema_make(struct connection *connection)
-{
-    char stamp[96];
-    bool is_new = false;
-    enum rota_error error;
-
-    error = connection_script(connection,
-                              "PRAGMA synchronous=FULL; BEGIN IMMEDIATE");
-    if (error != ROTA_OK)
-        return error;
-    error = schema_check(connection, &is_new);
-    for (int i = 0; error == ROTA_OK && is_new && schema_parts[i] != NULL; i++)
-        error = connection_script(connection, schema_parts[i]);
-    (void)snprintf(stamp, sizeof(stamp),
-                   "PRAGMA application_id=%d; PRAGMA user_version=%d",
-                   SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
-    if (error == ROTA_OK && is_new)
-        error = connection_script(connection, stamp);
-    if (error == ROTA_OK)
-        error = connection_script(connection, "COMMIT");
-    if (error != ROTA_OK && !sqlite3_get_autocommit(connection->db))
-        (void)sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL);
-    return error == ROTA_OK
-               ? connection_script(connection, "PRAGMA synchronous=NORMAL")
-               : error;
-}
-
 static enum rota_error
 wal_begin(struct connection *connection)
 {
     sqlite3_stmt *statement;
+    const char *mode;
     bool is_wal = false;
     int keep = 1;
 
     if (sqlite3_prepare_v2(connection->db, "PRAGMA journal_mode=WAL", -1,
                            &statement, NULL) != SQLITE_OK)
         return connection_error(connection);
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        is_wal =
-            strcmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        mode = (const char *)sqlite3_column_text(statement, 0);
+        is_wal = mode != NULL && strcmp(mode, "wal") == 0;
+    }
     if (sqlite3_finalize(statement) != SQLITE_OK)
         return connection_error(connection);
     if (!is_wal) {
@@ -297,17 +264,24 @@ instance_read(struct store *store)
 {
     struct connection *connection = &store->connection;
     sqlite3_stmt *statement;
-    enum rota_error error = ROTA_OK;
+    enum rota_error error;
+    char *text = NULL;
+    bool row = false;
 
     if (sqlite3_prepare_v2(connection->db,
                            "SELECT value FROM _meta WHERE key = 'instance'", -1,
                            &statement, NULL) != SQLITE_OK)
         return connection_error(connection);
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        (void)snprintf(store->instance, sizeof(store->instance), "%s",
-                       (const char *)sqlite3_column_text(statement, 0));
-    else
+    error = connection_row(connection, statement, &row);
+    if (row)
+        error = column_text(statement, 0, &text);
+    if (error == ROTA_OK && text == NULL) {
+        message_set("%s: what it calls itself is gone", connection->path);
         error = ROTA_CORRUPT;
+    }
+    if (error == ROTA_OK)
+        (void)snprintf(store->instance, sizeof(store->instance), "%s", text);
+    free(text);
     (void)sqlite3_finalize(statement);
     return error;
 }
@@ -315,44 +289,61 @@ instance_read(struct store *store)
 static enum rota_error
 open_for_writing(struct store *store, const char *path)
 {
-    char *lock_path = NULL;
-    bool is_new = false;
-    enum rota_error error;
+    int64_t version = 0;
+    enum rota_error error = courtesy_begin(&store->courtesy, path);
 
-    if (asprintf(&lock_path, "%s-lock", path) < 0)
-        return ROTA_NOMEM;
-    error = connection_open(&store->connection, path, true, store_statements);
     if (error == ROTA_OK)
-        error = schema_check(&store->connection, &is_new);
+        error =
+            connection_open(&store->connection, path, true, store_statements);
     if (error == ROTA_OK)
-        error = lockfile_open(lock_path, &store->lockfile);
+        error = schema_check(&store->connection, &version);
+    if (error == ROTA_OK)
+        error = lockfile_open(store->courtesy.lock, &store->lockfile);
     if (error == ROTA_OK)
         error = lockfile_enter(store->lockfile);
     if (error == ROTA_OK) {
         error = wal_begin(&store->connection);
-        if (error == ROTA_OK && is_new)
-            error = schema_make(&store->connection);
+        if (error == ROTA_OK && version < SCHEMA_VERSION)
+            error = schema_upgrade(&store->connection);
         lockfile_leave(store->lockfile);
     }
-    free(lock_path);
-    if (error == ROTA_OK)
-        (void)sqlite3_wal_hook(store->connection.db, wal_committed, store);
+    if (error == ROTA_OK && store_has_moved(store))
+        error = ROTA_STORE; /* already; and this notes which log it is */
+    if (error != ROTA_OK)
+        return error;
+    (void)sqlite3_wal_hook(store->connection.db, wal_committed, store);
+    if (sqlite3_create_function(store->connection.db, "julianday", 1,
+                                SQLITE_UTF8 | SQLITE_INNOCUOUS, store,
+                                julianday_now, NULL, NULL) != SQLITE_OK)
+        return connection_error(&store->connection);
+    /* to be had even when memory is not: an open transaction shuts others out
+     */
+    (void)store_statement(store, ROLLBACK, &error);
     return error;
 }
 
 static enum rota_error
 open_for_reading(struct store *store, const char *path)
 {
-    bool is_new = false;
-    enum rota_error error;
+    int64_t version = 0;
+    enum rota_error error = courtesy_begin(&store->courtesy, path);
 
-    error = connection_open(&store->connection, path, false, store_statements);
     if (error == ROTA_OK)
-        error = schema_check(&store->connection, &is_new);
-    if (error == ROTA_OK && is_new) {
+        error =
+            connection_open(&store->connection, path, false, store_statements);
+    if (error == ROTA_OK)
+        error = schema_check(&store->connection, &version);
+    if (error == ROTA_OK && version == 0) {
         message_set("%s is empty: there is no queue in it", path);
         error = ROTA_NOTFOUND;
+    } else if (error == ROTA_OK && version < SCHEMA_VERSION) {
+        message_set("%s was made by an older rota; open it once to write, with "
+                    "rota work or rota add, and it is brought up to date",
+                    path);
+        error = ROTA_VERSION;
     }
+    if (error == ROTA_OK)
+        error = lockfile_open_look(store->courtesy.lock, &store->lockfile);
     return error;
 }
 
@@ -370,6 +361,8 @@ store_open(const char *path, bool readonly, struct store **ret_store)
         return ROTA_INVALID;
     }
     error = path_resolve(path, &whole);
+    if (error == ROTA_OK && was_open(whole))
+        error = ROTA_INVALID;
     if (error == ROTA_OK && !readonly)
         error = path_create(whole);
     if (error == ROTA_OK)
@@ -377,13 +370,14 @@ store_open(const char *path, bool readonly, struct store **ret_store)
     if (error != ROTA_OK)
         goto out;
     store = calloc(1, sizeof(*store));
-    error = store == NULL ? ROTA_NOMEM
+    error = store == NULL ? no_memory()
             : readonly    ? open_for_reading(store, whole)
                           : open_for_writing(store, whole);
     if (error == ROTA_OK)
         error = instance_read(store);
     if (error != ROTA_OK)
         goto out;
+    store->clock = machine_clock;
     store->checkpoint_at = CHECKPOINT_FRAMES;
     store->durable = false;
     *ret_store = store;
@@ -392,22 +386,6 @@ out:
     store_close(store);
     free(whole);
     return error;
-}
-
-static void
-names_clear(struct names *names)
-{
-    for (size_t i = 0; i < names->n; i++)
-        free(names->all[i].text);
-    names->n = 0;
-}
-
-static void
-names_forget(struct store *store)
-{
-    names_clear(&store->kinds);
-    names_clear(&store->queues);
-    names_clear(&store->batches);
 }
 
 void
@@ -422,6 +400,7 @@ store_close(struct store *store)
     if (store->connection.db != NULL)
         connection_close(&store->connection);
     lockfile_close(store->lockfile);
+    courtesy_end(&store->courtesy);
     free(store);
 }
 
@@ -473,63 +452,118 @@ bind_data(sqlite3_stmt *statement, int at, const void *data, size_t size,
         (void)sqlite3_bind_blob64(statement, at, data, size, SQLITE_STATIC);
 }
 
+void
+bind_text(sqlite3_stmt *statement, int at, const char *text)
+{
+    (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_STATIC);
+}
+
 /* -- Transactions --------------------------------------------------------- */
 
-/* Names that another process has changed must be asked for anew. */
+/* The integer that a statement answers. */
 static enum rota_error
-names_refresh(struct store *store)
+ask_number(struct store *store, enum statement n, int64_t *ret_number)
 {
     enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement = store_statement(store, DATA_VERSION, &error);
-    int64_t version = -1;
+    sqlite3_stmt *statement = store_statement(store, n, &error);
+    bool row = false;
 
     if (statement == NULL)
         return error;
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        version = sqlite3_column_int64(statement, 0);
+    error = connection_row(&store->connection, statement, &row);
+    if (row)
+        *ret_number = sqlite3_column_int64(statement, 0);
     (void)sqlite3_reset(statement);
-    if (version != store->data_version || version < 0)
-        names_forget(store);
-    store->data_version = version;
-    return ROTA_OK;
+    return error;
+}
+
+/* When another process has written: names must be asked for anew, and the file
+ * may be of a newer version by now. */
+static enum rota_error
+notice_others(struct store *store)
+{
+    int64_t changes = -1, version = 0;
+    enum rota_error error = ask_number(store, DATA_VERSION, &changes);
+
+    if (error != ROTA_OK || changes == store->data_version)
+        return error;
+    names_forget(store);
+    error = ask_number(store, USER_VERSION, &version);
+    if (error == ROTA_OK && version != SCHEMA_VERSION)
+        error = schema_check(&store->connection, &version);
+    if (error == ROTA_OK)
+        store->data_version = changes;
+    return error;
+}
+
+/* Say who keeps us waiting. */
+static void
+blame(struct store *store)
+{
+    struct holders holders;
+    char who[128], message[512];
+
+    if (!holders_read(store->courtesy.shm, store->courtesy.lock, &holders))
+        return;
+    pids_say(&holders.writers, who, sizeof(who));
+    if (who[0] == '\0')
+        return;
+    (void)snprintf(message, sizeof(message), "%s", message_get());
+    message_set("%s: %s has it", message, who);
 }
 
 enum rota_error
 store_begin(struct store *store, bool durable)
 {
-    enum rota_error error = lockfile_enter(store->lockfile);
+    enum rota_error error;
 
+    courtesy_wait(&store->courtesy);
+    error = lockfile_enter(store->lockfile);
     if (error != ROTA_OK)
         return error;
+    if (store_has_moved(store)) {
+        store_rollback(store);
+        return ROTA_STORE;
+    }
     if (durable != store->durable) {
         error = connection_script(&store->connection,
                                   durable ? "PRAGMA synchronous=FULL"
                                           : "PRAGMA synchronous=NORMAL");
-        store->durable = durable;
+        if (error == ROTA_OK)
+            store->durable = durable;
     }
     if (error == ROTA_OK)
         error = store_run(store, BEGIN_IMMEDIATE, NULL, 0, NULL);
+    if (error == ROTA_BUSY)
+        blame(store);
     if (error == ROTA_OK)
-        error = names_refresh(store);
+        error = notice_others(store);
     if (error != ROTA_OK) {
         store_rollback(store);
         return error;
     }
-    store->now = store_now();
-    store->first_id = 1;
-    store->last_id = 0;
-    store->reserve = 1;
+    store->now = store_now(store);
+    store->ids = (struct ids){.first = 1, .last = 0, .reserve = 1};
+    store->made_ready = false;
     return ROTA_OK;
 }
 
 void
 store_rollback(struct store *store)
 {
+    sqlite3_stmt *rollback = store->connection.statements[ROLLBACK];
+
     /* many errors have rolled it back already */
-    if (!sqlite3_get_autocommit(store->connection.db))
-        (void)sqlite3_exec(store->connection.db, "ROLLBACK", NULL, NULL, NULL);
+    if (!sqlite3_get_autocommit(store->connection.db)) {
+        (void)sqlite3_step(rollback);
+        (void)sqlite3_reset(rollback);
+    }
+    if (store->began_process != 0)
+        lockfile_unlive(store->lockfile, store->began_process);
+    store->began_process = 0;
     names_forget(store);
     lockfile_leave(store->lockfile);
+    courtesy_wrote(&store->courtesy);
 }
 
 /* Move the log into the file while nobody can write: the gate is ours. */
@@ -537,22 +571,62 @@ static void
 checkpoint(struct store *store)
 {
     int frames = 0, moved = 0;
+    int64_t now = store->retry_at == 0 ? 0 : ctx_now();
 
-    if (store->wal_frames < store->checkpoint_at)
+    if (store->wal_frames < store->checkpoint_at &&
+        (store->retry_at == 0 || now < store->retry_at))
         return;
     /* its failure costs nothing: the next commit tries again */
     (void)sqlite3_wal_checkpoint_v2(store->connection.db, "main",
                                     SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+    store->checkpoint_at = CHECKPOINT_FRAMES;
+    store->retry_at = 0;
+    if (moved == frames) {
+        store->wal_frames = 0; /* who writes next begins it anew */
+        return;
+    }
     /* a reader that stays keeps the log; do not try at every commit then */
-    store->checkpoint_at = moved == frames
-                               ? CHECKPOINT_FRAMES
-                               : store->wal_frames + CHECKPOINT_FRAMES;
+    store->checkpoint_at = store->wal_frames + CHECKPOINT_FRAMES;
+    store->retry_at = ctx_now() + CHECKPOINT_AGAIN;
+}
+
+void
+store_log_try(struct store *store)
+{
+    if (store->retry_at == 0 || ctx_now() < store->retry_at ||
+        lockfile_enter(store->lockfile) != ROTA_OK)
+        return;
+    checkpoint(store);
+    lockfile_leave(store->lockfile);
+}
+
+int64_t
+store_log_size(const struct store *store, bool *ret_is_kept)
+{
+    *ret_is_kept = store->retry_at != 0;
+    return (int64_t)store->wal_frames * (4096 + 24);
+}
+
+void
+store_log_readers(const struct store *store, char *text, size_t size)
+{
+    struct holders holders;
+
+    text[0] = '\0';
+    if (holders_read(store->courtesy.shm, store->courtesy.lock, &holders))
+        pids_say(&holders.readers, text, size);
+}
+
+bool
+store_has_moved(struct store *store)
+{
+    return connection_has_moved(&store->connection);
 }
 
 enum rota_error
 store_commit(struct store *store)
 {
-    int64_t unused = store->last_id - store->first_id + 1;
+    int64_t unused = store->ids.last - store->ids.first + 1;
     enum rota_error error = ROTA_OK;
 
     if (unused > 0)
@@ -563,9 +637,17 @@ store_commit(struct store *store)
         store_rollback(store);
         return error;
     }
+    store->began_process = 0;
     checkpoint(store);
     lockfile_leave(store->lockfile);
+    courtesy_wrote(&store->courtesy);
     return ROTA_OK;
+}
+
+bool
+store_made_ready(const struct store *store)
+{
+    return store->made_ready;
 }
 
 enum rota_error

@@ -35,11 +35,24 @@ void store_close(struct store *store);
 /* The canonical path; <path>-wal and <path>-lock are its companions. */
 const char *store_path(const struct store *store);
 
+/* Whether this process is a forked child of the one that opened it, which must
+ * not touch it; words by message_get(). Any thread. */
+bool store_is_inherited(const struct store *store);
+
 /* What tells this queue from any other: a random text. */
 const char *store_instance(const struct store *store);
 
-/* Unix milliseconds, never going back within this process. Any thread. */
-int64_t store_now(void);
+/* The machine's clock: Unix milliseconds, never going back within this process
+ * by less than a second.
+ * arg is not looked at. Any thread. */
+int64_t machine_clock(void *arg);
+
+/* What the store's clock says, the machine's at first. Any thread. */
+int64_t store_now(const struct store *store);
+
+/* Have it be this one. Before anything else. */
+typedef int64_t store_clock_fn(void *arg);
+void store_set_clock(struct store *store, store_clock_fn *clock, void *arg);
 
 /* -- Transactions --------------------------------------------------------- */
 
@@ -49,14 +62,27 @@ ROTA_MUST_USE enum rota_error store_begin(struct store *store, bool durable);
 ROTA_MUST_USE enum rota_error store_commit(struct store *store);
 void store_rollback(struct store *store);
 
+/* See whether the log can be begun anew by now. Not in a transaction. */
+void store_log_try(struct store *store);
+
+/* How many bytes the log has, and whether it cannot be begun anew because
+ * somebody reads in one long transaction. store_log_readers() says who reads,
+ * "" if nobody of another process does. */
+int64_t store_log_size(const struct store *store, bool *ret_is_kept);
+void store_log_readers(const struct store *store, char *text, size_t size);
+
+/* Whether the file that is open is no longer the one at its path: what is
+ * written goes nowhere. Words by message_get(). */
+bool store_has_moved(struct store *store);
+
 /* -- Names ---------------------------------------------------------------- */
 
 /* The number of a queue, made if it is new. */
 ROTA_MUST_USE enum rota_error store_queue(struct store *store, const char *name,
                                           int64_t *ret_queue);
 
-/* The number of a kind, made if it is new; its defaults are recorded for
- * submissions by plain SQL. max_attempts 0: leave the defaults alone. */
+/* The number of a kind, made if it is new; its defaults are recorded for the
+ * views. */
 ROTA_MUST_USE enum rota_error store_kind(struct store *store, const char *name,
                                          int max_attempts, int64_t timeout_ms,
                                          int64_t *ret_kind);
@@ -95,16 +121,33 @@ bool store_lives(struct store *store, int64_t process);
 
 /* -- Moves ---------------------------------------------------------------- */
 
-/* new -> ready or scheduled. The submission has been checked. */
+/* new -> ready, scheduled or blocked, for n jobs: all or none. The submissions
+ * have been checked. ROTA_EXISTS: ret_ids[0] has the unique key of one;
+ * ROTA_NOTFOUND: a job that one names is not there. Nothing has changed then. */
 ROTA_MUST_USE enum rota_error
-store_submit(struct store *store, const struct rota_submission *submission,
-             int64_t *ret_id);
+store_submit(struct store *store, const struct rota_submission *submissions,
+             size_t n, int64_t *ret_ids);
 
-/* scheduled -> ready for what is due, at most 1,000. *ret_next is when the
- * next one is due, INT64_MAX if there is none. */
+/* scheduled -> ready for what is due, and ready, scheduled or blocked -> failed
+ * for what is past its deadline, at most 1,000 of each. *ret_next is when there
+ * will be more, INT64_MAX if never. */
 ROTA_MUST_USE enum rota_error store_promote(struct store *store,
-                                            int64_t *ret_moved,
                                             int64_t *ret_next);
+
+/* Tell the jobs that others' ends or returns concern: blocked -> ready,
+ * scheduled or cancelled, cancelled -> blocked again, and the children of what
+ * was cancelled. At most limit of them; *ret_more: there are more. */
+ROTA_MUST_USE enum rota_error store_settle(struct store *store, size_t limit,
+                                           bool *ret_more);
+
+/* Whether something became ready in this transaction. */
+bool store_made_ready(const struct store *store);
+
+/* Forget those of the n jobs that have ended before the time, that none waits
+ * for, and whose children have heard of it. *ret_count is how many they were. */
+ROTA_MUST_USE enum rota_error store_prune(struct store *store,
+                                          const int64_t *ids, size_t n,
+                                          int64_t before, int64_t *ret_count);
 
 /* Which jobs a process runs. */
 struct scope {
@@ -120,10 +163,12 @@ bool scope_has_kind(const struct scope *scope, int64_t kind);
 struct claim {
     int64_t id, lease, kind;
     int64_t run_at, created_at;
-    int64_t deadline_at, timeout_ms; /* 0: none */
+    int64_t deadline_at;  /* 0: none */
+    int64_t timeout_ms;   /* 0: the kind's */
     int64_t failures, crashes;
     int64_t cursor, total;
-    int max_attempts;
+    int64_t restart;      /* runs up to this lease are forgotten */
+    int max_attempts;     /* 0: the kind's */
     void *args; /* malloc'd, a NUL after it; the taker's */
     size_t args_size;
 };
@@ -136,11 +181,17 @@ typedef bool claim_fn(void *arg, const struct claim *claim);
 #define CRASHES_ALONE 2
 
 /* ready -> running for at most limit jobs of the scope, soonest sort key first;
- * those past their deadline fail instead. */
+ * those past their deadline fail instead, and those whose key is at its limit
+ * are held. *ret_rest is what may be claimed later. */
+enum claim_rest {
+    CLAIM_NOTHING, /* that is not claimed, or becomes ready */
+    CLAIM_LIMITED, /* some, when a job ends */
+    CLAIM_MORE     /* some at once: others were put aside for long enough */
+};
 ROTA_MUST_USE enum rota_error store_claim(struct store *store,
                                           const struct scope *scope,
-                                          size_t limit, claim_fn *fn,
-                                          void *arg);
+                                          size_t limit, claim_fn *fn, void *arg,
+                                          enum claim_rest *ret_rest);
 
 /* How far a run has got, for store_progress(). */
 struct progress {
@@ -158,6 +209,7 @@ struct ending {
     enum rota_error error;            /* what the job returned */
     enum rota_stop_reason stop;       /* why its context was done */
     bool never_started;               /* a claim that is given back */
+    int max_attempts;
     int64_t snooze_ms;
     const struct progress *progress; /* NULL: nothing new */
     const char *reason;    /* of a cancel that is not in the file yet */
@@ -183,12 +235,27 @@ ROTA_MUST_USE enum rota_error
 store_cancel(struct store *store, int64_t id, const char *reason,
              enum rota_cancel_answer *ret_answer);
 
-/* INSERT INTO retry. ROTA_NOTFOUND; ROTA_INVALID: it has not ended. */
-ROTA_MUST_USE enum rota_error store_retry(struct store *store, int64_t id);
+/* INSERT INTO retry. ROTA_NOTFOUND; ROTA_INVALID: it has not ended;
+ * ROTA_EXISTS: another job has its unique key. */
+ROTA_MUST_USE enum rota_error store_retry(struct store *store, int64_t id,
+                                          bool restart);
+
+/* INSERT INTO reschedule. NULL: as it is. ROTA_NOTFOUND; ROTA_INVALID: it does
+ * not wait. */
+ROTA_MUST_USE enum rota_error store_reschedule(struct store *store, int64_t id,
+                                               const int64_t *priority,
+                                               const int64_t *run_at);
 
 /* INSERT INTO pause, or INTO resume: ROTA_NOTFOUND. */
 ROTA_MUST_USE enum rota_error store_pause(struct store *store,
                                           const char *queue, bool pauses);
+
+/* INSERT INTO set_limit, INTO retain. One of queue and key is NULL; 0: none. */
+ROTA_MUST_USE enum rota_error store_set_limit(struct store *store,
+                                              const char *queue,
+                                              const char *key, int64_t limit);
+ROTA_MUST_USE enum rota_error store_retain(struct store *store,
+                                           const char *queue, int64_t ms);
 
 /* Change something, so that a durable commit syncs all before it. */
 ROTA_MUST_USE enum rota_error store_touch(struct store *store);
@@ -200,6 +267,9 @@ struct reader;
 ROTA_MUST_USE enum rota_error reader_open(const char *path,
                                           struct reader **ret_reader);
 void reader_close(struct reader *reader);
+
+/* store_has_moved(), for what it reads. */
+bool reader_has_moved(struct reader *reader);
 
 /* True if anybody, this process included, has committed since the last call.
  * True on doubt. */
@@ -228,18 +298,33 @@ typedef void reader_peer_fn(void *arg, const struct peer *peer);
 ROTA_MUST_USE enum rota_error reader_peers(struct reader *reader,
                                            reader_peer_fn *fn, void *arg);
 
-/* Whether a job of the scope's kinds and queue is ready, and when the next
- * scheduled one of any is due (INT64_MAX: none). */
+/* What waits for somebody to act. */
+struct waiting {
+    bool ready;    /* a job of the scope's kinds and queue may be claimed */
+    bool limited;  /* one is ready but for the limit of its queue or key */
+    bool unsettled; /* there are jobs for store_settle() */
+    int64_t next;  /* when store_promote() has something to do; INT64_MAX */
+};
 ROTA_MUST_USE enum rota_error reader_waiting(struct reader *reader,
                                              const struct scope *scope,
-                                             bool *ret_ready,
-                                             int64_t *ret_next);
+                                             struct waiting *ret_waiting);
 
 /* rota_query(). ROTA_CANCELED: somebody interrupted the connection. */
 ROTA_MUST_USE enum rota_error reader_query(struct reader *reader,
                                            const char *sql,
                                            const struct rota_value *params,
                                            int n, rota_row_fn *fn, void *arg);
+
+/* The first queue behind *queue that keeps its jobs for a time only, and for how
+ * long; *queue is 0 if there is none. */
+ROTA_MUST_USE enum rota_error reader_retaining(struct reader *reader,
+                                               int64_t *queue, int64_t *ret_ms);
+
+/* Up to n jobs of queue behind the id *last that have ended before the time;
+ * *last is set to how far it looked, INT64_MAX if there are no more. */
+ROTA_MUST_USE enum rota_error
+reader_prunable(struct reader *reader, int64_t queue, int64_t before,
+                int64_t *last, int64_t *ids, size_t n, size_t *ret_n);
 
 /* The connection, for who wants to interrupt it. */
 struct sqlite3 *reader_db(struct reader *reader);

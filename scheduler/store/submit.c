@@ -1,7 +1,7 @@
 /*
  * Names as numbers, and the move of a new job into the queue:
  *
- *   submit   new -> ready | scheduled
+ *   submit   new -> ready | scheduled | blocked
  *
  * INSERT INTO submit does the same by a trigger (schema.c); a test holds the
  * two against each other. One thread at a time, inside a transaction.
@@ -12,8 +12,25 @@
 
 #include "base.h"
 #include "store/private.h"
+#include "store/schema.h"
 
 /* -- Names ---------------------------------------------------------------- */
+
+static void
+names_clear(struct names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->all[i].text);
+    names->n = 0;
+}
+
+void
+names_forget(struct store *store)
+{
+    names_clear(&store->kinds);
+    names_clear(&store->queues);
+    names_clear(&store->batches);
+}
 
 static struct name *
 names_find(struct names *names, const char *text)
@@ -31,11 +48,8 @@ names_add(struct names *names, const char *text)
 {
     struct name *all = names->all, *name;
 
-    if (names->n == 1024) {
-        for (size_t i = 0; i < names->n; i++)
-            free(names->all[i].text);
-        names->n = 0;
-    }
+    if (names->n == 1024)
+        names_clear(names);
     if (names->n == names->room) {
         all = realloc(all, (names->room + 16) * sizeof(*all));
         if (all == NULL)
@@ -103,7 +117,7 @@ name_number(struct store *store, struct names *names, enum statement find,
         return error;
     name = names_add(names, text);
     if (name == NULL)
-        return ROTA_NOMEM;
+        return no_memory();
     read.text = name->text;
     *name = read;
     *ret_name = name;
@@ -134,8 +148,7 @@ store_kind(struct store *store, const char *name, int max_attempts,
     if (error != ROTA_OK)
         return error;
     *ret_kind = kind->number;
-    if (max_attempts == 0 ||
-        (kind->max_attempts == max_attempts && kind->timeout_ms == timeout_ms))
+    if (kind->max_attempts == max_attempts && kind->timeout_ms == timeout_ms)
         return ROTA_OK;
     kind->max_attempts = max_attempts;
     kind->timeout_ms = timeout_ms;
@@ -162,16 +175,17 @@ id_take(struct store *store, int64_t *ret_id)
     sqlite3_stmt *statement;
     bool row = false;
 
-    if (store->first_id > store->last_id) {
+    if (store->ids.first > store->ids.last) {
         statement = store_statement(store, RESERVE_IDS, &error);
         if (statement == NULL)
             return error;
-        (void)sqlite3_bind_int64(statement, 1, store->reserve);
+        (void)sqlite3_bind_int64(statement, 1, store->ids.reserve);
         error = connection_row(&store->connection, statement, &row);
         if (error == ROTA_OK && row) {
-            store->last_id = sqlite3_column_int64(statement, 0);
-            store->first_id = store->last_id - store->reserve + 1;
-            store->reserve = store->reserve < 1024 ? store->reserve * 4 : 1024;
+            store->ids.last = sqlite3_column_int64(statement, 0);
+            store->ids.first = store->ids.last - store->ids.reserve + 1;
+            store->ids.reserve =
+                store->ids.reserve < 1024 ? store->ids.reserve * 4 : 1024;
             /* the change is made at the first row, but end the statement */
             error = connection_row(&store->connection, statement, &row);
         } else if (error == ROTA_OK) {
@@ -182,8 +196,15 @@ id_take(struct store *store, int64_t *ret_id)
         if (error != ROTA_OK)
             return error;
     }
-    *ret_id = store->first_id++;
+    *ret_id = store->ids.first++;
     return ROTA_OK;
+}
+
+static int64_t
+submission_ties(const struct rota_submission *submission)
+{
+    return (submission->unique_key != NULL ? TIE_UNIQUE : 0) +
+           (submission->deadline > 0 ? TIE_DEADLINE : 0);
 }
 
 static enum rota_error
@@ -208,27 +229,149 @@ job_insert(struct store *store, const struct rota_submission *submission,
     (void)sqlite3_bind_int64(statement, 7, sort_key);
     (void)sqlite3_bind_int64(statement, 8, store->now);
     bind_positive(statement, 9, submission->deadline);
-    bind_positive(statement, 10,
-                  timeout_ms > 0 ? timeout_ms : kind->timeout_ms);
-    (void)sqlite3_bind_int(statement, 11,
-                           submission->max_attempts > 0
-                               ? submission->max_attempts
-                               : kind->max_attempts);
-    bind_data(statement, 12, submission->args, submission->args_size,
+    bind_positive(statement, 10, timeout_ms);
+    bind_positive(statement, 11, submission->max_attempts);
+    bind_text(statement, 12, submission->unique_key);
+    bind_text(statement, 13, submission->limit_key);
+    bind_positive(statement, 14, submission->parent);
+    (void)sqlite3_bind_int64(statement, 15, submission_ties(submission));
+    bind_data(statement, 16, submission->args, submission->args_size,
               submission->args_blob);
     return connection_run(&store->connection, statement, NULL);
 }
 
-enum rota_error
-store_submit(struct store *store, const struct rota_submission *submission,
-             int64_t *ret_id)
+/* -- Ties ----------------------------------------------------------------- */
+
+static enum rota_error
+unique_check(struct store *store, const char *key, int64_t *ret_job)
 {
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, UNIQUE_JOB, &error);
+    bool row = false;
+
+    if (s == NULL)
+        return error;
+    bind_text(s, 1, key);
+    error = connection_row(&store->connection, s, &row);
+    if (error == ROTA_OK && row) {
+        *ret_job = sqlite3_column_int64(s, 0);
+        message_set("job %jd has the unique key %s and has not ended",
+                    (intmax_t)*ret_job, key);
+        error = ROTA_EXISTS;
+    }
+    (void)sqlite3_reset(s);
+    return error;
+}
+
+static enum rota_error
+job_check(struct store *store, int64_t id, const char *what)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, JOB_EXISTS, &error);
+    bool row = false;
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, id);
+    error = connection_row(&store->connection, s, &row);
+    (void)sqlite3_reset(s);
+    if (error != ROTA_OK || row)
+        return error;
+    message_set("%s names job %jd, which is not there", what, (intmax_t)id);
+    return ROTA_NOTFOUND;
+}
+
+/* Whether the jobs that a submission names are there, and the one whose key it
+ * has is not. */
+static enum rota_error
+ties_check(struct store *store, const struct rota_submission *submission,
+           int64_t *ret_standing)
+{
+    enum rota_error error = ROTA_OK;
+
+    if (submission->unique_key != NULL)
+        error = unique_check(store, submission->unique_key, ret_standing);
+    for (size_t i = 0; error == ROTA_OK && i < submission->n_after; i++)
+        error = job_check(store, submission->after[i], "after");
+    if (error == ROTA_OK && submission->parent != 0)
+        error = job_check(store, submission->parent, "parent");
+    return error;
+}
+
+static enum rota_error
+unique_insert(struct store *store, const char *key, int64_t id)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, INSERT_UNIQUE, &error);
+
+    if (s == NULL)
+        return error;
+    bind_text(s, 1, key);
+    (void)sqlite3_bind_int64(s, 2, id);
+    return connection_run(&store->connection, s, NULL);
+}
+
+static enum rota_error
+dep_insert(struct store *store, int64_t parent, int64_t id)
+{
+    enum rota_error error = RUN(store, INSERT_DEP, NULL, parent, id);
+
+    if (error == ROTA_OK)
+        error = RUN(store, TIE_JOB, NULL, parent, TIE_AWAITED);
+    /* it may have failed before this one came */
+    return error == ROTA_OK ? RUN(store, SETTLE_LATECOMER, NULL, parent)
+                            : error;
+}
+
+/* The rows that tie a new job to others. */
+static enum rota_error
+ties_insert(struct store *store, const struct rota_submission *submission,
+            int64_t id)
+{
+    int64_t parent = submission->parent;
+    enum rota_error error = ROTA_OK;
+
+    if (submission->unique_key != NULL)
+        error = unique_insert(store, submission->unique_key, id);
+    if (error == ROTA_OK && submission->deadline > 0)
+        error = RUN(store, INSERT_DEADLINE, NULL, submission->deadline, id);
+    for (size_t i = 0; error == ROTA_OK && i < submission->n_after; i++)
+        error = dep_insert(store, submission->after[i], id);
+    if (error == ROTA_OK && parent != 0)
+        error = RUN(store, TIE_JOB, NULL, parent, TIE_PARENT);
+    if (error == ROTA_OK && parent != 0)
+        error = RUN(store, SETTLE_LATE_CHILD, NULL, parent);
+    return error;
+}
+
+static enum rota_error
+has_unmet(struct store *store, int64_t id, bool *ret_unmet)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, HAS_UNMET, &error);
+
+    if (s == NULL)
+        return error;
+    (void)sqlite3_bind_int64(s, 1, id);
+    error = connection_row(&store->connection, s, ret_unmet);
+    (void)sqlite3_reset(s);
+    return error;
+}
+
+static enum rota_error
+submit_one(struct store *store, const struct rota_submission *submission,
+           int64_t *ret_id)
+{
+    bool is_blocked = false;
     const char *queue_name =
         submission->queue == NULL ? "default" : submission->queue;
-    struct name *kind, *queue, *batch = NULL;
+    struct name *kind, *queue = NULL, *batch = NULL;
     int64_t id = 0, run_at = submission->run_at, sort_key;
     enum rota_error error;
 
+    error = ties_check(store, submission, ret_id);
+    if (error != ROTA_OK)
+        return error;
     /* numbers are copied before the next lookup can move the array */
     error = name_number(store, &store->kinds, FIND_KIND, INSERT_KIND,
                         submission->kind, &kind);
@@ -248,10 +391,67 @@ store_submit(struct store *store, const struct rota_submission *submission,
     error =
         job_insert(store, submission, id, kind, queue, batch, run_at, sort_key);
     if (error == ROTA_OK)
-        error = run_at > store->now
-                    ? RUN(store, INSERT_SCHEDULED, NULL, run_at, id)
-                    : RUN(store, INSERT_READY, NULL, queue->number,
-                          kind->number, sort_key, id);
+        error = ties_insert(store, submission, id);
+    if (error == ROTA_OK && submission->n_after > 0)
+        error = has_unmet(store, id, &is_blocked);
+    if (error != ROTA_OK)
+        return error;
     *ret_id = id;
+    if (is_blocked)
+        return RUN(store, INSERT_BLOCKED, NULL, id);
+    if (run_at > store->now)
+        return RUN(store, INSERT_SCHEDULED, NULL, run_at, id);
+    return RUN(store, INSERT_READY, NULL, queue->number, kind->number, sort_key,
+               id);
+}
+
+/* Whether one of several may be refused after others were made. */
+static bool
+may_be_refused(const struct rota_submission *submissions, size_t n)
+{
+    for (size_t i = 0; n > 1 && i < n; i++)
+        if (submissions[i].unique_key != NULL || submissions[i].n_after > 0 ||
+            submissions[i].parent != 0)
+            return true;
+    return false;
+}
+
+static enum rota_error
+submit_each(struct store *store, const struct rota_submission *submissions,
+            size_t n, int64_t *ret_ids)
+{
+    enum rota_error error = ROTA_OK;
+
+    for (size_t i = 0; error == ROTA_OK && i < n; i++) {
+        error = submit_one(store, &submissions[i], &ret_ids[i]);
+        if (error == ROTA_EXISTS)
+            ret_ids[0] = ret_ids[i];
+    }
     return error;
+}
+
+enum rota_error
+store_submit(struct store *store, const struct rota_submission *submissions,
+             size_t n, int64_t *ret_ids)
+{
+    struct ids before = store->ids;
+    enum rota_error error, undone;
+
+    if (!may_be_refused(submissions, n))
+        return submit_each(store, submissions, n, ret_ids);
+    error = store_run(store, SAVEPOINT, NULL, 0, NULL);
+    if (error != ROTA_OK)
+        return error;
+    error = submit_each(store, submissions, n, ret_ids);
+    if (error == ROTA_EXISTS || error == ROTA_NOTFOUND) {
+        undone = store_run(store, ROLLBACK_TO, NULL, 0, NULL);
+        if (undone != ROTA_OK)
+            return undone;
+        store->ids = before;
+        names_forget(store); /* some may have been made with these */
+    } else if (error != ROTA_OK) {
+        return error;
+    }
+    undone = store_run(store, RELEASE, NULL, 0, NULL);
+    return undone == ROTA_OK ? error : undone;
 }
