@@ -40,9 +40,21 @@ priority_is_valid(int64_t priority)
     return false;
 }
 
+bool
+time_is_valid(const struct rota *rota, int64_t time, const char *what)
+{
+    if (time == 0 || (time >= FIRST_TIME && time <= LAST_TIME) ||
+        (time > 0 && time < FIRST_TIME && rota_now(rota) < FIRST_TIME))
+        return true;
+    message_set("%s must be Unix milliseconds%s", what,
+                time > 0 && time < FIRST_TIME ? ", and looks like seconds"
+                                              : "");
+    return false;
+}
+
 /* The rules of the SQL command's trigger, said in C. */
 static enum rota_error
-submission_check(const struct rota_submission *s)
+submission_check(const struct rota *rota, const struct rota_submission *s)
 {
     if (s == NULL || s->size != sizeof(*s) || s->kind == NULL) {
         message_set("a submission starts as ROTA_SUBMISSION_INIT(kind)");
@@ -68,13 +80,10 @@ submission_check(const struct rota_submission *s)
                     "is larger into a file and submit its name");
         return ROTA_INVALID;
     }
-    if (!priority_is_valid(s->priority))
+    if (!priority_is_valid(s->priority) ||
+        !time_is_valid(rota, s->run_at, "run_at") ||
+        !time_is_valid(rota, s->deadline, "deadline"))
         return ROTA_INVALID;
-    if (s->run_at < 0 || s->run_at > LAST_TIME || s->deadline < 0 ||
-        s->deadline > LAST_TIME) {
-        message_set("run_at and deadline must be Unix milliseconds");
-        return ROTA_INVALID;
-    }
     if (s->timeout < 0 || s->max_attempts < 0 || s->max_attempts > 1000000) {
         message_set("timeout must not be negative, max_attempts be from 1 to "
                     "1000000");
@@ -92,7 +101,8 @@ rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
     enum rota_error error = writable(rota);
 
     for (size_t i = 0; error == ROTA_OK && i < n; i++)
-        error = submission_check(submissions == NULL ? NULL : &submissions[i]);
+        error = submission_check(rota,
+                                 submissions == NULL ? NULL : &submissions[i]);
     if (error != ROTA_OK || n == 0)
         return error;
     request.ids = calloc(n, sizeof(*request.ids));
@@ -315,7 +325,7 @@ rota_run(struct ctx *ctx, struct rota *rota,
 
     if (ctx == NULL)
         ctx = ctx_background();
-    error = submission_check(submission);
+    error = submission_check(rota, submission);
     if (error != ROTA_OK)
         return error;
     own = *submission;

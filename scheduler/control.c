@@ -94,12 +94,9 @@ rota_reschedule(struct rota *rota, int64_t id, const int64_t *priority,
                               .priority = priority,
                               .run_at = run_at};
 
-    if (priority != NULL && !priority_is_valid(*priority))
+    if ((priority != NULL && !priority_is_valid(*priority)) ||
+        (run_at != NULL && !time_is_valid(rota, *run_at, "run_at")))
         return ROTA_INVALID;
-    if (run_at != NULL && (*run_at < 0 || *run_at > LAST_TIME)) {
-        message_set("run_at must be Unix milliseconds");
-        return ROTA_INVALID;
-    }
     return ask(rota, &request);
 }
 

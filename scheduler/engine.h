@@ -42,8 +42,11 @@
 #define LOG_LONG (INT64_C(64) << 20)
 /* And at this one no more jobs are taken, unless the options say otherwise. */
 #define LOG_MAX (INT64_C(4) << 30)
-/* The latest time in the file, Unix milliseconds. */
-#define LAST_TIME INT64_C(99999999999999)
+/* The latest time in the file, Unix milliseconds. What is less than FIRST_TIME,
+ * which was in March 1973, is taken for seconds, except by a clock of a test
+ * that is not there yet. */
+#define LAST_TIME  INT64_C(99999999999999)
+#define FIRST_TIME INT64_C(100000000000)
 /* How many jobs are cancelled, or forgotten, in one transaction. */
 #define CHUNK_MAX 500
 /* Connections for reading that are kept when nobody needs them. */
@@ -287,6 +290,8 @@ enum rota_error writable(const struct rota *rota);
 /* Whether name is a text for the file; words about what if not. */
 bool name_is_valid(const char *name, const char *what);
 bool priority_is_valid(int64_t priority);
+/* 0 is one. */
+bool time_is_valid(const struct rota *rota, int64_t time, const char *what);
 
 /* A reader for the caller alone; NULL and *error if none can be opened. Give it
  * back with reader_release(). No lock held. */

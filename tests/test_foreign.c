@@ -21,8 +21,9 @@
 
 /* -- Another program ------------------------------------------------------- */
 
-/* A process that does SQL, one line of text for each call. Forked before this
- * one opens the queue, so that it has nothing of ours. */
+/* A process that does SQL, one line of text for each call; what begins with a
+ * space, again and again for good. Forked before this one opens the queue, so
+ * that it has nothing of ours. */
 static struct {
     pid_t pid;
     int to, from; /* pipes */
@@ -45,6 +46,8 @@ other_loop(int from, int to)
             answer = 'y';
         if (write(to, &answer, 1) != 1)
             break;
+        while (sql[0] == ' ')
+            (void)sqlite3_exec(db, sql, NULL, NULL, NULL);
     }
     _exit(0);
 }
@@ -143,6 +146,23 @@ START_TEST(another_program_at_the_file_is_seen_to_come_and_go)
     ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
     ck_assert(!courtesy_looks(&courtesy));
     courtesy_end(&courtesy);
+}
+END_TEST
+
+/* It has the lock for a millisecond or two, and leaves it for the blink of an
+ * eye. */
+START_TEST(a_program_that_writes_without_pause_does_not_shut_us_out)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+
+    open_queue(1);
+    other_does("CREATE TABLE app_numbers(n)");
+    other_does(" BEGIN IMMEDIATE; DELETE FROM app_numbers;"
+               " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+               " LIMIT 4000) INSERT INTO app_numbers SELECT i FROM n; COMMIT");
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    kill(other.pid, SIGKILL);
 }
 END_TEST
 
@@ -305,6 +325,23 @@ START_TEST(of_a_log_that_was_removed_nothing_is_acknowledged)
 }
 END_TEST
 
+START_TEST(without_its_lock_file_nothing_is_acknowledged_nor_begun)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    struct rota *second;
+
+    begin(1, at_once);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    ck_assert_int_eq(unlink(in_scratch("queue.db-lock")), 0);
+    ck_assert_int_eq(rota_open(queue, NULL, &second), ROTA_OK);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_STORE);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "-lock has been removed"));
+    ck_assert_int_eq(rota_submit(second, &s, NULL), ROTA_OK);
+    AWAIT(was_logged(0, "-lock has been removed"));
+    ck_assert_int_eq(rota_close(second), ROTA_OK);
+}
+END_TEST
+
 START_TEST(who_stops_does_not_wait_for_a_file_that_is_gone)
 {
     int64_t id;
@@ -397,6 +434,8 @@ foreign_suite(void)
     tcase_add_test(writers,
                    writing_without_pause_leaves_time_to_another_program);
     tcase_add_test(writers, another_program_at_the_file_is_seen_to_come_and_go);
+    tcase_add_test(writers,
+                   a_program_that_writes_without_pause_does_not_shut_us_out);
     tcase_add_test(writers, who_holds_the_lock_too_long_is_named);
     tcase_add_test(readers,
                    a_log_that_a_long_read_keeps_is_told_with_who_reads);
@@ -409,6 +448,8 @@ foreign_suite(void)
     tcase_add_test(
         file, a_file_that_was_replaced_is_not_taken_for_the_one_that_is_open);
     tcase_add_test(file, of_a_log_that_was_removed_nothing_is_acknowledged);
+    tcase_add_test(file,
+                   without_its_lock_file_nothing_is_acknowledged_nor_begun);
     tcase_add_test(file, who_stops_does_not_wait_for_a_file_that_is_gone);
     tcase_add_test(children, a_forked_child_is_refused_and_does_no_harm);
     return suite;

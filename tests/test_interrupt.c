@@ -253,6 +253,23 @@ START_TEST(the_busy_timeout_is_there_again_afterwards)
 }
 END_TEST
 
+START_TEST(a_busy_timeout_that_cannot_be_read_is_left_as_it_is)
+{
+    struct rota_sqlite bound;
+    sqlite3_stmt *s;
+
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_LOOKASIDE, NULL, 0, 0);
+    (void)sqlite3_hard_heap_limit64(1);
+    rota_sqlite_bind(&bound, ctx, db);
+    (void)sqlite3_hard_heap_limit64(0);
+    rota_sqlite_unbind(&bound);
+    s = prepare(db, "PRAGMA busy_timeout");
+    ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
+    ck_assert_int_eq(sqlite3_column_int(s, 0), 5000);
+    (void)sqlite3_finalize(s);
+}
+END_TEST
+
 START_TEST(the_innermost_binding_alone_counts)
 {
     struct ctx *clean = ctx_without_cancel(ctx);
@@ -745,6 +762,7 @@ interrupt_suite(void)
     tcase_add_test(one, rollback_works_under_a_context_that_is_done);
     tcase_add_test(one, an_interrupt_that_found_no_statement_stops_none_later);
     tcase_add_test(one, the_busy_timeout_is_there_again_afterwards);
+    tcase_add_test(one, a_busy_timeout_that_cannot_be_read_is_left_as_it_is);
     tcase_add_test(one, the_innermost_binding_alone_counts);
     suite_add_tcase(suite, one);
     tcase_add_checked_fixture(tx, setup, teardown);

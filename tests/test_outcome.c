@@ -192,6 +192,9 @@ START_TEST(a_job_that_fails_is_retried_while_attempts_are_left)
     hurry(id);
     AWAIT(strcmp(job_says(id, "state, status, failures"),
                  "scheduled|retrying|2") == 0);
+    ck_assert_str_eq(job_says(id, "why LIKE 'failed 2 of 3 times (run 2), runs"
+                                  " again at 2___-%Z'"),
+                     "1");
     hurry(id);
     wait_for(id);
     assert_outcome(ROTA_JOB_FAILED, ROTA_FAILED, 3, "run 3");

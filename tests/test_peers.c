@@ -1535,9 +1535,11 @@ START_TEST(a_queue_whose_lock_file_was_removed_loses_no_row_and_doubles_none)
     import_prepare();
     pid = rota_work_start();
     id = import_midway();
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
     ck_assert_int_eq(unlink(in_scratch("queue.db-lock")), 0);
-    ROTA_ENDS_WITH(0, "resume"); /* whether it takes the job or not */
-    (void)pid;
+    ck_assert_int_eq(rota_open(queue, NULL, &rota), ROTA_OK); /* a new one */
+    child_ends_with(pid, 125);
+    ROTA_ENDS_WITH(0, "resume");
     wait_for(id);
     ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
     ck_assert_str_eq(
@@ -1619,6 +1621,28 @@ START_TEST(a_cancel_reaches_a_job_here_while_a_foreign_client_has_the_lock)
     wait_for(1);
     ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
     ck_assert_str_eq(outcome.message, "now");
+}
+END_TEST
+
+START_TEST(so_does_the_end_of_the_context_that_it_is_run_under)
+{
+    CTX_AUTO struct ctx *ctx = ctx_with_cancel(NULL);
+    struct sitting waiting = {
+        .ctx = ctx, .kind = "gate", .outcome = ROTA_OUTCOME_INIT};
+    pthread_t thread;
+    sqlite3 *db;
+
+    work_here();
+    thread = thread_new(run_in_thread, &waiting);
+    EVENTUALLY(noted("gate", 0) == 1);
+    db = foreign_lock();
+    (void)ctx_cancel_cause(ctx, "enough");
+    EVENTUALLY(noted("told", 0) == 1);
+    foreign_unlock(db);
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_OK);
+    ck_assert_int_eq(waiting.outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(waiting.outcome.message, "enough");
 }
 END_TEST
 
@@ -1871,6 +1895,7 @@ add_foreign(TCase *tcase)
                    a_submit_waits_for_a_foreign_client_and_then_succeeds);
     tcase_add_test(
         tcase, a_cancel_reaches_a_job_here_while_a_foreign_client_has_the_lock);
+    tcase_add_test(tcase, so_does_the_end_of_the_context_that_it_is_run_under);
     tcase_add_test(tcase,
                    what_a_foreign_client_does_not_let_through_is_refused);
 }

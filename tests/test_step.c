@@ -6,6 +6,7 @@
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "scratch.h"
 #include "stage.h"
@@ -17,6 +18,21 @@ static int64_t now;                 /* what the clock says */
 static enum rota_error answers[16]; /* of the runs, in their order */
 static int runs;
 static int64_t last_id, seen_cursor;
+
+/* By how much the machine's clock is off. */
+static int64_t off_ms;
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ret_time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time);
+int
+__wrap_clock_gettime(clockid_t clock, struct timespec *ret_time)
+{
+    int answer = __real_clock_gettime(clock, ret_time);
+
+    if (clock == CLOCK_REALTIME)
+        ret_time->tv_sec += off_ms / 1000;
+    return answer;
+}
 
 static int64_t
 says_now(void *arg)
@@ -254,6 +270,25 @@ START_TEST(what_has_waited_for_longer_than_any_timeout_runs_once)
 }
 END_TEST
 
+START_TEST(a_clock_that_was_wrong_and_set_right_is_followed)
+{
+    int64_t first, second;
+
+    close_queue();
+    off_ms = HOUR;
+    open_queue(1);
+    ck_assert_int_eq(rota_handle(rota, "k", as_told, NULL, NULL), ROTA_OK);
+    first = submit();
+    off_ms = 0;
+    second = submit();
+    ck_assert_int_eq(sql_int(queue, "SELECT max(created_at) - min(created_at)"
+                                    " > 3000000 FROM jobs"),
+                     1);
+    ck_assert_int_eq(step(), second);
+    ck_assert_int_eq(step(), first);
+}
+END_TEST
+
 static struct rota *neighbour; /* as another process: a lock of its own */
 static int taken;              /* what it could take away */
 
@@ -334,6 +369,7 @@ END_TEST
 START_TEST(who_steps_does_not_start_and_who_started_does_not_step)
 {
     ck_assert_int_eq(step(), 0);
+    ck_assert_int_eq(rota_drain(NULL, rota), ROTA_INVALID);
     ck_assert_int_eq(rota_start(NULL, rota), ROTA_BUSY);
     close_queue();
     begin(1, at_once);
@@ -359,6 +395,7 @@ main(void)
                    what_waits_beyond_its_deadline_fails_though_nobody_takes_it);
     tcase_add_test(t, a_job_that_comes_back_after_its_deadline_has_failed);
     tcase_add_test(t, a_clock_that_steps_loses_and_repeats_nothing);
+    tcase_add_test(t, a_clock_that_was_wrong_and_set_right_is_followed);
     tcase_add_test(t, what_has_waited_for_longer_than_any_timeout_runs_once);
     tcase_add_test(
         t, a_job_of_47_minutes_is_not_begun_again_while_its_process_lives);

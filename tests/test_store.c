@@ -697,7 +697,8 @@ END_TEST
 START_TEST(a_job_whose_deadline_has_passed_fails_unclaimed)
 {
     ck_assert_ptr_null(
-        shell_try("INSERT INTO submit(kind, deadline_at) VALUES('k', 5)"));
+        shell_try("INSERT INTO submit(kind, deadline_at) VALUES('k',"
+                  " 100000000000)"));
     ck_assert_int_eq(claim_as(1).id, 0);
     ck_assert_str_eq(shell_text("SELECT state || error FROM jobs"),
                      "failedDEADLINE");
@@ -710,7 +711,8 @@ START_TEST(jobs_past_their_deadline_do_not_hide_the_one_behind_them)
 
     for (int i = 0; i < 3; i++)
         ck_assert_ptr_null(
-            shell_try("INSERT INTO submit(kind, deadline_at) VALUES('k', 5)"));
+            shell_try("INSERT INTO submit(kind, deadline_at) VALUES('k',"
+                      " 100000000000)"));
     id = submit();
     ck_assert_int_eq(claim_as(1).id, id);
     ck_assert_int_eq(
@@ -783,6 +785,10 @@ static const struct {
     {"INSERT INTO submit(kind, args) VALUES('k', 5)", "args"},
     {"INSERT INTO submit(kind, priority) VALUES('k', 'high')", "priority"},
     {"INSERT INTO submit(kind, run_at) VALUES('k', 'now')", "run_at"},
+    {"INSERT INTO submit(kind, run_at) VALUES('k', 1798761600)", "run_at"},
+    {"INSERT INTO submit(kind, run_at) VALUES('k', 1798761600)", "not seconds"},
+    {"INSERT INTO submit(kind, deadline_at) VALUES('k', 1798761600)",
+     "deadline_at"},
     {"INSERT INTO submit(kind, timeout_ms) VALUES('k', 0)", "timeout_ms"},
     {"INSERT INTO submit(kind, max_attempts) VALUES('k', 0)", "max_attempts"},
     {"INSERT INTO submit(kind, queue) VALUES('k', '')", "queue"},

@@ -254,6 +254,8 @@ static const struct {
     {{OF_KIND("k"), .priority = -1000001}, "priority"},
     {{OF_KIND("k"), .run_at = -1}, "run_at"},
     {{OF_KIND("k"), .run_at = 100000000000000}, "run_at"},
+    {{OF_KIND("k"), .run_at = 1798761600}, "seconds"},
+    {{OF_KIND("k"), .deadline = 1798761600}, "seconds"},
     {{OF_KIND("k"), .deadline = -1}, "deadline"},
     {{OF_KIND("k"), .deadline = 100000000000000}, "deadline"},
     {{OF_KIND("k"), .timeout = -1}, "timeout"},
@@ -703,6 +705,24 @@ START_TEST(a_query_that_lasts_holds_nobody_up)
 }
 END_TEST
 
+START_TEST(a_call_without_what_it_is_about_is_refused)
+{
+    int64_t id = -1;
+
+    begin(1, at_once);
+    ck_assert_int_eq(rota_submit(rota, NULL, &id), ROTA_INVALID);
+    ck_assert_int_eq(rota_submit_many(rota, NULL, 1, &id), ROTA_INVALID);
+    ck_assert_int_eq(rota_run(NULL, rota, NULL, NULL), ROTA_INVALID);
+    ck_assert_int_eq(rota_limit_key(rota, NULL, 1), ROTA_INVALID);
+    ck_assert_int_eq(rota_query(NULL, rota, NULL, NULL, 0, keep_row, NULL),
+                     ROTA_INVALID);
+    ck_assert_int_eq(rota_query(NULL, rota, "SELECT 1", NULL, 0, NULL, NULL),
+                     ROTA_INVALID);
+    ck_assert_int_eq(id, -1);
+    ck_assert_int_eq(submit(), 1);
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -734,6 +754,7 @@ add_submissions(TCase *t)
 static void
 add_query(TCase *t)
 {
+    tcase_add_test(t, a_call_without_what_it_is_about_is_refused);
     tcase_add_test(t, names_come_first_and_once);
     tcase_add_test(t, values_of_each_type_go_in_and_come_out);
     tcase_add_test(t, a_query_ends_when_its_function_has_had_enough);

@@ -730,7 +730,7 @@ END_TEST
 
 START_TEST(a_job_that_waits_can_be_moved)
 {
-    int64_t soonest = -1, never = INT64_C(99999999999999), now = 1;
+    int64_t soonest = -1, never = INT64_C(99999999999999), now = 0;
     int64_t a, b, c;
 
     open_with(1, fails_if_told);

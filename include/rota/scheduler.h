@@ -210,7 +210,8 @@ struct rota_submission {
     const char *queue; /* NULL: "default" */
     const char *batch; /* NULL: none. Jobs that are counted together */
     int64_t priority;  /* smaller is sooner; one level is a minute's wait */
-    int64_t run_at;    /* not before, Unix milliseconds; 0: now */
+    int64_t run_at;    /* not before, Unix milliseconds (what looks like seconds
+                        * is ROTA_INVALID); 0: now */
     int64_t deadline;  /* Unix milliseconds; 0: none */
     int64_t timeout;   /* of one run, in nanoseconds; 0: the kind's */
     int max_attempts;  /* 0: the kind's */

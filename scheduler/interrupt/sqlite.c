@@ -135,11 +135,12 @@ on_busy(void *arg, int times)
 
 /* -- Binding --------------------------------------------------------------- */
 
+/* In milliseconds; -1: there is no memory to ask. */
 static int
 busy_timeout_of(struct sqlite3 *db)
 {
     sqlite3_stmt *statement = NULL;
-    int ms = 0;
+    int ms = -1;
 
     if (sqlite3_prepare_v2(db, "PRAGMA busy_timeout", -1, &statement, NULL) ==
             SQLITE_OK &&
@@ -152,7 +153,9 @@ busy_timeout_of(struct sqlite3 *db)
 static void
 handlers_install(struct binding *b)
 {
-    (void)sqlite3_busy_handler(b->db, on_busy, b);
+    /* what cannot be put back is left where it is */
+    if (b->busy_ms >= 0)
+        (void)sqlite3_busy_handler(b->db, on_busy, b);
     (void)sqlite3_trace_v2(b->db, SQLITE_TRACE_STMT, on_start, b);
 }
 
@@ -171,8 +174,7 @@ rota_sqlite_bind(struct rota_sqlite *bound, struct ctx *ctx, struct sqlite3 *db)
     b->next = shard->first;
     shard->first = b;
     lock_drop(&shard->lock);
-    if (b->outer == NULL)
-        b->busy_ms = busy_timeout_of(db);
+    b->busy_ms = b->outer != NULL ? b->outer->busy_ms : busy_timeout_of(db);
     handlers_install(b);
     ctx_after(ctx, &b->hook, on_end, b);
 }
@@ -198,7 +200,8 @@ rota_sqlite_unbind(struct rota_sqlite *bound)
         handlers_install(b->outer);
     } else {
         (void)sqlite3_trace_v2(b->db, 0, NULL, NULL);
-        (void)sqlite3_busy_timeout(b->db, b->busy_ms);
+        if (b->busy_ms >= 0)
+            (void)sqlite3_busy_timeout(b->db, b->busy_ms);
     }
     /* preparing throws away an interrupt that found no statement */
     if (b->sent)

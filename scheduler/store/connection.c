@@ -20,6 +20,19 @@
 #define BUSY_TRIES 5000
 #define BUSY_PAUSE 1 /* milliseconds */
 
+/* What each part of a queue is called after its path, and what it is to those
+ * who have it open when it has gone. */
+static const struct {
+    const char *suffix, *loss;
+} parts[PARTS] = {
+    {"", "moved, removed or replaced while it was open: nothing can be kept in "
+         "it; put it back, or stop and begin anew"},
+    {"-wal", "removed or replaced while it was open: what is written goes "
+             "nowhere; stop, and begin anew"},
+    {"-lock", "removed or replaced while it was open: who else works on the "
+              "queue cannot be told; stop, and begin anew"},
+};
+
 static int
 look_again(void *arg, int tries)
 {
@@ -85,19 +98,22 @@ connection_open(struct connection *connection, const char *path, bool writes,
     enum rota_error error = ROTA_OK;
 
     *connection = (struct connection){.sql = sql};
-    connection->path = strdup(path);
-    if (asprintf(&connection->log, "%s-wal", path) < 0)
-        connection->log = NULL;
-    if (connection->path == NULL || connection->log == NULL) {
+    for (int i = 0; i < PARTS; i++) {
+        if (asprintf(&connection->parts[i], "%s%s", path, parts[i].suffix) >= 0)
+            continue;
+        connection->parts[i] = NULL;
         error = no_memory();
         goto out;
     }
+    connection->path = connection->parts[PART_FILE];
     if (sqlite3_open_v2(path, &connection->db, flags, NULL) != SQLITE_OK) {
         error =
             connection->db == NULL ? no_memory() : connection_error(connection);
         goto out;
     }
-    connection->inode = inode_at(path);
+    /* the log may be another's, who takes it with him; the lock file stays */
+    connection->inodes[PART_FILE] = inode_at(path);
+    connection->inodes[PART_LOCK] = inode_at(connection->parts[PART_LOCK]);
     error = connection_limits(connection, writes);
 out:
     if (error != ROTA_OK)
@@ -111,8 +127,8 @@ connection_close(struct connection *connection)
     for (int i = 0; i < STATEMENTS_MAX; i++)
         (void)sqlite3_finalize(connection->statements[i]);
     MUST(sqlite3_close(connection->db));
-    free(connection->path);
-    free(connection->log);
+    for (int i = 0; i < PARTS; i++)
+        free(connection->parts[i]);
     *connection = (struct connection){0};
 }
 
@@ -185,21 +201,15 @@ connection_script(struct connection *connection, const char *sql)
 bool
 connection_has_moved(struct connection *connection)
 {
-    uint64_t log = inode_at(connection->log);
+    for (int i = 0; i < PARTS; i++) {
+        uint64_t inode = inode_at(connection->parts[i]);
 
-    if (inode_at(connection->path) != connection->inode) {
-        message_set("%s has been moved, removed or replaced while it was open: "
-                    "nothing can be kept in it; put it back, or stop and begin "
-                    "anew",
-                    connection->path);
+        if (connection->inodes[i] == 0)
+            connection->inodes[i] = inode;
+        if (connection->inodes[i] == inode)
+            continue;
+        message_set("%s has been %s", connection->parts[i], parts[i].loss);
         return true;
     }
-    if (connection->log_inode == 0)
-        connection->log_inode = log;
-    if (connection->log_inode == log)
-        return false;
-    message_set("%s has been removed or replaced while it was open: what is "
-                "written goes nowhere; stop, and begin anew",
-                connection->log);
-    return true;
+    return false;
 }

@@ -14,10 +14,14 @@
 
 #define STATEMENTS_MAX 112
 
+/* The files that a queue is, and what they are called after its path. */
+enum part { PART_FILE, PART_LOG, PART_LOCK, PARTS };
+
 struct connection {
     sqlite3 *db;
-    char *path, *log;    /* of the file, of its write-ahead log */
-    uint64_t inode, log_inode; /* these; 0: it has not been seen yet */
+    char *path;                                /* of the file */
+    char *parts[PARTS];                        /* the paths of all */
+    uint64_t inodes[PARTS];                    /* 0: it has not been seen yet */
     const char *const *sql;                    /* the owner's statements */
     sqlite3_stmt *statements[STATEMENTS_MAX];  /* prepared when first used */
 };
@@ -54,8 +58,8 @@ ROTA_MUST_USE enum rota_error column_text(sqlite3_stmt *statement, int column,
 ROTA_MUST_USE enum rota_error connection_script(struct connection *connection,
                                                 const char *sql);
 
-/* Whether the file that is open is no longer the one at its path; words by
- * message_get(). */
+/* Whether one of the files that are open is no longer the one at its path;
+ * words by message_get(). */
 bool connection_has_moved(struct connection *connection);
 
 /* The rota error for what SQLite said last here, its words in message_get(). */

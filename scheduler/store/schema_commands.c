@@ -84,6 +84,13 @@
 #define PRIORITY_WORDS "priority must be an integer from -1000000 to 1000000"
 #define LAST_TIME "99999999999999"
 
+/* What was before March 1973 is taken for seconds, by a clock that is past it. */
+#define REFUSE_TIME(command, column, low)                                      \
+    " SELECT RAISE(ABORT, '" command ": " column " must be Unix milliseconds,"  \
+    " not seconds') WHERE " BAD_INTEGER(column, low, LAST_TIME)                \
+    "  OR (NEW." column " BETWEEN 1 AND 99999999999 AND " NOW                  \
+    "   > 99999999999);"
+
 #define REFUSE_NO_JOB(command)                                                 \
     " SELECT RAISE(ABORT, '" command ": there is no job with that id')"        \
     "  WHERE NOT EXISTS (SELECT 1 FROM _job WHERE id = NEW.job);"
@@ -110,9 +117,8 @@ static const char submit[] =
     " SELECT RAISE(ABORT, 'submit: args must be a text or a blob')"
     "  WHERE typeof(NEW.args) NOT IN ('null', 'text', 'blob');"
     " SELECT RAISE(ABORT, 'submit: " PRIORITY_WORDS "') WHERE " BAD_PRIORITY ";"
-    " SELECT RAISE(ABORT, 'submit: run_at and deadline_at must be Unix"
-    " milliseconds') WHERE " BAD_INTEGER("run_at", "0", LAST_TIME)
-    "  OR " BAD_INTEGER("deadline_at", "1", LAST_TIME) ";"
+    REFUSE_TIME("submit", "run_at", "0")
+    REFUSE_TIME("submit", "deadline_at", "1")
     " SELECT RAISE(ABORT, 'submit: timeout_ms must be a positive integer')"
     "  WHERE " BAD_INTEGER("timeout_ms", "1", "9000000000000") ";"
     " SELECT RAISE(ABORT, 'submit: max_attempts must be an integer from 1 to"
@@ -276,8 +282,7 @@ static const char reschedule[] =
     "   WHERE j.id = NEW.job AND " WAITS ");"
     " SELECT RAISE(ABORT, 'reschedule: " PRIORITY_WORDS "')"
     "  WHERE " BAD_PRIORITY ";"
-    " SELECT RAISE(ABORT, 'reschedule: run_at must be Unix milliseconds')"
-    "  WHERE " BAD_INTEGER("run_at", "0", LAST_TIME) ";"
+    REFUSE_TIME("reschedule", "run_at", "0")
     LEAVE_TURN
     LEAVE_LINE
     " UPDATE _job SET priority = COALESCE(NEW.priority, priority),"

@@ -88,7 +88,10 @@ static const char jobs[] =
     "  CASE WHEN j.failures > 0 THEN 'retrying' ELSE 'scheduled' END,"
     "  CASE WHEN j.failures > 0 THEN 'failed ' || j.failures || ' of '"
     "    || COALESCE(j.max_attempts, k.max_attempts)"
-    "    || ' times, runs again at ' ELSE 'not before ' END"
+    "    || ' times' || COALESCE((SELECT ' (' || a.message || ')'"
+    "      FROM _attempt a WHERE a.job = j.id AND a.message <> ''"
+    "      ORDER BY a.lease DESC LIMIT 1), '')"
+    "    || ', runs again at ' ELSE 'not before ' END"
     "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch'),"
     "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
     " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = s.id"
