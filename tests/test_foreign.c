@@ -149,6 +149,12 @@ START_TEST(another_program_at_the_file_is_seen_to_come_and_go)
 }
 END_TEST
 
+static int64_t
+other_count(void)
+{
+    return sql_int(queue, "SELECT n FROM app_counter");
+}
+
 /* It has the lock for a millisecond or two, and leaves it for the blink of an
  * eye. */
 START_TEST(a_program_that_writes_without_pause_does_not_shut_us_out)
@@ -156,12 +162,19 @@ START_TEST(a_program_that_writes_without_pause_does_not_shut_us_out)
     struct rota_submission s = ROTA_SUBMISSION_INIT("k");
 
     open_queue(1);
-    other_does("CREATE TABLE app_numbers(n)");
-    other_does(" BEGIN IMMEDIATE; DELETE FROM app_numbers;"
+    other_does("PRAGMA synchronous = OFF; CREATE TABLE app_counter(n);"
+               " INSERT INTO app_counter VALUES(0)");
+    other_does(" BEGIN IMMEDIATE; UPDATE app_counter SET n = n + 1;"
                " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
-               " LIMIT 4000) INSERT INTO app_numbers SELECT i FROM n; COMMIT");
-    for (int i = 0; i < 20; i++)
+               " LIMIT 10000) SELECT count(*) FROM n; COMMIT;"
+               " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+               " LIMIT 250) SELECT count(*) FROM n");
+    for (int i = 0; i < 20; i++) {
+        int64_t count = other_count();
+
+        AWAIT(other_count() > count + 3); /* it is at it again */
         ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    }
     kill(other.pid, SIGKILL);
 }
 END_TEST
