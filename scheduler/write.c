@@ -112,6 +112,10 @@ request_apply(struct rota *rota, struct request *request)
     struct progress progress;
 
     request->error = ROTA_OK;
+    if (request->kind != REQUEST_SUBMIT)
+        error = store_line_up(store);
+    if (error != ROTA_OK)
+        return error;
     switch (request->kind) {
     case REQUEST_SUBMIT:
         if (rota->log_full)
@@ -204,6 +208,8 @@ ended_apply(struct rota *rota, struct batch *batch, struct rota_job *job)
                             .error = job->error,
                             .stop = job->stop,
                             .never_started = job->never_started,
+                            .process = rota->process,
+                            .failures = job->claim.failures,
                             .max_attempts = job->max_attempts,
                             .snooze_ms = job->snooze_ms,
                             .progress = job->cursor != job->flushed_cursor ||
@@ -327,6 +333,7 @@ batch_write(struct rota *rota, struct batch *batch, bool *ret_began)
     *ret_began = error == ROTA_OK;
     if (error != ROTA_OK)
         return error;
+    store_expect(rota->store, &rota->scope, batch->claim_limit);
     for (struct rota_job *job = batch->ended; error == ROTA_OK && job != NULL;
          job = job->next_ended)
         error = ended_apply(rota, batch, job);

@@ -128,20 +128,30 @@ run_keep(struct session *session, int job, const struct claim *claim)
         session->n_runs++;
     memmove(&session->runs[1], &session->runs[0],
             (RUNS_KEPT - 1) * sizeof(struct run));
-    session->runs[0] =
-        (struct run){job, claim->id, claim->lease, claim->cursor, false};
+    session->runs[0] = (struct run){.job = job,
+                                    .id = claim->id,
+                                    .lease = claim->lease,
+                                    .cursor = claim->cursor,
+                                    .process = session->process,
+                                    .failures = claim->failures};
     same("lease", claim->lease, model.jobs[job].lease);
     same("failures", claim->failures, model.jobs[job].failures);
     same("crashes", claim->crashes, model.jobs[job].crashes);
     same("cursor", claim->cursor, model.jobs[job].cursor);
 }
 
+static struct scope
+scope_of(const struct session *session)
+{
+    return (struct scope){
+        .process = session->process, .kinds = &kind, .n_kinds = 1};
+}
+
 /* Several: after what time has made of jobs, as a cycle does. */
 static void
 do_claim(struct session *session, const struct deed *deed, const char *about)
 {
-    const struct scope scope = {
-        .process = session->process, .kinds = &kind, .n_kinds = 1};
+    const struct scope scope = scope_of(session);
     size_t limit = (size_t)deed->number;
     int claimed[MODEL_JOBS], n;
     struct claims claims = {.n = 0};
@@ -162,6 +172,20 @@ do_claim(struct session *session, const struct deed *deed, const char *about)
         same("claimed job", claims.all[i].id, id_of(claimed[i]));
         run_keep(session, claimed[i], &claims.all[i]);
     }
+}
+
+/* What comes in the transaction of a claim: it, and another that is urgent. */
+static void
+do_arrive(struct session *session, const struct deed *deed, const char *about)
+{
+    const struct scope scope = scope_of(session);
+    const struct deed claim = {.number = 1};
+
+    store_expect(session->store, &scope, 1);
+    do_submit(session, deed, about);
+    if (deed->number > 1)
+        do_submit(session, deed, "p");
+    do_claim(session, &claim, "");
 }
 
 /* -- Runs ----------------------------------------------------------------- */
@@ -214,6 +238,8 @@ do_end(struct session *session, const struct deed *deed, const char *about)
         .error = ideal.error,
         .stop = ideal.stop,
         .never_started = ideal.never_started,
+        .process = run->process,
+        .failures = run->failures,
         .max_attempts = 2,
         .snooze_ms = ideal.snooze_ms,
         .progress = ideal.cursor >= 0 ? &progress : NULL,
@@ -426,6 +452,8 @@ const struct deed deeds[] = {
     {"submit", do_submit, true, 0, {0}},
     {"claim", do_claim, true, 1, {0}},
     {"claim2", do_claim, true, 2, {0}},
+    {"arrive", do_arrive, true, 1, {0}},
+    {"arrive2", do_arrive, true, 2, {0}},
     {"start", do_progress, true, 0, {0}},
     {"advance", do_progress, true, 1, {0}},
     ENDS("ok", 0, .error = ROTA_OK),

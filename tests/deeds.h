@@ -17,7 +17,7 @@
 /* A run that a session has claimed. */
 struct run {
     int job;
-    int64_t id, lease, cursor;
+    int64_t id, lease, cursor, process, failures;
     bool has_started;
 };
 

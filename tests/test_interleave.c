@@ -284,7 +284,7 @@ random_step(void)
     while (sessions_deed(deeds) != NULL)
         deeds++;
     deed = draw(3) == 0 ? often[draw(OFTEN)] : sessions_deed(draw(deeds));
-    if (strcmp(deed, "submit") == 0)
+    if (strcmp(deed, "submit") == 0 || strncmp(deed, "arrive", 6) == 0)
         wish_draw(about);
     else if (draw(2) == 0)
         about[0] = (char)('A' + draw(5));

@@ -2,15 +2,14 @@
  * The move to running:
  *
  *   claim    ready -> running   the lease rises
+ *            new -> running     likewise, of those that arrive.c has kept
  *            ready -> failed    its deadline has passed
  *            ready -> held      its key is at its limit (hold.c)
  *
  * Jobs are claimed lane by lane (lane.h).
  * One thread at a time, inside a transaction.
  */
-#define _GNU_SOURCE
 #include <stdlib.h>
-#include <string.h>
 
 #include "base.h"
 #include "store/lane.h"
@@ -21,54 +20,28 @@
 /* No claim puts aside more than about so many: others wait for the lock. */
 #define ASIDE_MAX 1000
 
-/* A job that may be claimed, and its key in _ready. */
-struct candidate {
-    struct claim claim;
-    int64_t queue, sort_key;
-    char *limit_key; /* malloc'd; NULL: none */
-};
-
 /* How many more jobs a queue with a limit may run. */
 struct queue_room {
     int64_t queue, left;
 };
 
-struct candidates {
-    struct candidate *all;
-    size_t n, room;
+/* One claim. */
+struct claiming {
+    const struct scope *scope;
+    claim_fn *fn; /* whom jobs are offered to */
+    void *arg;
+    size_t limit; /* how many more he takes */
+    struct candidates candidates;
     struct queue_room *queues; /* those with a limit */
     size_t n_queues;
     bool limited;  /* some were left out for a limit */
     int64_t aside; /* how many were held for theirs, or failed */
 };
 
-static void
-candidates_clear(struct candidates *candidates)
-{
-    for (size_t i = 0; i < candidates->n; i++) {
-        free(candidates->all[i].claim.args);
-        free(candidates->all[i].limit_key);
-    }
-    candidates->n = 0;
-    candidates->n_queues = 0;
-}
-
 static enum rota_error
 candidate_read(struct candidates *candidates, sqlite3_stmt *row)
 {
-    struct candidate *all = candidates->all, *candidate;
-    size_t room = candidates->room * 2 + 16, size;
-    const void *args;
-
-    if (candidates->n == candidates->room) {
-        all = realloc(all, room * sizeof(*all));
-        if (all == NULL)
-            return no_memory();
-        candidates->all = all;
-        candidates->room = room;
-    }
-    candidate = &candidates->all[candidates->n];
-    *candidate = (struct candidate){
+    struct candidate candidate = {
         .queue = sqlite3_column_int64(row, 0),
         .sort_key = sqlite3_column_int64(row, 1),
         .claim = {.id = sqlite3_column_int64(row, 2),
@@ -86,17 +59,14 @@ candidate_read(struct candidates *candidates, sqlite3_stmt *row)
                                ? -1
                                : sqlite3_column_int64(row, 12),
                   .restart = sqlite3_column_int64(row, 16)}};
-    args = sqlite3_column_blob(row, 13);
-    size = (size_t)sqlite3_column_bytes(row, 13);
-    candidate->claim.args = malloc(size + 1);
-    if (candidate->claim.args == NULL)
-        return no_memory();
-    if (size > 0)
-        memcpy(candidate->claim.args, args, size);
-    ((char *)candidate->claim.args)[size] = '\0';
-    candidate->claim.args_size = size;
-    candidates->n++;
-    return column_text(row, 15, &candidate->limit_key);
+    const void *args = sqlite3_column_blob(row, 13);
+    enum rota_error error = candidate_add(
+        candidates, &candidate, args, (size_t)sqlite3_column_bytes(row, 13));
+
+    return error == ROTA_OK
+               ? column_text(row, 15,
+                             &candidates->all[candidates->n - 1].limit_key)
+               : error;
 }
 
 static enum rota_error
@@ -144,35 +114,34 @@ lane_is_full(sqlite3_stmt *lane)
 
 /* Note how many more may run of the lane's queue. *ret_room: of this lane. */
 static enum rota_error
-room_note(struct candidates *candidates, sqlite3_stmt *lane, size_t limit,
-          int64_t *ret_room)
+room_note(struct claiming *claiming, sqlite3_stmt *lane, int64_t *ret_room)
 {
     int64_t queue = sqlite3_column_int64(lane, 0);
     int64_t left = sqlite3_column_int64(lane, 3);
     struct queue_room *grown;
 
-    *ret_room = (int64_t)limit;
+    *ret_room = (int64_t)claiming->limit;
     if (sqlite3_column_type(lane, 3) == SQLITE_NULL)
         return ROTA_OK;
     if (left < *ret_room)
         *ret_room = left;
-    for (size_t i = 0; i < candidates->n_queues; i++)
-        if (candidates->queues[i].queue == queue)
+    for (size_t i = 0; i < claiming->n_queues; i++)
+        if (claiming->queues[i].queue == queue)
             return ROTA_OK;
-    grown = realloc(candidates->queues,
-                    (candidates->n_queues + 1) * sizeof(*grown));
+    grown =
+        realloc(claiming->queues, (claiming->n_queues + 1) * sizeof(*grown));
     if (grown == NULL)
         return no_memory();
-    candidates->queues = grown;
-    grown[candidates->n_queues++] = (struct queue_room){queue, left};
+    claiming->queues = grown;
+    grown[claiming->n_queues++] = (struct queue_room){queue, left};
     return ROTA_OK;
 }
 
 /* The soonest limit jobs of each lane that is for us. */
 static enum rota_error
-lanes_read(struct store *store, struct candidates *candidates,
-           const struct scope *scope, size_t limit)
+lanes_read(struct store *store, struct claiming *claiming)
 {
+    const struct scope *scope = claiming->scope;
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *lane = store_statement(store, NEXT_LANE, &error);
     sqlite3_stmt *jobs = store_statement(store, LANE_JOBS, &error);
@@ -191,10 +160,10 @@ lanes_read(struct store *store, struct candidates *candidates,
         queue = sqlite3_column_int64(lane, 0);
         kind = sqlite3_column_int64(lane, 1);
         is_ours = scope_has_lane(scope, lane);
-        candidates->limited |= is_ours && lane_is_full(lane);
+        claiming->limited |= is_ours && lane_is_full(lane);
         is_ours = is_ours && !lane_is_full(lane);
         if (is_ours)
-            error = room_note(candidates, lane, limit, &room);
+            error = room_note(claiming, lane, &room);
         (void)sqlite3_reset(lane);
         if (error != ROTA_OK || (scope->queue != 0 && queue != scope->queue))
             return error;
@@ -203,7 +172,7 @@ lanes_read(struct store *store, struct candidates *candidates,
         (void)sqlite3_bind_int64(jobs, 1, queue);
         (void)sqlite3_bind_int64(jobs, 2, kind);
         (void)sqlite3_bind_int64(jobs, 3, room);
-        error = candidates_read(store, candidates, jobs);
+        error = candidates_read(store, &claiming->candidates, jobs);
         if (error != ROTA_OK)
             return error;
     }
@@ -221,24 +190,24 @@ candidate_order(const void *a, const void *b)
 
 /* Whether its queue and its key let it run. What its key does not is held. */
 static enum rota_error
-candidate_may_run(struct store *store, struct candidates *candidates,
+candidate_may_run(struct store *store, struct claiming *claiming,
                   const struct candidate *candidate, bool *ret_may)
 {
     enum rota_error error = ROTA_OK;
     int64_t room = 1;
 
     *ret_may = false;
-    for (size_t i = 0; i < candidates->n_queues; i++)
-        if (candidates->queues[i].queue == candidate->queue &&
-            candidates->queues[i].left <= 0) {
-            candidates->limited = true;
+    for (size_t i = 0; i < claiming->n_queues; i++)
+        if (claiming->queues[i].queue == candidate->queue &&
+            claiming->queues[i].left <= 0) {
+            claiming->limited = true;
             return ROTA_OK;
         }
     if (candidate->limit_key != NULL)
         error = key_room(store, candidate->limit_key, &room);
     if (error == ROTA_OK && room <= 0) {
-        candidates->limited = true;
-        candidates->aside++;
+        claiming->limited = true;
+        claiming->aside++;
         return key_hold(store, candidate->limit_key, candidate->queue,
                         candidate->claim.kind, candidate->sort_key,
                         candidate->claim.id);
@@ -248,39 +217,31 @@ candidate_may_run(struct store *store, struct candidates *candidates,
 }
 
 static enum rota_error
-running_insert(struct store *store, struct candidates *candidates,
-               const struct scope *scope, const struct candidate *candidate)
+running_insert(struct store *store, struct claiming *claiming,
+               const struct candidate *candidate)
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *s = store_statement(store, INSERT_RUNNING, &error);
 
     if (s == NULL)
         return error;
-    for (size_t i = 0; i < candidates->n_queues; i++)
-        candidates->queues[i].left -=
-            candidates->queues[i].queue == candidate->queue;
+    for (size_t i = 0; i < claiming->n_queues; i++)
+        claiming->queues[i].left -=
+            claiming->queues[i].queue == candidate->queue;
     (void)sqlite3_bind_int64(s, 1, candidate->claim.id);
     (void)sqlite3_bind_int64(s, 2, candidate->claim.lease);
-    (void)sqlite3_bind_int64(s, 3, scope->process);
+    (void)sqlite3_bind_int64(s, 3, claiming->scope->process);
     (void)sqlite3_bind_int64(s, 4, store->now);
     (void)sqlite3_bind_int64(s, 5, candidate->queue);
     bind_text(s, 6, candidate->limit_key);
     return connection_run(&store->connection, s, NULL);
 }
 
-/* Whom claims are offered to. */
-struct taker {
-    const struct scope *scope;
-    claim_fn *fn;
-    void *arg;
-    size_t limit; /* how many more it wants */
-};
-
-/* ready -> running, failed if its deadline has passed, or held. The taker's
- * limit falls to 0 when it takes no more. */
+/* ready -> running, failed if its deadline has passed, or held. The limit falls
+ * to 0 when no more are taken. */
 static enum rota_error
-candidate_claim(struct store *store, struct candidates *candidates,
-                struct candidate *candidate, struct taker *taker)
+candidate_claim(struct store *store, struct claiming *claiming,
+                struct candidate *candidate)
 {
     struct claim *claim = &candidate->claim;
     bool expired = claim->deadline_at != 0 && claim->deadline_at <= store->now;
@@ -288,31 +249,32 @@ candidate_claim(struct store *store, struct candidates *candidates,
     enum rota_error error = ROTA_OK;
 
     if (!expired)
-        error = candidate_may_run(store, candidates, candidate, &may);
+        error = candidate_may_run(store, claiming, candidate, &may);
     if (error != ROTA_OK || !may)
         return error;
-    if (!expired && !taker->fn(taker->arg, claim)) {
-        taker->limit = 0;
+    if (!expired && !claiming->fn(claiming->arg, claim)) {
+        claiming->limit = 0;
         return ROTA_OK;
     }
-    error = RUN(store, DELETE_READY, NULL, candidate->queue, claim->kind,
-                candidate->sort_key, claim->id);
-    candidates->aside += expired;
+    if (!candidate->is_arrival)
+        error = RUN(store, DELETE_READY, NULL, candidate->queue, claim->kind,
+                    candidate->sort_key, claim->id);
+    candidate->is_arrival = false;
+    claiming->aside += expired;
     if (expired)
         return error == ROTA_OK ? job_expire(store, claim->id) : error;
     claim->args = NULL; /* the taker's now */
-    taker->limit--;
-    return error == ROTA_OK
-               ? running_insert(store, candidates, taker->scope, candidate)
-               : error;
+    claiming->limit--;
+    return error == ROTA_OK ? running_insert(store, claiming, candidate)
+                            : error;
 }
 
 /* The one job that the scope is about, if it is ready. */
 static enum rota_error
-one_read(struct store *store, struct candidates *candidates,
-         const struct scope *scope)
+one_read(struct store *store, struct claiming *claiming)
 {
-    enum rota_error error = key_release_one(store, scope->job);
+    struct candidates *candidates = &claiming->candidates;
+    enum rota_error error = key_release_one(store, claiming->scope->job);
     sqlite3_stmt *one;
 
     if (error != ROTA_OK)
@@ -320,10 +282,10 @@ one_read(struct store *store, struct candidates *candidates,
     one = store_statement(store, ONE_JOB, &error);
     if (one == NULL)
         return error;
-    (void)sqlite3_bind_int64(one, 1, scope->job);
+    (void)sqlite3_bind_int64(one, 1, claiming->scope->job);
     error = candidates_read(store, candidates, one);
     if (error == ROTA_OK && candidates->n == 1 &&
-        !scope_has_kind(scope, candidates->all[0].claim.kind))
+        !scope_has_kind(claiming->scope, candidates->all[0].claim.kind))
         candidates_clear(candidates);
     return error;
 }
@@ -331,23 +293,29 @@ one_read(struct store *store, struct candidates *candidates,
 /* Offer the soonest, once around. *ret_again: some were put aside, so that
  * there may be others behind them. */
 static enum rota_error
-claim_round(struct store *store, struct candidates *candidates,
-            struct taker *taker, bool *ret_again)
+claim_round(struct store *store, struct claiming *claiming, bool *ret_again)
 {
-    int64_t aside = candidates->aside;
-    enum rota_error error =
-        taker->scope->job != 0
-            ? one_read(store, candidates, taker->scope)
-            : lanes_read(store, candidates, taker->scope, taker->limit);
+    struct candidates *candidates = &claiming->candidates;
+    int64_t aside = claiming->aside;
+    enum rota_error error = claiming->scope->job != 0
+                                ? one_read(store, claiming)
+                                : lanes_read(store, claiming);
 
+    if (error == ROTA_OK)
+        error = arrivals_join(store, candidates);
     if (candidates->n > 1)
         qsort(candidates->all, candidates->n, sizeof(*candidates->all),
               candidate_order);
     for (size_t i = 0;
-         error == ROTA_OK && taker->limit > 0 && i < candidates->n; i++)
-        error = candidate_claim(store, candidates, &candidates->all[i], taker);
+         error == ROTA_OK && claiming->limit > 0 && i < candidates->n; i++)
+        /* who comes goes behind those that were not even looked at */
+        if (!candidates->all[i].is_arrival || claiming->aside == aside)
+            error = candidate_claim(store, claiming, &candidates->all[i]);
+    if (error == ROTA_OK)
+        error = candidates_line_up(store, candidates);
     candidates_clear(candidates);
-    *ret_again = candidates->aside > aside && taker->limit > 0;
+    claiming->n_queues = 0;
+    *ret_again = claiming->aside > aside && claiming->limit > 0;
     return error;
 }
 
@@ -355,18 +323,18 @@ enum rota_error
 store_claim(struct store *store, const struct scope *scope, size_t limit,
             claim_fn *fn, void *arg, enum claim_rest *ret_rest)
 {
-    struct candidates candidates = {0};
-    struct taker taker = {scope, fn, arg, limit};
+    struct claiming claiming = {
+        .scope = scope, .fn = fn, .arg = arg, .limit = limit};
     enum rota_error error;
     bool again = true;
 
     do {
-        error = claim_round(store, &candidates, &taker, &again);
-    } while (error == ROTA_OK && again && candidates.aside < ASIDE_MAX);
-    *ret_rest = again                ? CLAIM_MORE
-                : candidates.limited ? CLAIM_LIMITED
-                                     : CLAIM_NOTHING;
-    free(candidates.all);
-    free(candidates.queues);
+        error = claim_round(store, &claiming, &again);
+    } while (error == ROTA_OK && again && claiming.aside < ASIDE_MAX);
+    *ret_rest = again              ? CLAIM_MORE
+                : claiming.limited ? CLAIM_LIMITED
+                                   : CLAIM_NOTHING;
+    free(claiming.candidates.all);
+    free(claiming.queues);
     return error;
 }

@@ -106,18 +106,15 @@ first_of(const char *a, const char *b, const char *c)
     return a != NULL ? a : b != NULL ? b : c;
 }
 
-/* running -> a final state. cause may be NULL. */
+/* The run that has left _running has ended for good. cause may be NULL. */
 static enum rota_error
-run_finish(struct store *store, const struct ending *ending,
+run_record(struct store *store, const struct ending *ending,
            const struct standing *standing, enum rota_state state,
            enum rota_error code, const char *cause)
 {
-    enum rota_error error = run_leave(store, ending, standing);
-    sqlite3_stmt *s;
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *s = store_statement(store, INSERT_DONE, &error);
 
-    if (error != ROTA_OK)
-        return error;
-    s = store_statement(store, INSERT_DONE, &error);
     if (s == NULL)
         return error;
     (void)sqlite3_bind_int64(s, 1, ending->id);
@@ -139,6 +136,19 @@ run_finish(struct store *store, const struct ending *ending,
     error = connection_run(&store->connection, s, NULL);
     return error == ROTA_OK && standing->ties != 0
                ? RUN(store, TELL_OF_END, NULL, ending->id, (int64_t)state)
+               : error;
+}
+
+/* running -> a final state. */
+static enum rota_error
+run_finish(struct store *store, const struct ending *ending,
+           const struct standing *standing, enum rota_state state,
+           enum rota_error code, const char *cause)
+{
+    enum rota_error error = run_leave(store, ending, standing);
+
+    return error == ROTA_OK
+               ? run_record(store, ending, standing, state, code, cause)
                : error;
 }
 
@@ -281,17 +291,43 @@ run_decide(struct store *store, const struct ending *ending,
     return run_fail(store, ending, standing, ret_state);
 }
 
+/* running -> succeeded, for what concerns nobody else: nothing needs to be
+ * read. *ret_is_plain: it was so, and is done. */
+static enum rota_error
+run_succeed(struct store *store, const struct ending *ending,
+            bool *ret_is_plain)
+{
+    struct standing standing = {.process = ending->process,
+                                .attempt = ending->failures + 1};
+    int64_t changed = 0;
+    enum rota_error error =
+        RUN(store, DELETE_PLAIN_RUNNING, &changed, ending->id, ending->lease);
+
+    *ret_is_plain = changed > 0;
+    return error == ROTA_OK && changed > 0
+               ? run_record(store, ending, &standing, ROTA_SUCCEEDED, ROTA_OK,
+                            NULL)
+               : error;
+}
+
 enum rota_error
 store_end(struct store *store, const struct ending *ending,
           enum rota_state *ret_state)
 {
     struct standing standing = {0};
     enum rota_error error = ROTA_OK;
+    bool is_over = false;
 
     if (ending->progress != NULL)
         error = store_progress(store, ending->progress);
-    if (error == ROTA_OK)
-        error = standing_read(store, ending->id, ending->lease, &standing);
+    if (error == ROTA_OK && ending->error == ROTA_OK &&
+        !ending->never_started && ending->process > 0)
+        error = run_succeed(store, ending, &is_over);
+    if (is_over)
+        *ret_state = ROTA_SUCCEEDED;
+    if (error != ROTA_OK || is_over)
+        return error;
+    error = standing_read(store, ending->id, ending->lease, &standing);
     if (error == ROTA_OK)
         error = run_decide(store, ending, &standing, ret_state);
     standing_clear(&standing);

@@ -24,6 +24,28 @@ struct names {
     size_t n, room;
 };
 
+/* A job that may be claimed, and its key in _ready. */
+struct candidate {
+    struct claim claim;
+    int64_t queue, sort_key;
+    char *limit_key; /* malloc'd; NULL: none */
+    bool is_arrival; /* it has no row in _ready (arrive.c) */
+};
+
+struct candidates {
+    struct candidate *all;
+    size_t n, room;
+};
+
+/* What a claim in this transaction will be for, and jobs that wait for it. */
+struct arrivals {
+    struct candidates jobs;
+    const struct scope *scope;
+    size_t limit;  /* how many to keep; 0: no claim is expected */
+    int64_t queue; /* what is_open is about; 0: none yet */
+    bool is_open;
+};
+
 struct store {
     struct connection connection;
     struct lockfile *lockfile;
@@ -41,6 +63,7 @@ struct store {
     bool durable;         /* what PRAGMA synchronous says now */
     int64_t data_version; /* as of the last store_begin() */
     bool made_ready;      /* this transaction has made jobs ready */
+    struct arrivals arrivals; /* of this transaction */
     int64_t began_process; /* it has begun this process; 0: none */
     store_clock_fn *clock; /* NULL: the machine's */
     void *clock_arg;
@@ -74,6 +97,7 @@ enum statement {
     SETTLE_LATECOMER,
     SETTLE_LATE_CHILD,
     HAS_UNMET,
+    QUEUE_IS_OPEN,
     NEXT_LANE,
     LANE_JOBS,
     ONE_JOB,
@@ -90,6 +114,7 @@ enum statement {
     INSERT_DONE,
     TELL_OF_END,
     DELETE_RUNNING,
+    DELETE_PLAIN_RUNNING,
     GIVE_BACK,
     READY_AGAIN,
     SCHEDULED_AGAIN,
@@ -180,6 +205,31 @@ void names_forget(struct store *store);
 
 /* Bind value as TEXT, or NULL. Not copied. */
 void bind_text(sqlite3_stmt *statement, int at, const char *text);
+
+/* arrive.c */
+
+/* Add a job that may be claimed, with a copy of args. */
+ROTA_MUST_USE enum rota_error candidate_add(struct candidates *candidates,
+                                            const struct candidate *candidate,
+                                            const void *args, size_t size);
+void candidates_clear(struct candidates *candidates);
+
+/* Line up those of them that are not yet. */
+ROTA_MUST_USE enum rota_error
+candidates_line_up(struct store *store, const struct candidates *candidates);
+
+/* Keep the new job for the claim that is expected, unless it must be lined up
+ * like any: *ret_kept. */
+ROTA_MUST_USE enum rota_error
+arrival_keep(struct store *store, const struct rota_submission *submission,
+             const struct candidate *job, bool *ret_kept);
+
+/* The claim has come: move what was kept to its candidates. */
+ROTA_MUST_USE enum rota_error arrivals_join(struct store *store,
+                                            struct candidates *candidates);
+
+/* The transaction is over. */
+void arrivals_forget(struct store *store);
 
 /* Put the job where it waits to be run, by its time. */
 ROTA_MUST_USE enum rota_error job_line_up(struct store *store, int64_t id);

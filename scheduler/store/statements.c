@@ -58,6 +58,9 @@ const char *const store_statements[STATEMENTS] = {
         " AND NOT EXISTS (SELECT 1 FROM _settle WHERE job = ?1 AND what = 2)",
     [HAS_UNMET] = "SELECT 1 FROM _dep WHERE child = ?1 AND met = 0",
 
+    [QUEUE_IS_OPEN] = "SELECT 1 FROM _queue WHERE id = ?1"
+                      " AND paused_at IS NULL AND max_running IS NULL"
+                      " AND (owner IS NULL OR owner = ?2)",
     [NEXT_LANE] = LANE_NEXT,
     [LANE_JOBS] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                   " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
@@ -111,6 +114,10 @@ const char *const store_statements[STATEMENTS] = {
     [TELL_OF_END] = "INSERT INTO _ended SELECT id, ?2 FROM _job"
                     " WHERE id = ?1 AND ties > 0",
     [DELETE_RUNNING] = "DELETE FROM _running WHERE id = ?1 AND lease = ?2",
+    [DELETE_PLAIN_RUNNING] =
+        "DELETE FROM _running WHERE id = ?1 AND lease = ?2"
+        " AND cancel_at IS NULL AND limit_key IS NULL"
+        " AND (SELECT ties FROM _job WHERE id = ?1) = 0",
     [GIVE_BACK] = "UPDATE _job SET lease = ?2, failures = ?3, crashes = ?4,"
                   " run_at = COALESCE(?5, run_at),"
                   " sort_key = COALESCE(?5 + priority * (SELECT ageing_ms"

@@ -394,6 +394,8 @@ store_close(struct store *store)
     if (store == NULL)
         return;
     names_forget(store);
+    arrivals_forget(store);
+    free(store->arrivals.jobs.all);
     free(store->kinds.all);
     free(store->queues.all);
     free(store->batches.all);
@@ -562,6 +564,7 @@ store_rollback(struct store *store)
         lockfile_unlive(store->lockfile, store->began_process);
     store->began_process = 0;
     names_forget(store);
+    arrivals_forget(store);
     lockfile_leave(store->lockfile);
     courtesy_wrote(&store->courtesy);
 }
@@ -627,9 +630,10 @@ enum rota_error
 store_commit(struct store *store)
 {
     int64_t unused = store->ids.last - store->ids.first + 1;
-    enum rota_error error = ROTA_OK;
+    enum rota_error error = store_line_up(store);
 
-    if (unused > 0)
+    arrivals_forget(store);
+    if (error == ROTA_OK && unused > 0)
         error = RUN(store, RETURN_IDS, NULL, unused);
     if (error == ROTA_OK)
         error = store_run(store, COMMIT, NULL, 0, NULL);

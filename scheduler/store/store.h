@@ -193,6 +193,14 @@ ROTA_MUST_USE enum rota_error store_claim(struct store *store,
                                           size_t limit, claim_fn *fn, void *arg,
                                           enum claim_rest *ret_rest);
 
+/* Say that store_claim() will follow in this transaction with at least that
+ * limit, whatever else the calls before it do. Jobs that come until then need
+ * not be lined up first. Between a store_submit() and the claim, before any call
+ * that is not a store_submit() either and may concern jobs that wait,
+ * store_line_up() lines them up after all. */
+void store_expect(struct store *store, const struct scope *scope, size_t limit);
+ROTA_MUST_USE enum rota_error store_line_up(struct store *store);
+
 /* How far a run has got, for store_progress(). */
 struct progress {
     int64_t id, lease;
@@ -209,6 +217,7 @@ struct ending {
     enum rota_error error;            /* what the job returned */
     enum rota_stop_reason stop;       /* why its context was done */
     bool never_started;               /* a claim that is given back */
+    int64_t process, failures; /* of the run that comes to an end by itself */
     int max_attempts;
     int64_t snooze_ms;
     const struct progress *progress; /* NULL: nothing new */

@@ -209,27 +209,23 @@ submission_ties(const struct rota_submission *submission)
 
 static enum rota_error
 job_insert(struct store *store, const struct rota_submission *submission,
-           int64_t id, const struct name *kind, const struct name *queue,
-           const struct name *batch, int64_t run_at, int64_t sort_key)
+           const struct candidate *job, const struct name *batch)
 {
     enum rota_error error = ROTA_OK;
     sqlite3_stmt *statement = store_statement(store, INSERT_JOB, &error);
-    int64_t timeout_ms = submission->timeout / 1000000;
 
     if (statement == NULL)
         return error;
-    if (submission->timeout > 0 && timeout_ms == 0)
-        timeout_ms = 1;
-    (void)sqlite3_bind_int64(statement, 1, id);
-    (void)sqlite3_bind_int64(statement, 2, kind->number);
-    (void)sqlite3_bind_int64(statement, 3, queue->number);
+    (void)sqlite3_bind_int64(statement, 1, job->claim.id);
+    (void)sqlite3_bind_int64(statement, 2, job->claim.kind);
+    (void)sqlite3_bind_int64(statement, 3, job->queue);
     bind_positive(statement, 4, batch == NULL ? 0 : batch->number);
     (void)sqlite3_bind_int64(statement, 5, submission->priority);
-    (void)sqlite3_bind_int64(statement, 6, run_at);
-    (void)sqlite3_bind_int64(statement, 7, sort_key);
+    (void)sqlite3_bind_int64(statement, 6, job->claim.run_at);
+    (void)sqlite3_bind_int64(statement, 7, job->sort_key);
     (void)sqlite3_bind_int64(statement, 8, store->now);
     bind_positive(statement, 9, submission->deadline);
-    bind_positive(statement, 10, timeout_ms);
+    bind_positive(statement, 10, job->claim.timeout_ms);
     bind_positive(statement, 11, submission->max_attempts);
     bind_text(statement, 12, submission->unique_key);
     bind_text(statement, 13, submission->limit_key);
@@ -358,15 +354,62 @@ has_unmet(struct store *store, int64_t id, bool *ret_unmet)
     return error;
 }
 
+/* The new job, as a claim would find it. */
+static struct candidate
+job_of(const struct store *store, const struct rota_submission *submission,
+       int64_t id, const struct name *kind, const struct name *queue)
+{
+    int64_t run_at = submission->run_at == 0 ? store->now : submission->run_at;
+    int64_t timeout_ms = submission->timeout / 1000000;
+
+    if (submission->timeout > 0 && timeout_ms == 0)
+        timeout_ms = 1;
+    return (struct candidate){
+        .queue = queue->number,
+        .sort_key = run_at + submission->priority * queue->ageing_ms,
+        .is_arrival = true,
+        .claim = {.id = id,
+                  .lease = 1,
+                  .kind = kind->number,
+                  .run_at = run_at,
+                  .created_at = store->now,
+                  .timeout_ms = timeout_ms,
+                  .max_attempts = submission->max_attempts,
+                  .total = -1}};
+}
+
+/* Put the new job where it waits. */
+static enum rota_error
+job_place(struct store *store, const struct rota_submission *submission,
+          const struct candidate *job)
+{
+    enum rota_error error = ROTA_OK;
+    bool is_blocked = false, is_kept = false;
+
+    if (submission->n_after > 0)
+        error = has_unmet(store, job->claim.id, &is_blocked);
+    if (error == ROTA_OK && is_blocked)
+        return RUN(store, INSERT_BLOCKED, NULL, job->claim.id);
+    if (error == ROTA_OK && job->claim.run_at > store->now)
+        return RUN(store, INSERT_SCHEDULED, NULL, job->claim.run_at,
+                   job->claim.id);
+    if (error == ROTA_OK && store->arrivals.limit > 0)
+        error = arrival_keep(store, submission, job, &is_kept);
+    if (error != ROTA_OK || is_kept)
+        return error;
+    return RUN(store, INSERT_READY, NULL, job->queue, job->claim.kind,
+               job->sort_key, job->claim.id);
+}
+
 static enum rota_error
 submit_one(struct store *store, const struct rota_submission *submission,
            int64_t *ret_id)
 {
-    bool is_blocked = false;
     const char *queue_name =
         submission->queue == NULL ? "default" : submission->queue;
     struct name *kind, *queue = NULL, *batch = NULL;
-    int64_t id = 0, run_at = submission->run_at, sort_key;
+    struct candidate job;
+    int64_t id = 0;
     enum rota_error error;
 
     error = ties_check(store, submission, ret_id);
@@ -385,24 +428,15 @@ submit_one(struct store *store, const struct rota_submission *submission,
         error = id_take(store, &id);
     if (error != ROTA_OK)
         return error;
-    if (run_at == 0)
-        run_at = store->now;
-    sort_key = run_at + submission->priority * queue->ageing_ms;
-    error =
-        job_insert(store, submission, id, kind, queue, batch, run_at, sort_key);
+    job = job_of(store, submission, id, kind, queue);
+    error = job_insert(store, submission, &job, batch);
     if (error == ROTA_OK)
         error = ties_insert(store, submission, id);
-    if (error == ROTA_OK && submission->n_after > 0)
-        error = has_unmet(store, id, &is_blocked);
-    if (error != ROTA_OK)
-        return error;
-    *ret_id = id;
-    if (is_blocked)
-        return RUN(store, INSERT_BLOCKED, NULL, id);
-    if (run_at > store->now)
-        return RUN(store, INSERT_SCHEDULED, NULL, run_at, id);
-    return RUN(store, INSERT_READY, NULL, queue->number, kind->number, sort_key,
-               id);
+    if (error == ROTA_OK)
+        error = job_place(store, submission, &job);
+    if (error == ROTA_OK)
+        *ret_id = id;
+    return error;
 }
 
 /* Whether one of several may be refused after others were made. */
@@ -430,16 +464,14 @@ submit_each(struct store *store, const struct rota_submission *submissions,
     return error;
 }
 
-enum rota_error
-store_submit(struct store *store, const struct rota_submission *submissions,
-             size_t n, int64_t *ret_ids)
+/* All or none of several. */
+static enum rota_error
+submit_together(struct store *store, const struct rota_submission *submissions,
+                size_t n, int64_t *ret_ids)
 {
     struct ids before = store->ids;
-    enum rota_error error, undone;
+    enum rota_error error = store_run(store, SAVEPOINT, NULL, 0, NULL), undone;
 
-    if (!may_be_refused(submissions, n))
-        return submit_each(store, submissions, n, ret_ids);
-    error = store_run(store, SAVEPOINT, NULL, 0, NULL);
     if (error != ROTA_OK)
         return error;
     error = submit_each(store, submissions, n, ret_ids);
@@ -454,4 +486,22 @@ store_submit(struct store *store, const struct rota_submission *submissions,
     }
     undone = store_run(store, RELEASE, NULL, 0, NULL);
     return undone == ROTA_OK ? error : undone;
+}
+
+enum rota_error
+store_submit(struct store *store, const struct rota_submission *submissions,
+             size_t n, int64_t *ret_ids)
+{
+    size_t limit = store->arrivals.limit;
+    enum rota_error error;
+
+    if (!may_be_refused(submissions, n))
+        return submit_each(store, submissions, n, ret_ids);
+    /* what is kept in memory cannot be undone */
+    error = store_line_up(store);
+    store->arrivals.limit = 0;
+    if (error == ROTA_OK)
+        error = submit_together(store, submissions, n, ret_ids);
+    store->arrivals.limit = limit;
+    return error;
 }
