@@ -1646,6 +1646,46 @@ START_TEST(so_does_the_end_of_the_context_that_it_is_run_under)
 }
 END_TEST
 
+/* How many requests wait for whoever has the writer's role. */
+static int
+requests_waiting(void)
+{
+    int n = 0;
+
+    lock_take(&rota->lock);
+    for (struct link *l = rota->requests.next; l != &rota->requests;
+         l = l->next)
+        n++;
+    lock_drop(&rota->lock);
+    return n;
+}
+
+/* Both in one transaction, which would claim it. */
+START_TEST(a_cancel_right_behind_a_submit_is_in_time)
+{
+    struct sitting calls[] = {{.kind = "quick"}, {.kind = "gate"}, {.id = 2}};
+    pthread_t threads[3];
+    sqlite3 *db;
+
+    work_here();
+    db = foreign_lock();
+    threads[0] = thread_new(submit_in_thread, &calls[0]);
+    AWAIT(somebody_writes() && requests_waiting() == 0);
+    threads[1] = thread_new(submit_in_thread, &calls[1]);
+    AWAIT(requests_waiting() == 1);
+    threads[2] = thread_new(cancel_in_thread, &calls[2]);
+    AWAIT(requests_waiting() == 2);
+    foreign_unlock(db);
+    for (int i = 0; i < 3; i++) {
+        (void)thread_join(threads[i]);
+        ck_assert_int_eq(calls[i].error, ROTA_OK);
+    }
+    ck_assert_int_eq(calls[1].id, 2);
+    ck_assert(stands(2, "cancelled|0"));
+    ck_assert_int_eq(noted("gate", 0), 0);
+}
+END_TEST
+
 /* Each request waits for five seconds, one after the other. */
 START_TEST(what_a_foreign_client_does_not_let_through_is_refused)
 {
@@ -1896,6 +1936,7 @@ add_foreign(TCase *tcase)
     tcase_add_test(
         tcase, a_cancel_reaches_a_job_here_while_a_foreign_client_has_the_lock);
     tcase_add_test(tcase, so_does_the_end_of_the_context_that_it_is_run_under);
+    tcase_add_test(tcase, a_cancel_right_behind_a_submit_is_in_time);
     tcase_add_test(tcase,
                    what_a_foreign_client_does_not_let_through_is_refused);
 }

@@ -127,7 +127,7 @@ end_with(const struct claim *claim, enum rota_error error,
 {
     struct ending ending = {.id = claim->id,
                             .lease = claim->lease,
-                            .started_at = machine_clock(NULL),
+                            .started_at = store_now(store),
                             .error = error,
                             .stop = stop,
                             .never_started = never_started,
@@ -677,6 +677,215 @@ START_TEST(no_statement_of_ours_scans_or_sorts)
     for (int i = 0; reader_questions[i] != NULL; i++)
         plan_faults(reader_questions[i], faults, sizeof(faults));
     ck_assert_str_eq(faults, "");
+}
+END_TEST
+
+/* -- What comes while a claim is expected ---------------------------------- */
+
+static int64_t
+says_1700000000000(void *arg)
+{
+    (void)arg;
+    return INT64_C(1700000000000);
+}
+
+static const struct scope own_scope = {
+    .process = 1, .kinds = &kind, .n_kinds = 1};
+
+/* The ids of the jobs that are claimed, in their order, in a text. */
+static bool
+note_claim(void *arg, const struct claim *claim)
+{
+    char *text = arg;
+
+    (void)snprintf(text + strlen(text), 16, " %jd", (intmax_t)claim->id);
+    free(claim->args);
+    return true;
+}
+
+static const char *
+claims_of(size_t limit)
+{
+    static char text[256];
+
+    text[0] = '\0';
+    ck_assert_int_eq(
+        store_claim(store, &own_scope, limit, note_claim, text, &claim_rest),
+        ROTA_OK);
+    return text;
+}
+
+/* Inside a transaction. */
+static enum rota_error
+submit_here(const struct rota_submission *submission)
+{
+    int64_t id;
+
+    return store_submit(store, submission, 1, &id);
+}
+
+/* Submit a job, claim it, and let it succeed; together: at once. What it leaves
+ * in the file. */
+static const char *
+traces_of_a_job(const struct rota_submission *submission, bool together)
+{
+    struct claim claim = {0};
+    enum rota_state state;
+
+    begin();
+    if (together)
+        store_expect(store, &own_scope, 1);
+    ck_assert_int_eq(submit_here(submission), ROTA_OK);
+    if (!together) {
+        commit();
+        begin();
+    }
+    ck_assert_int_eq(
+        store_claim(store, &own_scope, 1, keep_claim, &claim, &claim_rest),
+        ROTA_OK);
+    commit();
+    ck_assert_str_eq(claim.args, "{}");
+    ck_assert_int_eq(claim.timeout_ms, 7);
+    ck_assert_int_eq(claim.deadline_at, submission->deadline);
+    ck_assert_int_eq(claim.max_attempts, 2);
+    free(claim.args);
+    claim.args = NULL;
+    ck_assert_int_eq(end_with(&claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
+                     ROTA_OK);
+    ck_assert_int_eq(state, ROTA_SUCCEEDED);
+    return everything();
+}
+
+START_TEST(a_job_that_never_stood_in_line_leaves_what_any_other_leaves)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    char *first;
+
+    s.args = "{}";
+    s.args_size = 2;
+    s.batch = "b";
+    s.priority = -2;
+    s.deadline = _i == 0 ? 0 : INT64_C(1700000009000);
+    s.timeout = ROTA_MS(7);
+    s.max_attempts = 2;
+    s.unique_key = "u";
+    store_set_clock(store, says_1700000000000, NULL);
+    first = strdup(traces_of_a_job(&s, true));
+    begin();
+    ck_assert_int_eq(sqlite3_exec(store->connection.db,
+                                  "DELETE FROM _job; DELETE FROM _done;"
+                                  "UPDATE sqlite_sequence SET seq = 0"
+                                  " WHERE name = 'submit'",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    commit();
+    ck_assert_str_eq(traces_of_a_job(&s, false), first);
+    free(first);
+}
+END_TEST
+
+START_TEST(what_comes_is_claimed_in_one_order_with_what_waits)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+
+    (void)submit(); /* 1 */
+    begin();
+    store_expect(store, &own_scope, 3);
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 2 */
+    s.priority = -1;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 3 */
+    s.priority = 1;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 4 */
+    s.priority = -2;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 5, beyond the limit */
+    ck_assert_str_eq(claims_of(3), " 5 3 1");
+    commit();
+    ck_assert_str_eq(shell_text("SELECT group_concat(id) FROM _ready"), "2,4");
+    begin();
+    ck_assert_str_eq(claims_of(3), " 2 4");
+    commit();
+}
+END_TEST
+
+START_TEST(what_came_for_a_claim_that_does_not_is_lined_up)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+
+    begin();
+    store_expect(store, &own_scope, 3);
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    ck_assert_int_eq(store_line_up(store), ROTA_OK);
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    commit();
+    ck_assert_str_eq(shell_text("SELECT group_concat(id) FROM _ready"), "1,2");
+    begin();
+    store_expect(store, &own_scope, 3);
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    store_rollback(store);
+    begin();
+    ck_assert_str_eq(claims_of(3), " 1 2");
+    commit();
+}
+END_TEST
+
+START_TEST(of_several_that_are_refused_together_none_is_claimed)
+{
+    struct rota_submission many[2] = {ROTA_SUBMISSION_INIT("k"),
+                                      ROTA_SUBMISSION_INIT("k")};
+    int64_t ids[2];
+
+    many[1].unique_key = "u";
+    begin();
+    store_expect(store, &own_scope, 9);
+    ck_assert_int_eq(submit_here(&many[1]), ROTA_OK);
+    ck_assert_int_eq(store_submit(store, many, 2, ids), ROTA_EXISTS);
+    ck_assert_int_eq(submit_here(&many[0]), ROTA_OK);
+    ck_assert_str_eq(claims_of(9), " 1 2");
+    commit();
+    ck_assert_int_eq(shell_int("SELECT count(*) FROM _job"), 2);
+}
+END_TEST
+
+START_TEST(what_may_not_run_yet_is_not_claimed_as_it_comes)
+{
+    struct rota_submission plain = ROTA_SUBMISSION_INIT("k"), s;
+    int64_t after = 1;
+
+    begin();
+    ck_assert_int_eq(store_set_limit(store, "one", NULL, 1), ROTA_OK);
+    ck_assert_int_eq(store_pause(store, "none", true), ROTA_OK);
+    store_expect(store, &own_scope, 99);
+    ck_assert_int_eq(submit_here(&plain), ROTA_OK); /* 1 */
+    s = plain;
+    s.limit_key = "x";
+    for (int i = 0; i < 2; i++) /* 2 may */
+        ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    s = plain;
+    s.queue = "one";
+    for (int i = 0; i < 2; i++) /* 4 may */
+        ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    s.queue = "none";
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    s = plain;
+    s.run_at = store_now(store) + 60000;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    s = plain;
+    s.after = &after;
+    s.n_after = 1;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    s = plain;
+    s.kind = "other";
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    s = plain;
+    s.deadline = INT64_C(1700000000000);
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    ck_assert_str_eq(claims_of(99), " 1 2 4");
+    commit();
+    ck_assert_str_eq(
+        shell_text("SELECT group_concat(state) FROM"
+                   " (SELECT state FROM jobs ORDER BY id)"),
+        "running,running,ready,running,ready,ready,scheduled,blocked,ready,"
+        "failed");
 }
 END_TEST
 
@@ -1358,6 +1567,13 @@ store_suite(void)
     tcase_add_test(
         moves, jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing);
     tcase_add_test(moves, no_statement_of_ours_scans_or_sorts);
+    tcase_add_loop_test(
+        moves, a_job_that_never_stood_in_line_leaves_what_any_other_leaves, 0,
+        2);
+    tcase_add_test(moves, what_comes_is_claimed_in_one_order_with_what_waits);
+    tcase_add_test(moves, what_came_for_a_claim_that_does_not_is_lined_up);
+    tcase_add_test(moves, of_several_that_are_refused_together_none_is_claimed);
+    tcase_add_test(moves, what_may_not_run_yet_is_not_claimed_as_it_comes);
     tcase_add_test(moves, jobs_of_a_kind_that_is_not_handled_here_stay);
     tcase_add_test(moves, a_job_whose_deadline_has_passed_fails_unclaimed);
     tcase_add_test(moves,

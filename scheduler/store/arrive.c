@@ -104,9 +104,9 @@ is_for_claim(struct store *store, const struct rota_submission *submission,
     if (arrivals->jobs.n >= arrivals->limit || scope->job != 0 ||
         (scope->queue != 0 && scope->queue != job->queue) ||
         !scope_has_kind(scope, job->claim.kind) ||
-        job->claim.run_at > store->now || submission->deadline > 0 ||
-        submission->limit_key != NULL || submission->n_after > 0 ||
-        submission->parent != 0)
+        submission->limit_key != NULL ||
+        /* these may be moved before the claim (settle.c) */
+        submission->n_after > 0 || submission->parent != 0)
         return ROTA_OK;
     if (arrivals->queue != job->queue) {
         error = queue_is_open(store, job->queue, &arrivals->is_open);

@@ -320,8 +320,7 @@ store_end(struct store *store, const struct ending *ending,
 
     if (ending->progress != NULL)
         error = store_progress(store, ending->progress);
-    if (error == ROTA_OK && ending->error == ROTA_OK &&
-        !ending->never_started && ending->process > 0)
+    if (error == ROTA_OK && ending->error == ROTA_OK && ending->process > 0)
         error = run_succeed(store, ending, &is_over);
     if (is_over)
         *ret_state = ROTA_SUCCEEDED;

@@ -373,6 +373,7 @@ job_of(const struct store *store, const struct rota_submission *submission,
                   .kind = kind->number,
                   .run_at = run_at,
                   .created_at = store->now,
+                  .deadline_at = submission->deadline,
                   .timeout_ms = timeout_ms,
                   .max_attempts = submission->max_attempts,
                   .total = -1}};
