@@ -56,6 +56,7 @@ struct store {
     struct ids {          /* that are reserved in this transaction */
         int64_t first, last; /* none are left if first > last */
         int64_t reserve;  /* how many to reserve next */
+        int64_t taken, usual; /* in this one, in the last that took any */
     } ids;
     int wal_frames;       /* in the WAL after the last commit */
     int checkpoint_at;    /* frames at which the next checkpoint is due */

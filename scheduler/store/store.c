@@ -518,6 +518,7 @@ enum rota_error
 store_begin(struct store *store, bool durable)
 {
     enum rota_error error;
+    int64_t usual;
 
     courtesy_wait(&store->courtesy);
     error = lockfile_enter(store->lockfile);
@@ -545,7 +546,9 @@ store_begin(struct store *store, bool durable)
         return error;
     }
     store->now = store_now(store);
-    store->ids = (struct ids){.first = 1, .last = 0, .reserve = 1};
+    usual = store->ids.taken > 0 ? store->ids.taken : store->ids.usual;
+    store->ids = (struct ids){
+        .first = 1, .reserve = usual > 0 ? usual : 1, .usual = usual};
     store->made_ready = false;
     return ROTA_OK;
 }

@@ -197,6 +197,7 @@ id_take(struct store *store, int64_t *ret_id)
             return error;
     }
     *ret_id = store->ids.first++;
+    store->ids.taken++;
     return ROTA_OK;
 }
 
