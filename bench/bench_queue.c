@@ -102,7 +102,8 @@ run_rota_callers(void *arg, double *ret_figures)
 struct writer {
     pthread_mutex_t lock;
     pthread_cond_t asked, answered;
-    size_t waiting, round; /* callers of the transaction that is next */
+    size_t waiting;      /* callers of the transaction that is next */
+    size_t begun, ended; /* transactions */
     bool over;
     struct bare bare;
     sqlite3_stmt *all[CEILINGS];
@@ -115,10 +116,10 @@ ask_writer(void *arg)
     size_t mine;
 
     (void)pthread_mutex_lock(&writer->lock);
-    mine = writer->round;
+    mine = writer->begun + 1;
     if (writer->waiting++ == 0)
         (void)pthread_cond_signal(&writer->asked);
-    while (writer->round < mine + 2)
+    while (writer->ended < mine)
         (void)pthread_cond_wait(&writer->answered, &writer->lock);
     (void)pthread_mutex_unlock(&writer->lock);
 }
@@ -137,7 +138,7 @@ write_rounds(void *arg)
             break;
         n = writer->waiting;
         writer->waiting = 0;
-        writer->round++; /* who comes now is of the next */
+        writer->begun++; /* who comes now is of the next */
         (void)pthread_mutex_unlock(&writer->lock);
         bare_run(writer->all[CEILING_BEGIN]);
         ceiling_pair(&writer->all[CEILING_JOB], id, n, long_ago + (int64_t)id);
@@ -145,7 +146,7 @@ write_rounds(void *arg)
         bare_checkpoint(&writer->bare);
         id += n;
         (void)pthread_mutex_lock(&writer->lock);
-        writer->round++;
+        writer->ended++;
         (void)pthread_cond_broadcast(&writer->answered);
     }
     (void)pthread_mutex_unlock(&writer->lock);

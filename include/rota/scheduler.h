@@ -15,8 +15,9 @@
  * a second. All calls may be made from any thread, except where one says
  * otherwise, and never from a ctx callback. A forked child must not use its
  * parent's scheduler, close it, or open the same file before it has executed a
- * program: calls answer ROTA_INVALID there. While the
- * file has been moved away, or another put in its place, they answer ROTA_STORE.
+ * program: calls answer ROTA_INVALID there. While the file has been moved away,
+ * or another put in its place, they answer ROTA_STORE, and for good once its -wal
+ * or its -lock has been removed.
  */
 #ifndef ROTA_SCHEDULER_H
 #define ROTA_SCHEDULER_H
