@@ -347,11 +347,11 @@ ROTA_API enum rota_error rota_retain(struct rota *rota, const char *queue,
                                      int64_t time);
 
 /* Forget now every job that has ended and for which where holds, as in
- * rota_cancel_where(): "finished_at < ?1". A job that others wait for stays, and
- * so does a cancelled one until its children are cancelled. Their ids are not
- * given again. Some hundreds at a time, so that nobody waits long for the lock.
- * *ret_count, unless NULL, is how many. Errors: ctx_err(ctx), ROTA_INVALID,
- * ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+ * rota_cancel_where(): "finished_at < ?1"; NULL is all. A job that others wait
+ * for stays, and so does a cancelled one until its children are cancelled. Their
+ * ids are not given again. Some hundreds at a time, so that nobody waits long
+ * for the lock. *ret_count, unless NULL, is how many. Errors: ctx_err(ctx),
+ * ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_prune(struct ctx *ctx, struct rota *rota, const char *where,
            const struct rota_value *params, int n, int64_t *ret_count);
