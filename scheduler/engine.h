@@ -260,7 +260,7 @@ bool engine_is_quiet(const struct rota *rota);
 
 /* run.c */
 
-/* A claimed job as the store gives it; counted as active. NULL: no memory. */
+/* A claimed job as the store gives it. NULL: no memory. */
 struct rota_job *job_new(struct rota *rota, const struct claim *claim);
 void job_free(struct rota_job *job);
 void job_run(void *job); /* a pool_fn */

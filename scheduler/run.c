@@ -45,9 +45,6 @@ job_new(struct rota *rota, const struct claim *claim)
         job->max_attempts = job->kind->defaults.max_attempts;
     if (job->timeout == 0)
         job->timeout = job->kind->defaults.timeout;
-    lock_take(&rota->lock);
-    rota->active++;
-    lock_drop(&rota->lock);
     return job;
 }
 

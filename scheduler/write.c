@@ -306,6 +306,9 @@ claims_apply(struct rota *rota, struct batch *batch)
         return no_memory();
     error = store_claim(rota->store, &rota->scope, batch->claim_limit,
                         claim_taken, &claiming, &batch->rest);
+    lock_take(&rota->lock);
+    rota->active += (int64_t)batch->n_claimed;
+    lock_drop(&rota->lock);
     return error == ROTA_OK && batch->no_memory ? no_memory() : error;
 }
 
