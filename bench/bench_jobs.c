@@ -34,33 +34,13 @@ struct life {
     size_t jobs;
 };
 
-static enum rota_error
-do_nothing(struct ctx *ctx, struct rota_job *job)
-{
-    (void)ctx;
-    (void)job;
-    return ROTA_OK;
-}
-
-/* rota: submitted in chunks while the workers run. */
 static void
 run_rota_lives(void *arg, double *ret_figures)
 {
     const struct life *life = arg;
     struct rota *rota = queue_open(life->is_full);
-    struct rota_submission chunk[CHUNK];
-    int64_t start;
 
-    for (size_t i = 0; i < CHUNK; i++)
-        chunk[i] = submission_of("noop");
-    queue_start(rota, "noop", do_nothing, NULL);
-    start = ctx_now();
-    for (size_t left = life->jobs, n; left > 0; left -= n) {
-        n = left < CHUNK ? left : CHUNK;
-        must(rota_submit_many(rota, chunk, n, NULL), "rota_submit_many");
-    }
-    must(rota_drain(NULL, rota), "rota_drain");
-    ret_figures[0] = bench_rate(start, life->jobs);
+    ret_figures[0] = lives_rate(rota, life->jobs);
     history_check(rota, life->jobs);
     (void)rota_close(rota);
 }

@@ -35,14 +35,6 @@
 
 static const int64_t long_ago = 1700000000000;
 
-static enum rota_error
-do_nothing(struct ctx *ctx, struct rota_job *job)
-{
-    (void)ctx;
-    (void)job;
-    return ROTA_OK;
-}
-
 /* -- Callers who wait ------------------------------------------------------ */
 
 /* What callers do, each n times; figure is how many a second all made. */
@@ -323,19 +315,8 @@ run_crowded_lives(void *arg, double *ret_figures)
 {
     struct crowd *crowd = arg;
     struct rota *rota = crowd_open(crowd);
-    struct rota_submission chunk[CHUNK];
-    int64_t start;
 
-    for (size_t i = 0; i < CHUNK; i++)
-        chunk[i] = submission_of("noop");
-    queue_start(rota, "noop", do_nothing, NULL);
-    start = ctx_now();
-    for (size_t left = crowd->jobs, n; left > 0; left -= n) {
-        n = left < CHUNK ? left : CHUNK;
-        must(rota_submit_many(rota, chunk, n, NULL), "rota_submit_many");
-    }
-    must(rota_drain(NULL, rota), "rota_drain");
-    ret_figures[0] = bench_rate(start, crowd->jobs);
+    ret_figures[0] = lives_rate(rota, crowd->jobs);
     crowd_close(crowd, rota);
 }
 

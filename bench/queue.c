@@ -103,6 +103,32 @@ submission_of(const char *kind)
     return submission;
 }
 
+enum rota_error
+do_nothing(struct ctx *ctx, struct rota_job *job)
+{
+    (void)ctx;
+    (void)job;
+    return ROTA_OK;
+}
+
+double
+lives_rate(struct rota *rota, size_t jobs)
+{
+    struct rota_submission chunk[CHUNK];
+    int64_t start;
+
+    for (size_t i = 0; i < CHUNK; i++)
+        chunk[i] = submission_of("noop");
+    queue_start(rota, "noop", do_nothing, NULL);
+    start = ctx_now();
+    for (size_t left = jobs, n; left > 0; left -= n) {
+        n = left < CHUNK ? left : CHUNK;
+        must(rota_submit_many(rota, chunk, n, NULL), "rota_submit_many");
+    }
+    must(rota_drain(NULL, rota), "rota_drain");
+    return bench_rate(start, jobs);
+}
+
 static bool
 number_take(void *arg, int n, const char *const *names,
             const struct rota_value *values)

@@ -39,6 +39,13 @@ extern const char queue_args[65];
 
 struct rota_submission submission_of(const char *kind);
 
+/* The job that does it. */
+enum rota_error do_nothing(struct ctx *ctx, struct rota_job *job);
+
+/* Start its workers and submit so many such jobs, in chunks, while they run.
+ * How many a second are submitted, run and recorded. */
+double lives_rate(struct rota *rota, size_t jobs);
+
 /* The one integer that sql gives. */
 int64_t queue_number(struct rota *rota, const char *sql);
 

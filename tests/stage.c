@@ -318,3 +318,13 @@ await_state(int64_t id, const char *state)
 {
     AWAIT(strcmp(job_says(id, "state"), state) == 0);
 }
+
+int64_t
+step(void)
+{
+    int64_t id = 0;
+    enum rota_error error = rota_step(NULL, rota, &id);
+
+    ck_assert_int_eq(error, id == 0 ? ROTA_NOTFOUND : ROTA_OK);
+    return id;
+}

@@ -118,4 +118,7 @@ const char *runs_of(int64_t id);
 /* Look until the job has come to that state. */
 void await_state(int64_t id, const char *state);
 
+/* Run one job by rota_step(). Its id; 0: none was ready. */
+int64_t step(void);
+
 #endif

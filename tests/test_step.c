@@ -71,17 +71,6 @@ set_up(void)
     ck_assert_int_eq(rota_handle(rota, "k", as_told, NULL, NULL), ROTA_OK);
 }
 
-/* The id of the job that ran; 0: none was ready. */
-static int64_t
-step(void)
-{
-    int64_t id = 0;
-    enum rota_error error = rota_step(NULL, rota, &id);
-
-    ck_assert_int_eq(error, id == 0 ? ROTA_NOTFOUND : ROTA_OK);
-    return id;
-}
-
 /* Go on to when the job is due, and let it run. */
 static void
 step_when_due(int64_t id)

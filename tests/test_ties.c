@@ -13,17 +13,6 @@
 #include "stage.h"
 #include "store/store.h"
 
-/* The id of the job that ran; 0: none was ready. */
-static int64_t
-step(void)
-{
-    int64_t id = 0;
-    enum rota_error error = rota_step(NULL, rota, &id);
-
-    ck_assert_int_eq(error, id == 0 ? ROTA_NOTFOUND : ROTA_OK);
-    return id;
-}
-
 /* How many run until none is ready. */
 static int
 step_all(void)
