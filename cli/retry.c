@@ -15,9 +15,35 @@ parse_all(const struct cli *cli)
     return code;
 }
 
+static bool
+keep_cause(void *arg, int n, const char *const *names,
+           const struct rota_value *values)
+{
+    (void)n;
+    (void)names;
+    if (values != NULL && values[0].type == ROTA_TEXT)
+        (void)snprintf(arg, 256, "%s", values[0].data);
+    return true;
+}
+
+/* A job that waits for another, which has failed, is cancelled again at once:
+ * why, or "". */
+static enum rota_error
+why_not(struct rota *rota, int64_t id, char cause[256])
+{
+    struct rota_value value = {.type = ROTA_INTEGER, .integer = id};
+
+    cause[0] = '\0';
+    return rota_query(NULL, rota,
+                      "SELECT cause FROM jobs"
+                      " WHERE id = ?1 AND state = 'cancelled'",
+                      &value, 1, keep_cause, cause);
+}
+
 static int
 retry(struct cli *cli, struct rota *rota, const char *word)
 {
+    char cause[256];
     int64_t id = 0;
     enum rota_error error;
 
@@ -29,14 +55,18 @@ retry(struct cli *cli, struct rota *rota, const char *word)
     }
     if (error == ROTA_INVALID)
         return cli_usage("job %" PRId64 " has not ended: nothing to retry", id);
+    if (error == ROTA_OK)
+        error = why_not(rota, id, cause);
     if (error != ROTA_OK)
         return cli_fail(rota, error);
     if (cli->is_json)
-        (void)printf("{\"schema\":1,\"id\":%" PRId64 ",\"answer\":\"ready\"}\n",
-                     id);
+        (void)printf("{\"schema\":1,\"id\":%" PRId64 ",\"answer\":\"%s\"}\n",
+                     id, cause[0] != '\0' ? "cancelled" : "ready");
+    else if (cause[0] != '\0')
+        cli_say("job %" PRId64 " is cancelled again: %s", id, cause);
     else
         (void)printf("job %" PRId64 " will run again\n", id);
-    return CLI_OK;
+    return cause[0] != '\0' ? CLI_CANCELLED : CLI_OK;
 }
 
 int

@@ -57,7 +57,7 @@ put_counts(const struct work *work, char *text, size_t size)
     } counts[] = {{ROTA_SUCCEEDED, "succeeded"},
                   {ROTA_JOB_FAILED, "failed"},
                   {ROTA_CANCELLED, "cancelled"},
-                  {ROTA_SCHEDULED, "put off, to be run again"},
+                  {ROTA_SCHEDULED, "put off meanwhile"},
                   {ROTA_READY, "stopped"}};
     char number[40];
     size_t used = 0;

@@ -56,7 +56,7 @@ time_is_valid(const struct rota *rota, int64_t time, const char *what)
 static enum rota_error
 submission_check(const struct rota *rota, const struct rota_submission *s)
 {
-    if (s == NULL || s->size != sizeof(*s) || s->kind == NULL) {
+    if (s == NULL || s->size != sizeof(*s)) {
         message_set("a submission starts as ROTA_SUBMISSION_INIT(kind)");
         return ROTA_INVALID;
     }
@@ -138,7 +138,7 @@ reader_acquire(struct rota *rota, enum rota_error *error)
     if (rota->n_idle > 0)
         reader = rota->idle[--rota->n_idle];
     lock_drop(&rota->lock);
-    *error = reader != NULL ? ROTA_OK : reader_open(rota->path, &reader);
+    *error = reader != NULL ? ROTA_OK : reader_open(rota->store, &reader);
     if (reader != NULL && reader_has_moved(reader)) {
         reader_release(rota, reader);
         reader = NULL;

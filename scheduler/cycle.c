@@ -102,6 +102,7 @@ write_singly(struct rota *rota, struct batch *batch, size_t claims)
         single.looks = request->claims ||
                        (rota->takes_next && request->kind == REQUEST_SUBMIT);
         single.claim_limit = single.looks ? claims : 0;
+        single.no_memory = false;
         list_append(&single.requests, l);
         write_single(rota, &single);
     }

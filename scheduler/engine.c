@@ -251,7 +251,8 @@ start_check(struct rota *rota)
         return ROTA_INVALID;
     }
     if (rota->started) {
-        message_set("it was started before");
+        message_set(rota->stepping ? "rota_step() runs its jobs"
+                                   : "it was started before");
         return ROTA_BUSY;
     }
     return ROTA_OK;

@@ -509,7 +509,7 @@ outside_open(struct rota *rota, struct outside **ret_outside)
     if (error != ROTA_OK)
         message_set("no eventfd: %s", strerror(errno));
     if (error == ROTA_OK)
-        error = reader_open(rota->path, &outside->reader);
+        error = reader_open(rota->store, &outside->reader);
     if (error == ROTA_OK && asprintf(&wal, "%s-wal", rota->path) < 0)
         error = no_memory();
     /* a watch opens no descriptor on the log, so no lock is lost by it */

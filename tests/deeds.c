@@ -147,22 +147,14 @@ scope_of(const struct session *session)
         .process = session->process, .kinds = &kind, .n_kinds = 1};
 }
 
-/* Several: after what time has made of jobs, as a cycle does. */
 static void
-do_claim(struct session *session, const struct deed *deed, const char *about)
+claim(struct session *session, size_t limit)
 {
     const struct scope scope = scope_of(session);
-    size_t limit = (size_t)deed->number;
     int claimed[MODEL_JOBS], n;
     struct claims claims = {.n = 0};
     enum claim_rest rest;
-    int64_t next;
 
-    (void)about;
-    if (limit > 1) {
-        same("answer", store_promote(session->store, &next), ROTA_OK);
-        model_promote(&model);
-    }
     same("answer",
          store_claim(session->store, &scope, limit, keep_claim, &claims, &rest),
          ROTA_OK);
@@ -174,18 +166,33 @@ do_claim(struct session *session, const struct deed *deed, const char *about)
     }
 }
 
-/* What comes in the transaction of a claim: it, and another that is urgent. */
+/* Several: after what time has made of jobs, as a cycle does. */
+static void
+do_claim(struct session *session, const struct deed *deed, const char *about)
+{
+    int64_t next;
+
+    (void)about;
+    if (deed->number > 1) {
+        same("answer", store_promote(session->store, &next), ROTA_OK);
+        model_promote(&model);
+    }
+    claim(session, (size_t)deed->number);
+}
+
+/* What comes in the transaction of a claim, of two if it is the third kind: it,
+ * and another that is urgent. */
 static void
 do_arrive(struct session *session, const struct deed *deed, const char *about)
 {
     const struct scope scope = scope_of(session);
-    const struct deed claim = {.number = 1};
+    size_t limit = deed->number > 2 ? 2 : 1;
 
-    store_expect(session->store, &scope, 1);
+    store_expect(session->store, &scope, limit);
     do_submit(session, deed, about);
     if (deed->number > 1)
         do_submit(session, deed, "p");
-    do_claim(session, &claim, "");
+    claim(session, limit);
 }
 
 /* -- Runs ----------------------------------------------------------------- */
@@ -454,6 +461,7 @@ const struct deed deeds[] = {
     {"claim2", do_claim, true, 2, {0}},
     {"arrive", do_arrive, true, 1, {0}},
     {"arrive2", do_arrive, true, 2, {0}},
+    {"arrive3", do_arrive, true, 3, {0}},
     {"start", do_progress, true, 0, {0}},
     {"advance", do_progress, true, 1, {0}},
     ENDS("ok", 0, .error = ROTA_OK),

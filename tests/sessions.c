@@ -61,7 +61,7 @@ sessions_open(void)
     model = (struct model){.now = START, .key_limit = 1};
     for (int i = 0; i < SESSIONS; i++)
         process_begin(&sessions[i]);
-    ck_assert_int_eq(reader_open(file, &reader), ROTA_OK);
+    ck_assert_int_eq(reader_open(sessions[0].store, &reader), ROTA_OK);
     statelook_open(file);
 }
 

@@ -448,6 +448,8 @@ model_retry(struct model *model, int number, bool restart)
     job->skipped_by = MODEL_NOBODY;
     job->owes_those_behind |= has_those_behind(model, number);
     job->owes_children = false;
+    for (int i = 0; i < job->n_after; i++)
+        hear_of(model, job->after[i], job->is_met[i]);
     line_up(model, job);
     return ROTA_OK;
 }
@@ -504,8 +506,6 @@ revive(struct model *model, int number)
         return;
     job->run_at = run_at;
     job->run_by = run_by;
-    for (int i = 0; i < job->n_after; i++)
-        hear_of(model, job->after[i], job->is_met[i]);
 }
 
 /* job, which child waits for, has ended or has been retried. */

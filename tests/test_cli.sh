@@ -585,6 +585,17 @@ job 2 will run again"
 2	succeeded"
 }
 
+a_retry_of_what_waits_for_a_failure_says_what_comes_of_it() {
+    expect 1 "$rota" run exec -- false
+    ask queue.db "INSERT INTO submit(kind, args, after)
+        VALUES('exec', '[\"true\"]', 1)"
+    expect 0 "$rota" resume
+    expect 4 "$rota" retry 2
+    err_has "job 2 is cancelled again: job 1, which it waits for, failed"
+    expect 4 "$rota" retry 2 --json
+    out_is '{"schema":1,"id":2,"answer":"cancelled"}'
+}
+
 a_paused_queue_waits_and_says_so() {
     expect 0 "$rota" add exec -- true
     ask queue.db "INSERT INTO pause VALUES('default')"

@@ -771,6 +771,39 @@ START_TEST(workers_for_one_job_run_no_other)
 }
 END_TEST
 
+START_TEST(a_job_that_workers_are_started_for_waits_for_its_queue_too)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    int64_t id, running, process;
+
+    open_with(2, held);
+    sql_run(queue, "INSERT INTO set_limit(queue, max_running)"
+                   " VALUES('one', 1)");
+    ck_assert_int_eq(rota_pause(rota, "one"), ROTA_OK);
+    s.queue = "one";
+    running = submit_as(&s);
+    id = submit_as(&s);
+    run = ctx_with_cancel(NULL);
+    ck_assert_int_eq(rota_start_job(run, rota, id), ROTA_OK);
+    (void)submit(); /* a cycle that could claim */
+    ck_assert_str_eq(job_says(id, "state, why"), "ready|its queue is paused");
+    process = sql_int(queue, "SELECT max(id) FROM workers");
+    sql_run(queue,
+            "INSERT INTO _running(id, lease, process, claimed_at, queue)"
+            " SELECT id, 1, %jd, 0, queue FROM _job WHERE id = %jd;"
+            " DELETE FROM _ready WHERE id = %jd",
+            (intmax_t)process, (intmax_t)running, (intmax_t)running);
+    ck_assert_int_eq(rota_resume(rota, "one"), ROTA_OK);
+    ck_assert_str_eq(job_says(id, "state, why"),
+                     "ready|its queue runs 1 at a time");
+    ck_assert_int_eq(rota_limit_queue(rota, "one", 2), ROTA_OK);
+    gate_open(&act.gate);
+    wait_for(id);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    sql_run(queue, "DELETE FROM _running");
+}
+END_TEST
+
 static int64_t
 submit_into(const char *name)
 {
@@ -1021,6 +1054,8 @@ add_opening(TCase *t)
         t, a_kind_is_handled_once_and_before_the_start_which_comes_once);
     tcase_add_test(t, as_many_jobs_run_at_once_as_there_are_workers);
     tcase_add_test(t, workers_for_one_job_run_no_other);
+    tcase_add_test(t,
+                   a_job_that_workers_are_started_for_waits_for_its_queue_too);
     tcase_add_test(t, workers_for_a_queue_run_and_drain_that_one_only);
     tcase_add_test(t, workers_for_a_queue_may_come_before_its_first_job);
     tcase_add_test(t, who_wants_to_know_is_told_where_each_run_led);

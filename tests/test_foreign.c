@@ -318,6 +318,7 @@ START_TEST(a_file_that_was_replaced_is_not_taken_for_the_one_that_is_open)
     ck_assert_int_eq(unlink(in_scratch("queue.db-wal")), 0);
     ck_assert_int_eq(unlink(in_scratch("queue.db-shm")), 0);
     ck_assert_int_eq(rota_open(queue, NULL, &second), ROTA_OK);
+    ck_assert_int_eq(rota_wait(NULL, rota, 1, NULL), ROTA_STORE);
     ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_STORE);
     ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 0);
     ck_assert_int_eq(rota_close(second), ROTA_OK);
@@ -350,8 +351,22 @@ START_TEST(without_its_lock_file_nothing_is_acknowledged_nor_begun)
     ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_STORE);
     ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "-lock has been removed"));
     ck_assert_int_eq(rota_submit(second, &s, NULL), ROTA_OK);
+    ck_assert_int_eq(rota_wait(NULL, rota, 1, NULL), ROTA_STORE);
     AWAIT(was_logged(0, "-lock has been removed"));
     ck_assert_int_eq(rota_close(second), ROTA_OK);
+}
+END_TEST
+
+START_TEST(of_memory_that_is_not_shared_any_more_nothing_is_acknowledged)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("other");
+
+    begin(1, at_once);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    ck_assert_int_eq(unlink(in_scratch("queue.db-shm")), 0);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_STORE);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "-shm has been removed"));
+    AWAIT(was_logged(0, "-shm has been removed"));
 }
 END_TEST
 
@@ -463,6 +478,8 @@ foreign_suite(void)
     tcase_add_test(file, of_a_log_that_was_removed_nothing_is_acknowledged);
     tcase_add_test(file,
                    without_its_lock_file_nothing_is_acknowledged_nor_begun);
+    tcase_add_test(
+        file, of_memory_that_is_not_shared_any_more_nothing_is_acknowledged);
     tcase_add_test(file, who_stops_does_not_wait_for_a_file_that_is_gone);
     tcase_add_test(children, a_forked_child_is_refused_and_does_no_harm);
     return suite;

@@ -102,7 +102,7 @@ the_examples_for_the_shell_work() {
         [ -s input ] || fail "no example $n"
         sqlite3 -bail queue.db <input >out 2>err || fail "$(cat input err)"
     done
-    [ "$(ask queue.db "SELECT count(*) FROM jobs")" = 4 ] ||
+    [ "$(ask queue.db "SELECT count(*) FROM jobs")" = 5 ] ||
         fail "not all were submitted"
 }
 

@@ -807,6 +807,37 @@ START_TEST(what_comes_is_claimed_in_one_order_with_what_waits)
 }
 END_TEST
 
+/* A key that is full puts the first aside, and so does a deadline. */
+START_TEST(what_comes_is_not_passed_by_when_another_is_put_aside)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+
+    s.limit_key = "x";
+    begin();
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 1 */
+    ck_assert_str_eq(claims_of(1), " 1");
+    commit();
+    begin();
+    store_expect(store, &own_scope, 2);
+    s.priority = -1000;
+    if (_i == 1) {
+        s.limit_key = NULL;
+        s.deadline = INT64_C(1700000000000);
+    }
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 2, put aside */
+    s = (struct rota_submission)ROTA_SUBMISSION_INIT("k");
+    s.priority = -500;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 3, kept */
+    s.priority = 0;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK); /* 4, beyond the limit? */
+    ck_assert_str_eq(claims_of(1), " 3");
+    commit();
+    begin();
+    ck_assert_str_eq(claims_of(1), " 4");
+    commit();
+}
+END_TEST
+
 START_TEST(what_came_for_a_claim_that_does_not_is_lined_up)
 {
     struct rota_submission s = ROTA_SUBMISSION_INIT("k");
@@ -1319,7 +1350,7 @@ START_TEST(a_look_only_looks)
     int rows = 0;
 
     (void)submit();
-    ck_assert_int_eq(reader_open(file, &reader), ROTA_OK);
+    ck_assert_int_eq(reader_open(store, &reader), ROTA_OK);
     ck_assert_int_eq(
         reader_query(reader, looks[_i].sql, NULL, 0, count_rows, &rows),
         looks[_i].error);
@@ -1571,6 +1602,8 @@ store_suite(void)
         moves, a_job_that_never_stood_in_line_leaves_what_any_other_leaves, 0,
         2);
     tcase_add_test(moves, what_comes_is_claimed_in_one_order_with_what_waits);
+    tcase_add_loop_test(
+        moves, what_comes_is_not_passed_by_when_another_is_put_aside, 0, 2);
     tcase_add_test(moves, what_came_for_a_claim_that_does_not_is_lined_up);
     tcase_add_test(moves, of_several_that_are_refused_together_none_is_claimed);
     tcase_add_test(moves, what_may_not_run_yet_is_not_claimed_as_it_comes);

@@ -186,8 +186,9 @@ ROTA_API enum rota_error rota_stop(struct rota *rota, int64_t grace);
  * promoted, at most one job is claimed and run on this thread under ctx, and its
  * end recorded. *ret_id, unless NULL, is the job's. Instead of rota_start(); one
  * thread at a time. A retry, a snooze or a deadline can be tested by moving the
- * clock, and no test sleeps. Timeouts of one run are the machine's time all the
- * same. Errors: ROTA_NOTFOUND (no job is ready), ROTA_BUSY (started),
+ * clock, and no test sleeps: the column run_at says how far, for the pause
+ * between retries differs by chance. A run that has begun ends at its timeout or
+ * deadline by the machine's time all the same. Errors: ROTA_NOTFOUND (no job is ready), ROTA_BUSY (started),
  * ROTA_INVALID, ROTA_FULL, ROTA_STORE.
  */
 ROTA_API ROTA_MUST_USE enum rota_error
@@ -268,7 +269,8 @@ rota_wait(struct ctx *ctx, struct rota *rota, int64_t id,
 /* Submit and wait. The job inherits ctx's deadline, and if ctx ends first the
  * job is cancelled, and its end awaited. ROTA_OK: *ret_outcome says what
  * became of it. Errors: ctx_err(ctx), if it had ended before: nothing was
- * submitted; as rota_submit() and rota_cancel(). */
+ * submitted; as rota_submit() and rota_cancel(). While nobody works who knows the
+ * kind it waits, for as long as ctx lets it; the column why tells. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_run(struct ctx *ctx, struct rota *rota,
          const struct rota_submission *submission,
@@ -307,7 +309,8 @@ rota_cancel_where(struct ctx *ctx, struct rota *rota, const char *where,
 /* Have a job that has ended, however it has, run again: its attempts begin anew,
  * its cursor stays where it was, unless restart, the runs before stay in the
  * view attempts, and a deadline that has passed is none any more. Jobs that were
- * cancelled because it did not succeed wait for it again. Errors: ROTA_NOTFOUND;
+ * cancelled because it did not succeed wait for it again; one that itself waits
+ * for a job which has failed is cancelled again. Errors: ROTA_NOTFOUND;
  * ROTA_INVALID: it has not ended; ROTA_EXISTS: another job has its unique key;
  * ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
 ROTA_API enum rota_error rota_retry(struct rota *rota, int64_t id,
@@ -342,7 +345,8 @@ ROTA_API enum rota_error rota_limit_key(struct rota *rota,
 
 /* Have jobs of queue (NULL: "default") forgotten when they have ended for so
  * many nanoseconds, by any process that has workers or waits; 0: keep them. It
- * may take a sixteenth longer. Errors as above. */
+ * may take a sixteenth longer, and a minute until a new time is noticed. Errors
+ * as above. */
 ROTA_API enum rota_error rota_retain(struct rota *rota, const char *queue,
                                      int64_t time);
 

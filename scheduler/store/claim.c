@@ -269,25 +269,45 @@ candidate_claim(struct store *store, struct claiming *claiming,
                             : error;
 }
 
-/* The one job that the scope is about, if it is ready. */
+/* Whether the lane of the one job that the scope is about lets it run. */
+static enum rota_error
+one_may_run(struct store *store, struct claiming *claiming, bool *ret_may)
+{
+    enum rota_error error = ROTA_OK;
+    sqlite3_stmt *lane = store_statement(store, ONE_LANE, &error);
+    bool row = false, is_ours;
+
+    *ret_may = false;
+    if (lane == NULL)
+        return error;
+    (void)sqlite3_bind_int64(lane, 1, claiming->scope->job);
+    error = connection_row(&store->connection, lane, &row);
+    if (row) {
+        is_ours = scope_has_lane(claiming->scope, lane);
+        *ret_may = is_ours && !lane_is_full(lane);
+        claiming->limited |= is_ours && lane_is_full(lane);
+    }
+    (void)sqlite3_reset(lane);
+    return error;
+}
+
+/* That one job, if it is ready. */
 static enum rota_error
 one_read(struct store *store, struct claiming *claiming)
 {
-    struct candidates *candidates = &claiming->candidates;
     enum rota_error error = key_release_one(store, claiming->scope->job);
     sqlite3_stmt *one;
+    bool may = false;
 
-    if (error != ROTA_OK)
+    if (error == ROTA_OK)
+        error = one_may_run(store, claiming, &may);
+    if (error != ROTA_OK || !may)
         return error;
     one = store_statement(store, ONE_JOB, &error);
     if (one == NULL)
         return error;
     (void)sqlite3_bind_int64(one, 1, claiming->scope->job);
-    error = candidates_read(store, candidates, one);
-    if (error == ROTA_OK && candidates->n == 1 &&
-        !scope_has_kind(claiming->scope, candidates->all[0].claim.kind))
-        candidates_clear(candidates);
-    return error;
+    return candidates_read(store, &claiming->candidates, one);
 }
 
 /* Offer the soonest, once around. *ret_again: some were put aside, so that
@@ -307,10 +327,12 @@ claim_round(struct store *store, struct claiming *claiming, bool *ret_again)
         qsort(candidates->all, candidates->n, sizeof(*candidates->all),
               candidate_order);
     for (size_t i = 0;
-         error == ROTA_OK && claiming->limit > 0 && i < candidates->n; i++)
-        /* who comes goes behind those that were not even looked at */
-        if (!candidates->all[i].is_arrival || claiming->aside == aside)
-            error = candidate_claim(store, claiming, &candidates->all[i]);
+         error == ROTA_OK && claiming->limit > 0 && i < candidates->n; i++) {
+        /* behind what was put aside may be others that go before this one */
+        if (candidates->all[i].is_arrival && claiming->aside > aside)
+            break;
+        error = candidate_claim(store, claiming, &candidates->all[i]);
+    }
     if (error == ROTA_OK)
         error = candidates_line_up(store, candidates);
     candidates_clear(candidates);

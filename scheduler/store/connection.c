@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "store/connection.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@ static const struct {
          "it; put it back, or stop and begin anew"},
     {"-wal", "removed or replaced while it was open: what is written goes "
              "nowhere; stop, and begin anew"},
+    {"-shm", "removed or replaced while it was open: what is written is not "
+             "seen by others; stop, and begin anew"},
     {"-lock", "removed or replaced while it was open: who else works on the "
               "queue cannot be told; stop, and begin anew"},
 };
@@ -79,14 +82,34 @@ connection_limits(struct connection *connection, bool writes)
                                                   "PRAGMA query_only=1");
 }
 
-/* What file is at path; 0: none. Not its times: a kernel that has told them
+#define UNKNOWN UINT64_MAX
+
+/* Which file is at path; 0: none. Not its times: a kernel that has told them
  * makes the next write to it take longer. */
 static uint64_t
 inode_at(const char *path)
 {
     struct statx file;
 
-    return statx(AT_FDCWD, path, 0, STATX_INO, &file) == 0 ? file.stx_ino : 0;
+    if (statx(AT_FDCWD, path, 0, STATX_INO, &file) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : UNKNOWN;
+    return file.stx_ino ^ ((uint64_t)file.stx_dev_major << 52) ^
+           ((uint64_t)file.stx_dev_minor << 44);
+}
+
+static uint64_t
+inode_of(const struct connection *connection, int part)
+{
+    return atomic_load_explicit(&connection->inodes[part],
+                                memory_order_relaxed);
+}
+
+static void
+inode_note(struct connection *connection, int part, uint64_t inode)
+{
+    if (inode != UNKNOWN)
+        atomic_store_explicit(&connection->inodes[part], inode,
+                              memory_order_relaxed);
 }
 
 enum rota_error
@@ -97,7 +120,8 @@ connection_open(struct connection *connection, const char *path, bool writes,
                 (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
     enum rota_error error = ROTA_OK;
 
-    *connection = (struct connection){.sql = sql};
+    memset(connection, 0, sizeof(*connection));
+    connection->sql = sql;
     for (int i = 0; i < PARTS; i++) {
         if (asprintf(&connection->parts[i], "%s%s", path, parts[i].suffix) >= 0)
             continue;
@@ -111,9 +135,9 @@ connection_open(struct connection *connection, const char *path, bool writes,
             connection->db == NULL ? no_memory() : connection_error(connection);
         goto out;
     }
-    /* the log may be another's, who takes it with him; the lock file stays */
-    connection->inodes[PART_FILE] = inode_at(path);
-    connection->inodes[PART_LOCK] = inode_at(connection->parts[PART_LOCK]);
+    /* the others may be somebody's who takes them with him */
+    inode_note(connection, PART_FILE, inode_at(path));
+    inode_note(connection, PART_LOCK, inode_at(connection->parts[PART_LOCK]));
     error = connection_limits(connection, writes);
 out:
     if (error != ROTA_OK)
@@ -198,18 +222,27 @@ connection_script(struct connection *connection, const char *sql)
     return ROTA_OK;
 }
 
+void
+connection_expect(struct connection *connection, const struct connection *other)
+{
+    for (int i = 0; i < PARTS; i++)
+        if (inode_of(other, i) != 0)
+            inode_note(connection, i, inode_of(other, i));
+}
+
 bool
 connection_has_moved(struct connection *connection)
 {
     for (int i = 0; i < PARTS; i++) {
+        uint64_t before = inode_of(connection, i);
         uint64_t inode = inode_at(connection->parts[i]);
 
-        if (connection->inodes[i] == 0)
-            connection->inodes[i] = inode;
-        if (connection->inodes[i] == inode)
-            continue;
-        message_set("%s has been %s", connection->parts[i], parts[i].loss);
-        return true;
+        if (before == 0)
+            inode_note(connection, i, inode);
+        else if (inode != before && inode != UNKNOWN) {
+            message_set("%s has been %s", connection->parts[i], parts[i].loss);
+            return true;
+        }
     }
     return false;
 }

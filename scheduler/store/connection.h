@@ -6,6 +6,7 @@
 #define CONNECTION_H
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,13 +16,14 @@
 #define STATEMENTS_MAX 112
 
 /* The files that a queue is, and what they are called after its path. */
-enum part { PART_FILE, PART_LOG, PART_LOCK, PARTS };
+enum part { PART_FILE, PART_LOG, PART_SHM, PART_LOCK, PARTS };
 
 struct connection {
     sqlite3 *db;
     char *path;                                /* of the file */
     char *parts[PARTS];                        /* the paths of all */
-    uint64_t inodes[PARTS];                    /* 0: it has not been seen yet */
+    _Atomic uint64_t inodes[PARTS];            /* 0: it has not been seen yet;
+                                                * relaxed */
     const char *const *sql;                    /* the owner's statements */
     sqlite3_stmt *statements[STATEMENTS_MAX];  /* prepared when first used */
 };
@@ -57,6 +59,10 @@ ROTA_MUST_USE enum rota_error column_text(sqlite3_stmt *statement, int column,
 /* Run a script. */
 ROTA_MUST_USE enum rota_error connection_script(struct connection *connection,
                                                 const char *sql);
+
+/* Take the files that other has open for those that this one must have. */
+void connection_expect(struct connection *connection,
+                       const struct connection *other);
 
 /* Whether one of the files that are open is no longer the one at its path;
  * words by message_get(). */

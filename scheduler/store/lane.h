@@ -10,16 +10,20 @@
 
 #include "store/store.h"
 
-/* The first lane behind queue ?1 and kind ?2: its queue, its kind, who may claim
- * in it (NULL is anybody, -1 nobody), and how many more (NULL: any number).
- * (queue, kind) > (?1, ?2), but two seeks: SQLite would use a row value's first
- * column only and step over every job of the queue. */
-#define LANE_NEXT                                                              \
+/* The lane l: its queue, its kind, who may claim in it (NULL is anybody, -1
+ * nobody), and how many more (NULL: any number). */
+#define LANE                                                                   \
     "SELECT l.queue, l.kind, (SELECT iif(paused_at IS NULL, owner, -1)"        \
     "  FROM _queue q WHERE q.id = l.queue),"                                   \
     " (SELECT max_running - (SELECT count(*) FROM _running r"                  \
     "   WHERE r.queue = q.id) FROM _queue q"                                   \
-    "  WHERE q.id = l.queue AND q.max_running IS NOT NULL)"                    \
+    "  WHERE q.id = l.queue AND q.max_running IS NOT NULL)"
+
+/* The first one behind queue ?1 and kind ?2. (queue, kind) > (?1, ?2), but two
+ * seeks: SQLite would use a row value's first column only and step over every
+ * job of the queue. */
+#define LANE_NEXT                                                              \
+    LANE                                                                       \
     " FROM (SELECT * FROM (SELECT queue, kind FROM _ready"                     \
     "  WHERE queue = ?1 AND kind > ?2 ORDER BY kind LIMIT 1)"                  \
     " UNION ALL SELECT * FROM (SELECT queue, kind FROM _ready"                 \

@@ -78,18 +78,20 @@ const char *const reader_questions[QUESTIONS + 1] = {
 };
 
 enum rota_error
-reader_open(const char *path, struct reader **ret_reader)
+reader_open(const struct store *store, struct reader **ret_reader)
 {
     struct reader *reader = calloc(1, sizeof(*reader));
     enum rota_error error;
 
     if (reader == NULL)
         return no_memory();
-    error = connection_open(&reader->connection, path, false, reader_questions);
+    error = connection_open(&reader->connection, store_path(store), false,
+                            reader_questions);
     if (error != ROTA_OK) {
         free(reader);
         return error;
     }
+    connection_expect(&reader->connection, store_connection(store));
     reader->data_version = -1;
     *ret_reader = reader;
     return ROTA_OK;

@@ -68,6 +68,13 @@
     " INSERT INTO _settle SELECT j.id, " what ", 0 FROM _job j"                \
     "  WHERE j.id = " job " AND " where ";"
 
+/* What child waits for has failed before it came: it must hear of that. */
+#define HEAR_PARENTS(child)                                                    \
+    " INSERT INTO _settle SELECT p.id, " AWAITING ", 0"                        \
+    "  FROM _dep d JOIN _done p ON p.id = d.parent"                            \
+    "  WHERE d.child = " child " AND d.met = 0 AND NOT EXISTS (SELECT 1"       \
+    "   FROM _settle WHERE job = p.id AND what = " AWAITING ");"
+
 #define BAD_NAME(column)                                                       \
     "(typeof(NEW." column ") <> 'text'"                                        \
     "  OR length(CAST(NEW." column " AS BLOB)) NOT BETWEEN 1 AND 255"          \
@@ -86,8 +93,8 @@
 
 /* What was before March 1973 is taken for seconds, by a clock that is past it. */
 #define REFUSE_TIME(command, column, low)                                      \
-    " SELECT RAISE(ABORT, '" command ": " column " must be Unix milliseconds,"  \
-    " not seconds') WHERE " BAD_INTEGER(column, low, LAST_TIME)                \
+    " SELECT RAISE(ABORT, '" command ": " column " must be an integer: Unix"    \
+    " milliseconds, not seconds') WHERE " BAD_INTEGER(column, low, LAST_TIME)                \
     "  OR (NEW." column " BETWEEN 1 AND 99999999999 AND " NOW                  \
     "   > 99999999999);"
 
@@ -169,11 +176,7 @@ static const char submit[] =
     "  AND id IN (SELECT parent FROM _dep WHERE child = NEW.id);"
     " UPDATE _job SET ties = ties | " PARENT " WHERE ties & " PARENT " = 0"
     "  AND id = NEW.parent;"
-    /* what should have been told to this job before it came */
-    " INSERT INTO _settle SELECT p.id, " AWAITING ", 0"
-    "  FROM _dep d JOIN _done p ON p.id = d.parent"
-    "  WHERE d.child = NEW.id AND d.met = 0 AND NOT EXISTS (SELECT 1"
-    "   FROM _settle WHERE job = p.id AND what = " AWAITING ");"
+    HEAR_PARENTS("NEW.id")
     " INSERT INTO _settle SELECT NEW.parent, " CHILDREN ", 0"
     "  WHERE (EXISTS (SELECT 1 FROM _done WHERE id = NEW.parent AND state = 6)"
     "   OR EXISTS (SELECT 1 FROM _running"
@@ -266,6 +269,7 @@ static const char retry[] =
     " INSERT INTO _deadline SELECT deadline_at, id FROM _job"
     "  WHERE id = NEW.job AND deadline_at IS NOT NULL;"
     SETTLE("NEW.job", AWAITING, "j.ties & " AWAITED)
+    HEAR_PARENTS("NEW.job")
     " DELETE FROM _settle WHERE job = NEW.job AND what = " CHILDREN ";"
     " INSERT INTO _blocked SELECT NEW.job WHERE " UNMET("NEW.job") ";"
     " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"

@@ -101,15 +101,6 @@ skip(struct store *store, int64_t job, int64_t id)
                             : error;
 }
 
-/* A revived job that waits again has its time and place in line as before. */
-static enum rota_error
-keep_time(struct store *store, int64_t id, int64_t run_at, int64_t sort_key)
-{
-    enum rota_error error = RUN(store, KEEP_TIME, NULL, id, run_at, sort_key);
-
-    return error == ROTA_OK ? RUN(store, SETTLE_REVIVED, NULL, id) : error;
-}
-
 /* id was skipped for job, which has been retried: unless another job has taken
  * its unique key, it waits again; or is skipped for another one. */
 static enum rota_error
@@ -133,7 +124,9 @@ revive(struct store *store, int64_t job, int64_t id)
     if (error != ROTA_OK || !row)
         return error;
     error = RUN(store, COMMAND_RETRY, NULL, id, 0);
-    return error == ROTA_OK ? keep_time(store, id, run_at, sort_key) : error;
+    /* if it waits again, with its time and place in line as before */
+    return error == ROTA_OK ? RUN(store, KEEP_TIME, NULL, id, run_at, sort_key)
+                            : error;
 }
 
 static enum rota_error

@@ -70,6 +70,7 @@ const char *const store_statements[STATEMENTS] = {
                   " LEFT JOIN _progress p ON p.id = r.id"
                   " WHERE r.queue = ?1 AND r.kind = ?2"
                   " ORDER BY r.sort_key, r.id LIMIT ?3",
+    [ONE_LANE] = LANE " FROM _job l WHERE l.id = ?1",
     [ONE_JOB] = "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"
                 " j.created_at, j.deadline_at, j.timeout_ms, j.failures,"
                 " j.max_attempts, p.cursor, p.total, j.args, j.crashes,"
@@ -185,11 +186,6 @@ const char *const store_statements[STATEMENTS] = {
                     "  FROM _unique u WHERE u.key = j.unique_key)",
     [KEEP_TIME] = "UPDATE _job SET run_at = ?2, sort_key = ?3 WHERE id = ?1"
                   " AND EXISTS (SELECT 1 FROM _blocked WHERE id = ?1)",
-    [SETTLE_REVIVED] = "INSERT INTO _settle SELECT d.parent, 1, 0 FROM _dep d"
-                       " JOIN _done p ON p.id = d.parent AND p.state <> 4"
-                       " WHERE d.child = ?1 AND d.met = 0 AND NOT EXISTS"
-                       "  (SELECT 1 FROM _settle WHERE job = d.parent"
-                       "   AND what = 1)",
 
     [PRUNE_DONE] = "DELETE FROM _done WHERE id = ?1 AND finished_at < ?2"
                    " AND NOT EXISTS (SELECT 1 FROM _dep d JOIN _blocked b"

@@ -86,6 +86,12 @@ store_path(const struct store *store)
     return store->connection.path;
 }
 
+const struct connection *
+store_connection(const struct store *store)
+{
+    return &store->connection;
+}
+
 const char *
 store_instance(const struct store *store)
 {
@@ -334,7 +340,9 @@ open_for_reading(struct store *store, const char *path)
     if (error == ROTA_OK)
         error = schema_check(&store->connection, &version);
     if (error == ROTA_OK && version == 0) {
-        message_set("%s is empty: there is no queue in it", path);
+        message_set("%s is empty: there is no queue in it, until a job is "
+                    "submitted or somebody works on it",
+                    path);
         error = ROTA_NOTFOUND;
     } else if (error == ROTA_OK && version < SCHEMA_VERSION) {
         message_set("%s was made by an older rota; open it once to write, with "

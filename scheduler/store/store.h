@@ -39,6 +39,10 @@ const char *store_path(const struct store *store);
  * not touch it; words by message_get(). Any thread. */
 bool store_is_inherited(const struct store *store);
 
+/* Its connection, whose files a reader's must be. Any thread. */
+struct connection;
+const struct connection *store_connection(const struct store *store);
+
 /* What tells this queue from any other: a random text. */
 const char *store_instance(const struct store *store);
 
@@ -273,7 +277,8 @@ ROTA_MUST_USE enum rota_error store_touch(struct store *store);
 
 struct reader;
 
-ROTA_MUST_USE enum rota_error reader_open(const char *path,
+/* On the same file as store, and no other that is at its path by now. */
+ROTA_MUST_USE enum rota_error reader_open(const struct store *store,
                                           struct reader **ret_reader);
 void reader_close(struct reader *reader);
 
