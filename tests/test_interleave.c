@@ -222,6 +222,7 @@ static const struct {
     /* those who wait, and children, while it ends */
     {"ok! fail trickle retry:A", "submit:A settle cancel:B",
      "running tied broken"},
+    {"retry:B settle claim", "retry:A trickle prune", "skipped broken"},
     {"shutdown seekold prune settle", "submit:^A cancel:A trickle",
      "ready running cancelled"},
 };
