@@ -25,7 +25,7 @@ struct batch {
     size_t n_deaf;
     bool newly_stuck;
     struct rota_job **claimed;
-    size_t n_claimed, claim_limit;
+    size_t n_claimed, claim_limit, claimed_bytes;
     size_t n_ended;
     bool durable;
     bool looks; /* something may be ready */

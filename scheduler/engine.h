@@ -38,6 +38,8 @@
 #define FLUSH_EVERY ROTA_MS(500)
 /* Unstarted claims kept ahead of the workers, at most. */
 #define PREFETCH_MAX 1024
+/* None are kept ahead beyond so many bytes of arguments. */
+#define PREFETCH_BYTES (64 << 20)
 /* From this size on the file's log is told of. */
 #define LOG_LONG (INT64_C(64) << 20)
 /* And at this one no more jobs are taken, unless the options say otherwise. */
@@ -213,6 +215,7 @@ struct rota {
     int64_t stuck;        /* of these, running, and deaf to their context */
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
     int64_t prefetch;
+    size_t args_bytes; /* of the active jobs' arguments */
     int64_t last_cycle;
     struct reader *idle[READERS_IDLE];
     int n_idle;

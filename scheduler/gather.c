@@ -163,6 +163,8 @@ engine_room(const struct rota *rota)
         return 0;
     if (rota->stepping)
         return rota->steps - rota->active;
+    if (rota->args_bytes > PREFETCH_BYTES)
+        return pool_workers(rota->pool) - rota->active;
     return pool_workers(rota->pool) + rota->prefetch - rota->active;
 }
 

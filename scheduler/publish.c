@@ -106,6 +106,7 @@ ended_publish(struct rota *rota, struct batch *batch)
         next = job->next_ended;
         list_remove(&job->on_bucket);
         rota->active--;
+        rota->args_bytes -= job->claim.args_size;
         job->recorded = true;
         waiters_tell(rota, job->claim.id, batch->durable);
         if (job->in_pool)
@@ -202,7 +203,7 @@ claimed_publish(struct rota *rota, struct batch *batch)
         MUST(pool_submit_many(rota->pool, job_run, (void **)batch->claimed, n));
     free(batch->claimed);
     batch->claimed = NULL;
-    batch->n_claimed = 0;
+    batch->n_claimed = batch->claimed_bytes = 0;
 }
 
 void

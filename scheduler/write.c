@@ -102,16 +102,25 @@ log_refuses(struct rota *rota, struct request *request)
     return ROTA_OK;
 }
 
-/* Carry out a request. Answers that leave the transaction whole go to
- * request->error; what is returned breaks it. */
+static struct progress
+progress_of(const struct rota_job *job, int64_t cursor)
+{
+    return (struct progress){.id = job->claim.id,
+                             .lease = job->claim.lease,
+                             .started_at = job->started_at,
+                             .cursor = cursor,
+                             .total = job->total,
+                             .base = job->base,
+                             .base_at = job->base_at};
+}
+
 static enum rota_error
-request_apply(struct rota *rota, struct request *request)
+request_do(struct rota *rota, struct request *request)
 {
     struct store *store = rota->store;
     enum rota_error error = ROTA_OK;
     struct progress progress;
 
-    request->error = ROTA_OK;
     if (request->kind != REQUEST_SUBMIT)
         error = store_line_up(store);
     if (error != ROTA_OK)
@@ -156,13 +165,7 @@ request_apply(struct rota *rota, struct request *request)
             store_pause(store, request->queue, request->kind == REQUEST_PAUSE);
         break;
     case REQUEST_COMMIT:
-        progress = (struct progress){.id = request->job->claim.id,
-                                     .lease = request->job->claim.lease,
-                                     .started_at = request->job->started_at,
-                                     .cursor = request->cursor,
-                                     .total = request->job->total,
-                                     .base = request->job->base,
-                                     .base_at = request->job->base_at};
+        progress = progress_of(request->job, request->cursor);
         error = store_progress(store, &progress);
         break;
     case REQUEST_SYNC:
@@ -181,6 +184,18 @@ request_apply(struct rota *rota, struct request *request)
         error = store_process_end(store, request->id);
         break;
     }
+    return error;
+}
+
+/* Carry out a request. Answers that leave the transaction whole go to
+ * request->error; what is returned breaks it. */
+static enum rota_error
+request_apply(struct rota *rota, struct request *request)
+{
+    enum rota_error error;
+
+    request->error = ROTA_OK;
+    error = request_do(rota, request);
     /* answers to this one, and nothing was changed: the others go on */
     if (error != ROTA_NOTFOUND && error != ROTA_LOST && error != ROTA_INVALID &&
         error != ROTA_EXISTS)
@@ -194,13 +209,7 @@ request_apply(struct rota *rota, struct request *request)
 static enum rota_error
 ended_apply(struct rota *rota, struct batch *batch, struct rota_job *job)
 {
-    struct progress progress = {.id = job->claim.id,
-                                .lease = job->claim.lease,
-                                .started_at = job->started_at,
-                                .cursor = job->cursor,
-                                .total = job->total,
-                                .base = job->base,
-                                .base_at = job->base_at};
+    struct progress progress = progress_of(job, job->cursor);
     struct ending ending = {.id = job->claim.id,
                             .lease = job->claim.lease,
                             .started_at = job->started_at,
@@ -288,6 +297,7 @@ claim_taken(void *arg, const struct claim *claim)
     if (job == NULL)
         return false;
     batch->claimed[batch->n_claimed++] = job;
+    batch->claimed_bytes += claim->args_size;
     return true;
 }
 
@@ -308,6 +318,7 @@ claims_apply(struct rota *rota, struct batch *batch)
                         claim_taken, &claiming, &batch->rest);
     lock_take(&rota->lock);
     rota->active += (int64_t)batch->n_claimed;
+    rota->args_bytes += batch->claimed_bytes;
     lock_drop(&rota->lock);
     return error == ROTA_OK && batch->no_memory ? no_memory() : error;
 }
@@ -319,10 +330,11 @@ batch_unclaim(struct rota *rota, struct batch *batch)
         job_free(batch->claimed[i]);
     lock_take(&rota->lock);
     rota->active -= (int64_t)batch->n_claimed;
+    rota->args_bytes -= batch->claimed_bytes;
     if (batch->claim_limit > 0)
         rota->maybe_ready = true;
     lock_drop(&rota->lock);
-    batch->n_claimed = 0;
+    batch->n_claimed = batch->claimed_bytes = 0;
     free(batch->claimed);
     batch->claimed = NULL;
     batch->claim_limit = 0;

@@ -804,6 +804,31 @@ START_TEST(a_job_that_workers_are_started_for_waits_for_its_queue_too)
 }
 END_TEST
 
+/* Jobs are kept ahead of the workers, but not by the GiB. */
+START_TEST(of_large_jobs_no_more_are_claimed_than_64_mib_and_the_workers_need)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+
+    s.args_size = 16 << 20;
+    s.args = calloc(1, s.args_size);
+    s.args_blob = true;
+    ck_assert_ptr_nonnull(s.args);
+    begin(1, held);
+    (void)submit_running(1);
+    lock_take(&rota->lock);
+    rota->prefetch = 100; /* as behind many short ones */
+    lock_drop(&rota->lock);
+    for (int i = 0; i < 12; i++)
+        (void)submit_as(&s);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM _running"), 1 + 5);
+    gate_open(&act.gate);
+    drain();
+    ck_assert_int_eq(act.ends, 13);
+    ck_assert_uint_eq(rota->args_bytes, 0);
+    free((void *)(uintptr_t)s.args);
+}
+END_TEST
+
 static int64_t
 submit_into(const char *name)
 {
@@ -1054,6 +1079,8 @@ add_opening(TCase *t)
         t, a_kind_is_handled_once_and_before_the_start_which_comes_once);
     tcase_add_test(t, as_many_jobs_run_at_once_as_there_are_workers);
     tcase_add_test(t, workers_for_one_job_run_no_other);
+    tcase_add_test(
+        t, of_large_jobs_no_more_are_claimed_than_64_mib_and_the_workers_need);
     tcase_add_test(t,
                    a_job_that_workers_are_started_for_waits_for_its_queue_too);
     tcase_add_test(t, workers_for_a_queue_run_and_drain_that_one_only);

@@ -920,6 +920,38 @@ START_TEST(what_may_not_run_yet_is_not_claimed_as_it_comes)
 }
 END_TEST
 
+/* Seven of 16 MiB in one lane, and a small one in another, later. */
+START_TEST(a_claim_reads_no_more_than_64_mib_and_keeps_the_order)
+{
+    int64_t kinds[2] = {kind, 0};
+    const struct scope scope = {.process = 1, .kinds = kinds, .n_kinds = 2};
+    struct rota_submission s = ROTA_SUBMISSION_INIT("l");
+    char text[256] = "";
+
+    ck_assert_ptr_null(shell_try(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT "
+        "7)"
+        " INSERT INTO submit(kind, args) SELECT 'k', zeroblob(16777216)"
+        " FROM n"));
+    begin();
+    ck_assert_int_eq(store_kind(store, "l", 1, 0, &kinds[1]), ROTA_OK);
+    store_expect(store, &scope, 99);
+    s.priority = 1;
+    ck_assert_int_eq(submit_here(&s), ROTA_OK);
+    ck_assert_int_eq(
+        store_claim(store, &scope, 99, note_claim, text, &claim_rest), ROTA_OK);
+    commit();
+    ck_assert_str_eq(text, " 1 2 3 4 5");
+    ck_assert_int_eq(claim_rest, CLAIM_MORE);
+    begin();
+    ck_assert_int_eq(
+        store_claim(store, &scope, 99, note_claim, text, &claim_rest), ROTA_OK);
+    commit();
+    ck_assert_str_eq(text, " 1 2 3 4 5 6 7 8");
+    ck_assert_int_eq(claim_rest, CLAIM_NOTHING);
+}
+END_TEST
+
 START_TEST(jobs_of_a_kind_that_is_not_handled_here_stay)
 {
     int64_t other;
@@ -1607,6 +1639,8 @@ store_suite(void)
     tcase_add_test(moves, what_came_for_a_claim_that_does_not_is_lined_up);
     tcase_add_test(moves, of_several_that_are_refused_together_none_is_claimed);
     tcase_add_test(moves, what_may_not_run_yet_is_not_claimed_as_it_comes);
+    tcase_add_test(moves,
+                   a_claim_reads_no_more_than_64_mib_and_keeps_the_order);
     tcase_add_test(moves, jobs_of_a_kind_that_is_not_handled_here_stay);
     tcase_add_test(moves, a_job_whose_deadline_has_passed_fails_unclaimed);
     tcase_add_test(moves,

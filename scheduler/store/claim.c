@@ -20,6 +20,10 @@
 /* No claim puts aside more than about so many: others wait for the lock. */
 #define ASIDE_MAX 1000
 
+/* No claim reads many more bytes of arguments than so many, but for the first
+ * job of each lane. */
+#define ARGS_MAX (64 << 20)
+
 /* How many more jobs a queue with a limit may run. */
 struct queue_room {
     int64_t queue, left;
@@ -36,6 +40,9 @@ struct claiming {
     size_t n_queues;
     bool limited;  /* some were left out for a limit */
     int64_t aside; /* how many were held for theirs, or failed */
+    size_t bytes;  /* of arguments, read in this round */
+    bool is_cut;   /* more than enough: there are jobs behind this one */
+    struct candidate cut;
 };
 
 static enum rota_error
@@ -69,10 +76,30 @@ candidate_read(struct candidates *candidates, sqlite3_stmt *row)
                : error;
 }
 
+static int
+candidate_order(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->sort_key != y->sort_key)
+        return x->sort_key < y->sort_key ? -1 : 1;
+    return x->claim.id < y->claim.id ? -1 : x->claim.id > y->claim.id;
+}
+
+/* Read no more of its lane; behind the first such job nothing is claimed. */
+static void
+cut(struct claiming *claiming, const struct candidate *last)
+{
+    if (!claiming->is_cut || candidate_order(last, &claiming->cut) < 0)
+        claiming->cut = *last;
+    claiming->is_cut = true;
+}
+
 static enum rota_error
-candidates_read(struct store *store, struct candidates *candidates,
+candidates_read(struct store *store, struct claiming *claiming,
                 sqlite3_stmt *statement)
 {
+    struct candidates *candidates = &claiming->candidates;
     enum rota_error error;
     bool row;
 
@@ -82,6 +109,11 @@ candidates_read(struct store *store, struct candidates *candidates,
         error = candidate_read(candidates, statement);
         if (error != ROTA_OK)
             break;
+        claiming->bytes += candidates->all[candidates->n - 1].claim.args_size;
+        if (claiming->bytes > ARGS_MAX) {
+            cut(claiming, &candidates->all[candidates->n - 1]);
+            break;
+        }
     }
     (void)sqlite3_reset(statement);
     return error;
@@ -172,20 +204,10 @@ lanes_read(struct store *store, struct claiming *claiming)
         (void)sqlite3_bind_int64(jobs, 1, queue);
         (void)sqlite3_bind_int64(jobs, 2, kind);
         (void)sqlite3_bind_int64(jobs, 3, room);
-        error = candidates_read(store, &claiming->candidates, jobs);
+        error = candidates_read(store, claiming, jobs);
         if (error != ROTA_OK)
             return error;
     }
-}
-
-static int
-candidate_order(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-
-    if (x->sort_key != y->sort_key)
-        return x->sort_key < y->sort_key ? -1 : 1;
-    return x->claim.id < y->claim.id ? -1 : x->claim.id > y->claim.id;
 }
 
 /* Whether its queue and its key let it run. What its key does not is held. */
@@ -307,7 +329,7 @@ one_read(struct store *store, struct claiming *claiming)
     if (one == NULL)
         return error;
     (void)sqlite3_bind_int64(one, 1, claiming->scope->job);
-    return candidates_read(store, &claiming->candidates, one);
+    return candidates_read(store, claiming, one);
 }
 
 /* Offer the soonest, once around. *ret_again: some were put aside, so that
@@ -317,10 +339,12 @@ claim_round(struct store *store, struct claiming *claiming, bool *ret_again)
 {
     struct candidates *candidates = &claiming->candidates;
     int64_t aside = claiming->aside;
-    enum rota_error error = claiming->scope->job != 0
-                                ? one_read(store, claiming)
-                                : lanes_read(store, claiming);
+    enum rota_error error;
 
+    claiming->n_queues = claiming->bytes = 0;
+    claiming->is_cut = false;
+    error = claiming->scope->job != 0 ? one_read(store, claiming)
+                                      : lanes_read(store, claiming);
     if (error == ROTA_OK)
         error = arrivals_join(store, candidates);
     if (candidates->n > 1)
@@ -328,15 +352,19 @@ claim_round(struct store *store, struct claiming *claiming, bool *ret_again)
               candidate_order);
     for (size_t i = 0;
          error == ROTA_OK && claiming->limit > 0 && i < candidates->n; i++) {
-        /* behind what was put aside may be others that go before this one */
-        if (candidates->all[i].is_arrival && claiming->aside > aside)
+        struct candidate *candidate = &candidates->all[i];
+
+        /* there may be others that go before this one: behind what was put
+         * aside, or was the last that was read of its lane */
+        if ((candidate->is_arrival && claiming->aside > aside) ||
+            (claiming->is_cut &&
+             candidate_order(candidate, &claiming->cut) > 0))
             break;
-        error = candidate_claim(store, claiming, &candidates->all[i]);
+        error = candidate_claim(store, claiming, candidate);
     }
     if (error == ROTA_OK)
         error = candidates_line_up(store, candidates);
     candidates_clear(candidates);
-    claiming->n_queues = 0;
     *ret_again = claiming->aside > aside && claiming->limit > 0;
     return error;
 }
@@ -353,9 +381,9 @@ store_claim(struct store *store, const struct scope *scope, size_t limit,
     do {
         error = claim_round(store, &claiming, &again);
     } while (error == ROTA_OK && again && claiming.aside < ASIDE_MAX);
-    *ret_rest = again              ? CLAIM_MORE
-                : claiming.limited ? CLAIM_LIMITED
-                                   : CLAIM_NOTHING;
+    *ret_rest = again || claiming.is_cut ? CLAIM_MORE
+                : claiming.limited       ? CLAIM_LIMITED
+                                         : CLAIM_NOTHING;
     free(claiming.candidates.all);
     free(claiming.queues);
     return error;
