@@ -920,6 +920,13 @@ START_TEST(what_may_not_run_yet_is_not_claimed_as_it_comes)
 }
 END_TEST
 
+static bool
+refuse_claim(void *arg, const struct claim *claim)
+{
+    (void)arg, (void)claim;
+    return false;
+}
+
 /* Seven of 16 MiB in one lane, and a small one in another, later. */
 START_TEST(a_claim_reads_no_more_than_64_mib_and_keeps_the_order)
 {
@@ -935,6 +942,10 @@ START_TEST(a_claim_reads_no_more_than_64_mib_and_keeps_the_order)
         " FROM n"));
     begin();
     ck_assert_int_eq(store_kind(store, "l", 1, 0, &kinds[1]), ROTA_OK);
+    ck_assert_int_eq(
+        store_claim(store, &scope, 99, refuse_claim, NULL, &claim_rest),
+        ROTA_OK);
+    ck_assert_int_eq(claim_rest, CLAIM_NOTHING); /* not to be asked again */
     store_expect(store, &scope, 99);
     s.priority = 1;
     ck_assert_int_eq(submit_here(&s), ROTA_OK);

@@ -381,9 +381,10 @@ store_claim(struct store *store, const struct scope *scope, size_t limit,
     do {
         error = claim_round(store, &claiming, &again);
     } while (error == ROTA_OK && again && claiming.aside < ASIDE_MAX);
-    *ret_rest = again || claiming.is_cut ? CLAIM_MORE
-                : claiming.limited       ? CLAIM_LIMITED
-                                         : CLAIM_NOTHING;
+    again |= claiming.is_cut && claiming.limit > 0;
+    *ret_rest = again              ? CLAIM_MORE
+                : claiming.limited ? CLAIM_LIMITED
+                                   : CLAIM_NOTHING;
     free(claiming.candidates.all);
     free(claiming.queues);
     return error;
