@@ -22,7 +22,7 @@
 
 #include <rota/ctx.h>
 
-#include "base.h"
+#include "base/base.h"
 #include "bench.h"
 
 /* Make the compiler forget what it has read, so that a load stays in its

@@ -21,7 +21,7 @@
 
 #include <rota/interrupt.h>
 
-#include "base.h"
+#include "base/base.h"
 #include "bench.h"
 
 #define ROWS 1000000

@@ -25,7 +25,7 @@
 #include <rota/ctx.h>
 #include <rota/group.h>
 
-#include "base.h"
+#include "base/base.h"
 #include "bench.h"
 #include "pool/pool.h"
 

@@ -22,9 +22,9 @@
 #include "cli/items.h"
 #include "cli/out.h"
 #include "cli/progress.h"
-#include "cli/seen.h"
+#include "cli/item_set.h"
 #include "cli/spool.h"
-#include "cli/text.h"
+#include "cli/terminal.h"
 #include "cli/work.h"
 #include "jobs/jobs.h"
 

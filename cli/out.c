@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/text.h"
+#include "cli/terminal.h"
 
 /* Rows that are kept to find the widths; what comes after them is printed as
  * it comes. */

@@ -9,7 +9,7 @@
 
 #include <rota.h>
 
-#include "cli/text.h"
+#include "cli/terminal.h"
 
 #define PLAIN_EVERY   ROTA_SEC(10) /* a plain line, if besides */
 #define PLAIN_PERCENT 5.0          /* so much has changed */

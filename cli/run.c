@@ -10,7 +10,7 @@
 #include "cli/out.h"
 #include "cli/progress.h"
 #include "cli/submit.h"
-#include "cli/text.h"
+#include "cli/terminal.h"
 #include "cli/work.h"
 
 struct run {

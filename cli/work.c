@@ -11,7 +11,7 @@
 #include "cli/failures.h"
 #include "cli/kinds.h"
 #include "cli/progress.h"
-#include "cli/text.h"
+#include "cli/terminal.h"
 
 struct work {
     const struct cli *cli;

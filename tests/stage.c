@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "stage.h"
 
 #include <check.h>
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "scratch.h"
 
 struct rota *rota;

@@ -13,7 +13,7 @@
 
 #include <rota.h>
 
-#include "base.h"
+#include "base/base.h"
 
 static struct ledger *ledger;
 static const char *path; /* the queue */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context/context.h"
+#include "context/node.h"
 
 void
 gate_pass(struct gate *gate)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "support.h"
 
 static const char one_key, other_key;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "faults.h"
 #include "support.h"
 

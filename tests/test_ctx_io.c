@@ -23,7 +23,7 @@
 
 #include <rota/scheduler.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "faults.h"
 #include "support.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "faults.h"
 #include "support.h"
 

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "faults.h"
 #include "support.h"
 

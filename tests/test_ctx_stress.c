@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "support.h"
 
 #define THREADS 16

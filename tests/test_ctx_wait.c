@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "context/context.h"
+#include "context/node.h"
 #include "support.h"
 
 /* -- Deadlines ----------------------------------------------------------------

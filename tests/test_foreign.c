@@ -14,10 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "scratch.h"
 #include "stage.h"
-#include "store/courtesy.h"
+#include "store/sqlite/yield.h"
 
 /* -- Another program ------------------------------------------------------- */
 

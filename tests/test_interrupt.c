@@ -17,7 +17,7 @@
 
 #include <rota.h>
 
-#include "base.h"
+#include "base/base.h"
 #include "scratch.h"
 #include "support.h"
 #include "vfs.h"

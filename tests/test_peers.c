@@ -23,10 +23,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "base/clock.h"
+#include "engine/engine.h"
 #include "jobs/jobs.h"
 #include "scratch.h"
-#include "store/schema.h"
+#include "store/sqlite/schema.h"
 #include "support.h"
 
 /* What is promised within a second, on a machine that has other things to do

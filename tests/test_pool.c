@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base.h"
+#include "base/base.h"
 #include "faults.h"
 #include "pool/pool.h"
 #include "support.h"

@@ -14,9 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "base/base.h"
 #include "scratch.h"
-#include "store/private.h"
+#include "store/sqlite/sqlite.h"
 #include "support.h"
 
 /* -- The stage ------------------------------------------------------------ */

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "base/clock.h"
+#include "engine/engine.h"
 #include "scratch.h"
 #include "stage.h"
 

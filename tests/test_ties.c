@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "scratch.h"
 #include "stage.h"
 #include "store/store.h"

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#include "base.h"
+#include "base/base.h"
 
 /* What is to be refused: the n-th of its kind. */
 struct countdown {

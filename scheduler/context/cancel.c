@@ -10,7 +10,7 @@
  * is what ctx_cancel() promises, and why it takes the lock also when it comes
  * too late. Only ctx_done(), which takes no lock, can see a sweep half-way.
  */
-#include "context/context.h"
+#include "context/node.h"
 #include "context/debug.h"
 
 /* The node whose place in its parent's list this is. */

@@ -5,7 +5,7 @@
  * The usual causes are static, and their count stays 0, so that unrelated
  * trees that end in the usual way do not meet in one cache line.
  */
-#include "context/context.h"
+#include "context/node.h"
 
 #include <stdio.h>
 #include <stdlib.h>

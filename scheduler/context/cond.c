@@ -11,7 +11,7 @@
  * leave and finds itself taken out waits for that, and has been signalled: a
  * signal is never lost to a sleeper whose context ended at the same moment.
  */
-#include "context/context.h"
+#include "context/node.h"
 
 struct cond {
     pthread_mutex_t lock;

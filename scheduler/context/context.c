@@ -6,7 +6,7 @@
  * it: a sweep finds it in the list, or it finds the sweep's result. What asking
  * reads is read-only, or published by pub.state_.
  */
-#include "context/context.h"
+#include "context/node.h"
 
 #include <stdlib.h>
 #include <unistd.h>

@@ -18,7 +18,7 @@
  * timers.lock, and firing at what is done does nothing.
  */
 #define _GNU_SOURCE
-#include "context/context.h"
+#include "context/node.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -57,15 +57,6 @@ static struct {
 } due = {.lock = PTHREAD_MUTEX_INITIALIZER,
          .filled = PTHREAD_COND_INITIALIZER,
          .nodes = {&due.nodes, &due.nodes}};
-
-int64_t
-ctx_now(void)
-{
-    struct timespec now;
-
-    MUST(clock_gettime(CLOCK_MONOTONIC, &now));
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* -- The heap; timers.lock is held in all of this section ------------------ */
 

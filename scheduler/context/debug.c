@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "context/context.h"
+#include "context/node.h"
 
 /* So many freed contexts are kept. */
 #define KEPT 10000

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base.h"
+#include "base/base.h"
 
 struct node;
 

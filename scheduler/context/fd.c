@@ -6,7 +6,7 @@
  * flips the state, so whoever makes one later sees that the context is done.
  */
 #define _GNU_SOURCE
-#include "context/context.h"
+#include "context/node.h"
 
 #include <errno.h>
 #include <string.h>

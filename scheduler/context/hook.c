@@ -18,7 +18,7 @@
  * DONE, and not even that if the callback itself was told, by
  * ctx_hook_stop_wait(), that it may free the hook.
  */
-#include "context/context.h"
+#include "context/node.h"
 #include "context/debug.h"
 
 enum hook_state { ARMED = 1, RUNNING, WAITED, DONE, STOPPED };

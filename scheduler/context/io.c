@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "context/context.h"
+#include "context/node.h"
 
 /* Without a descriptor for the context, it is asked so often. */
 #define LOOK_EVERY ROTA_MS(10)

@@ -6,7 +6,7 @@
  * being freed, which waits for it: so it takes a reference only if there is
  * still one.
  */
-#include "context/context.h"
+#include "context/node.h"
 
 static struct merged_node *
 merged_of(struct node *node)

@@ -10,7 +10,7 @@
  * names is still there.
  */
 #define _GNU_SOURCE
-#include "context/context.h"
+#include "context/node.h"
 
 #include <errno.h>
 #include <fcntl.h>

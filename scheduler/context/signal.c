@@ -22,7 +22,7 @@
  * signals_node_fini(), which takes the lock.
  */
 #define _GNU_SOURCE
-#include "context/context.h"
+#include "context/node.h"
 
 #include <errno.h>
 #include <signal.h>

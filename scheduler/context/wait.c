@@ -13,7 +13,7 @@
  * leave for another reason waits for it.
  */
 #define _GNU_SOURCE
-#include "context/context.h"
+#include "context/node.h"
 
 #include <errno.h>
 #include <linux/futex.h>

@@ -5,7 +5,7 @@
 
 #include <rota/process.h>
 
-#include "base.h"
+#include "base/base.h"
 
 struct output {
     struct rota_process_output kept; /* the tail is a ring until output_end() */

@@ -28,8 +28,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base.h"
-#include "sqlite_error.h"
+#include "base/base.h"
+#include "base/sqlite_error.h"
 
 struct binding {
     struct ctx_hook hook;

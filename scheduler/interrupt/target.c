@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "base.h"
-#include "sqlite_error.h"
+#include "base/base.h"
+#include "base/sqlite_error.h"
 
 /* No single value is longer: what makes one cannot be stopped half-way. */
 #define VALUE_MAX (64 << 20)

@@ -32,8 +32,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base.h"
-#include "context/context.h"
+#include "base/base.h"
+#include "context/node.h"
 #include "pool/pool.h"
 
 /* So much of a group's count a worker takes in advance. */

@@ -39,7 +39,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base.h"
+#include "base/base.h"
 
 /* So many at most go from the shared queue to a worker at once: more gains
  * nothing. It is the room that each worker's own queue has from the start. */

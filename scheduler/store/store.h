@@ -46,11 +46,6 @@ const struct connection *store_connection(const struct store *store);
 /* What tells this queue from any other: a random text. */
 const char *store_instance(const struct store *store);
 
-/* The machine's clock: Unix milliseconds, never going back within this process
- * by less than a second.
- * arg is not looked at. Any thread. */
-int64_t machine_clock(void *arg);
-
 /* What the store's clock says, the machine's at first. Any thread. */
 int64_t store_now(const struct store *store);
 
@@ -342,12 +337,5 @@ reader_prunable(struct reader *reader, int64_t queue, int64_t before,
 
 /* The connection, for who wants to interrupt it. */
 struct sqlite3 *reader_db(struct reader *reader);
-
-/* Who this process is, to tell it from a later one with the same number. */
-int64_t process_start_ticks(int64_t pid); /* -1: no such process */
-const char *process_boot(void);           /* this boot of this machine */
-
-/* Whether size bytes are UTF-8 without a NUL, as TEXT must be. */
-bool text_is_utf8(const void *data, size_t size);
 
 #endif

@@ -1,0 +1,128 @@
+/*
+ * One job at a time on the caller's thread: workers for tests of jobs. The
+ * cycle is the same; what it claims is run here instead of in a pool.
+ */
+#define _GNU_SOURCE
+#include "engine/engine.h"
+
+static enum rota_error
+step_begin(struct ctx *ctx, struct rota *rota)
+{
+    static const struct start start = {.stepping = true};
+
+    return rota->stepping ? ROTA_OK : engine_start(ctx, rota, &start);
+}
+
+/* A cycle that claims so many jobs; those of others claim none. */
+static enum rota_error
+step_cycle(struct rota *rota, int64_t claims)
+{
+    struct request request = {.kind = REQUEST_CHORES, .claims = claims > 0};
+    enum rota_error error;
+
+    lock_take(&rota->lock);
+    rota->steps = claims;
+    lock_drop(&rota->lock);
+    error = request_run(rota, &request);
+    lock_take(&rota->lock);
+    rota->steps = 0;
+    lock_drop(&rota->lock);
+    return error;
+}
+
+/* Run the job under ctx, as a worker does. */
+static void
+step_run(struct ctx *ctx, struct rota *rota, struct rota_job *job)
+{
+    struct ctx *run_ctx = rota->run_ctx;
+
+    lock_take(&rota->lock);
+    rota->run_ctx = ctx;
+    lock_drop(&rota->lock);
+    job_run(job);
+    lock_take(&rota->lock);
+    rota->run_ctx = run_ctx;
+    lock_drop(&rota->lock);
+}
+
+/* Have the end recorded: a cycle can do well without it. */
+static enum rota_error
+step_end(struct rota *rota)
+{
+    enum rota_error error = step_cycle(rota, 0);
+
+    lock_take(&rota->lock);
+    if (error == ROTA_OK && rota->active > 0) {
+        error = rota->kept_error;
+        message_set("%s", rota->kept_words);
+    }
+    lock_drop(&rota->lock);
+    return error;
+}
+
+/* Whether the job was given back because there was no memory to run it. */
+static bool
+step_was_short(struct ctx *ctx, struct rota *rota, const struct rota_job *job)
+{
+    bool stopping;
+
+    lock_take(&rota->lock);
+    stopping = rota->stopping;
+    lock_drop(&rota->lock);
+    return job->never_started && job->stop == ROTA_STOP_SHUTDOWN && !stopping &&
+           !ctx_done(ctx);
+}
+
+static enum rota_error
+step(struct ctx *ctx, struct rota *rota, int64_t *ret_id)
+{
+    enum rota_error error = step_cycle(rota, 1);
+    struct rota_job *job = rota->stepped;
+    bool was_short;
+    int64_t id;
+
+    rota->stepped = NULL;
+    if (error != ROTA_OK)
+        return error;
+    if (job == NULL) {
+        message_set("no job is ready");
+        return ROTA_NOTFOUND;
+    }
+    id = job->claim.id;
+    step_run(ctx, rota, job);
+    was_short = step_was_short(ctx, rota, job);
+    error = step_end(rota);
+    if (error == ROTA_OK && was_short)
+        error = no_memory();
+    if (ret_id != NULL && !was_short)
+        *ret_id = id;
+    return error;
+}
+
+/* Whether this thread is in a step. */
+static void
+step_mark(struct rota *rota, bool in_step)
+{
+    lock_take(&rota->lock);
+    rota->stepper = pthread_self();
+    rota->in_step = in_step;
+    lock_drop(&rota->lock);
+}
+
+enum rota_error
+rota_step(struct ctx *ctx, struct rota *rota, int64_t *ret_id)
+{
+    enum rota_error error;
+
+    if (ctx == NULL)
+        ctx = ctx_background();
+    if (is_own_job(rota, "step"))
+        return ROTA_INVALID;
+    error = step_begin(ctx_background(), rota);
+    if (error != ROTA_OK)
+        return error;
+    step_mark(rota, true);
+    error = step(ctx, rota, ret_id);
+    step_mark(rota, false);
+    return error;
+}

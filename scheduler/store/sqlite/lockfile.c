@@ -1,0 +1,228 @@
+/*
+ * Byte locks in <db>-lock, of the open-file-description kind (F_OFD_*): they
+ * belong to our descriptor alone, are dropped by the kernel at death, and do
+ * not vanish when somebody else in the process closes the same file.
+ *
+ *   byte 0      the turnstile: held by whoever is next to write
+ *   byte 1      the gate: held by whoever writes
+ *   byte 16+p   held by process p as long as it lives
+ *   2^40+pid    held, and shared, by whoever has the queue open: courtesy.h
+ *
+ * A writer takes the turnstile, then the gate, then drops the turnstile. With
+ * the gate alone a process that writes without pause would take it again
+ * before a waiter wakes; with the turnstile it queues behind the waiter.
+ *
+ * Locking: fork_lock guards the list of open files, for the fork handlers.
+ * The byte locks are the kernel's; no other lock is taken here.
+ */
+#define _GNU_SOURCE
+#include "store/sqlite/lockfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+#define TURNSTILE     0
+#define GATE          1
+#define FIRST_PROCESS 16
+
+struct lockfile {
+    int fd;
+    bool is_inherited; /* we are a forked child */
+    dev_t device;      /* of the file; read-only */
+    ino_t inode;
+    _Atomic int64_t own; /* the process that is us; relaxed, set once */
+    struct link on_open; /* under fork_lock */
+};
+
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct link open_files = {&open_files, &open_files};
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void
+fork_prepare(void)
+{
+    lock_take(&fork_lock);
+}
+
+static void
+fork_parent(void)
+{
+    lock_drop(&fork_lock);
+}
+
+static void
+fork_child(void)
+{
+    for (struct link *l = open_files.next; l != &open_files; l = l->next) {
+        struct lockfile *file = OWNER_OF(l, struct lockfile, on_open);
+
+        if (file->fd >= 0)
+            close(file->fd);
+        file->fd = -1;
+        file->is_inherited = true;
+    }
+    lock_drop(&fork_lock);
+}
+
+bool
+lockfile_is_inherited(const struct lockfile *file)
+{
+    return file->is_inherited;
+}
+
+static void
+fork_handlers(void)
+{
+    MUST(pthread_atfork(fork_prepare, fork_parent, fork_child));
+}
+
+/* Lock or unlock one byte; 0 or -1 with errno. */
+static int
+byte_lock(int fd, int command, short type, off_t byte)
+{
+    struct flock lock = {
+        .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    int answer;
+
+    do {
+        answer = fcntl(fd, command, &lock);
+    } while (answer != 0 && errno == EINTR);
+    return answer;
+}
+
+static enum rota_error
+file_open(const char *path, int flags, bool may_fail,
+          struct lockfile **ret_file)
+{
+    struct stat st;
+    struct lockfile *file = calloc(1, sizeof(*file));
+
+    if (file == NULL)
+        return no_memory();
+    MUST(pthread_once(&fork_once, fork_handlers));
+    file->fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file->fd < 0 && !may_fail) {
+        message_set("cannot open %s: %s", path, strerror(errno));
+        free(file);
+        return ROTA_SYSTEM;
+    }
+    (void)byte_lock(file->fd, F_OFD_SETLK, F_RDLCK,
+                    (off_t)LOCKFILE_PIDS + getpid());
+    if (fstat(file->fd, &st) == 0) {
+        file->device = st.st_dev;
+        file->inode = st.st_ino;
+    }
+    lock_take(&fork_lock);
+    list_append(&open_files, &file->on_open);
+    lock_drop(&fork_lock);
+    *ret_file = file;
+    return ROTA_OK;
+}
+
+bool
+lockfile_was_open(const char *path)
+{
+    struct stat st;
+    bool found = false;
+
+    if (stat(path, &st) != 0)
+        return false;
+    lock_take(&fork_lock);
+    for (struct link *l = open_files.next; l != &open_files; l = l->next) {
+        const struct lockfile *file = OWNER_OF(l, struct lockfile, on_open);
+
+        found |= file->is_inherited && file->device == st.st_dev &&
+                 file->inode == st.st_ino;
+    }
+    lock_drop(&fork_lock);
+    return found;
+}
+
+enum rota_error
+lockfile_open(const char *path, struct lockfile **ret_file)
+{
+    return file_open(path, O_RDWR | O_CREAT, false, ret_file);
+}
+
+enum rota_error
+lockfile_open_look(const char *path, struct lockfile **ret_file)
+{
+    return file_open(path, O_RDONLY, true, ret_file);
+}
+
+void
+lockfile_close(struct lockfile *file)
+{
+    if (file == NULL)
+        return;
+    lock_take(&fork_lock);
+    list_remove(&file->on_open);
+    lock_drop(&fork_lock);
+    if (file->fd >= 0)
+        close(file->fd);
+    free(file);
+}
+
+enum rota_error
+lockfile_enter(struct lockfile *file)
+{
+    if (byte_lock(file->fd, F_OFD_SETLKW, F_WRLCK, TURNSTILE) != 0) {
+        message_set("cannot lock the queue's lock file: %s", strerror(errno));
+        return ROTA_SYSTEM;
+    }
+    if (byte_lock(file->fd, F_OFD_SETLKW, F_WRLCK, GATE) != 0) {
+        message_set("cannot lock the queue's lock file: %s", strerror(errno));
+        (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK, TURNSTILE);
+        return ROTA_SYSTEM;
+    }
+    (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK, TURNSTILE);
+    return ROTA_OK;
+}
+
+void
+lockfile_leave(struct lockfile *file)
+{
+    (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK, GATE);
+}
+
+enum rota_error
+lockfile_live(struct lockfile *file, int64_t process)
+{
+    off_t byte = (off_t)(FIRST_PROCESS + process);
+
+    if (byte_lock(file->fd, F_OFD_SETLK, F_WRLCK, byte) != 0) {
+        message_set("cannot lock the queue's lock file: %s", strerror(errno));
+        return ROTA_SYSTEM;
+    }
+    atomic_store_explicit(&file->own, process, memory_order_relaxed);
+    return ROTA_OK;
+}
+
+void
+lockfile_unlive(struct lockfile *file, int64_t process)
+{
+    atomic_store_explicit(&file->own, 0, memory_order_relaxed);
+    (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK,
+                    (off_t)(FIRST_PROCESS + process));
+}
+
+bool
+lockfile_lives(struct lockfile *file, int64_t process)
+{
+    struct flock lock = {.l_type = F_WRLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)(FIRST_PROCESS + process),
+                         .l_len = 1};
+
+    /* one's own lock is no obstacle, so the kernel would not name it */
+    if (process == atomic_load_explicit(&file->own, memory_order_relaxed))
+        return true;
+    return fcntl(file->fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+}

@@ -1,0 +1,229 @@
+/*
+ * The views of the public interface: columns are added to them, at the end,
+ * never changed or removed. Pure SQL of SQLite 3.37.
+ */
+#include "store/sqlite/schema.h"
+
+#include <stddef.h>
+
+/* clang-format off */
+
+/* The names of enum rota_error, as the views show them. */
+#define CODE_NAME(column)                                                      \
+    "CASE " column " WHEN 0 THEN NULL WHEN 1 THEN 'CANCELED'"                  \
+    " WHEN 2 THEN 'DEADLINE' WHEN 3 THEN 'TIMEOUT' WHEN 4 THEN 'NOMEM'"        \
+    " WHEN 5 THEN 'INVALID' WHEN 6 THEN 'NOTFOUND' WHEN 7 THEN 'EXISTS'"       \
+    " WHEN 8 THEN 'FULL' WHEN 9 THEN 'CLOSED' WHEN 10 THEN 'BUSY'"             \
+    " WHEN 11 THEN 'STORE' WHEN 12 THEN 'CORRUPT' WHEN 13 THEN 'VERSION'"      \
+    " WHEN 14 THEN 'SYSTEM' WHEN 20 THEN 'FAILED' WHEN 21 THEN 'FATAL'"        \
+    " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST'"                               \
+    " ELSE CAST(" column " AS TEXT) END"
+#define END_NAME(column)                                                       \
+    "CASE " column " WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"             \
+    " ELSE 'cancelled' END"
+
+/* What a job says of itself wherever it stands. */
+#define NAMES " b.name AS batch, k.name AS kind, q.name AS queue,"
+#define JOB_COMMON                                                             \
+    " COALESCE(j.max_attempts, k.max_attempts) AS max_attempts,"               \
+    " COALESCE(p.cursor, 0) AS done,"                                          \
+    " p.total AS total,"                                                       \
+    " CASE WHEN p.updated_at > p.base_at AND p.cursor > p.base"                \
+    "  THEN round((p.cursor - p.base) * 1000.0"                                \
+    "   / (p.updated_at - p.base_at), 1) END AS rate,"                         \
+    " j.run_at AS run_at, j.created_at AS created_at,"                         \
+    " j.deadline_at AS deadline_at,"                                           \
+    " COALESCE(j.timeout_ms, k.timeout_ms) AS timeout_ms,"                     \
+    " j.failures AS failures, j.crashes AS crashes, j.args AS args,"           \
+    " j.unique_key AS unique_key, j.limit_key AS limit_key,"                   \
+    " j.parent AS parent"
+#define FROM_JOB                                                               \
+    " JOIN _kind k ON k.id = j.kind JOIN _queue q ON q.id = j.queue"           \
+    " LEFT JOIN _batch b ON b.id = j.batch"                                    \
+    " LEFT JOIN _progress p ON p.id = j.id"
+#define NOTHING_RAN                                                            \
+    " NULL AS started_at, NULL AS finished_at, NULL AS code,"                  \
+    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason,"      \
+    " NULL AS worker, j.lease AS lease, NULL AS result,"
+
+#define KEY_IS_FULL                                                            \
+    "(SELECT count(*) FROM _running WHERE limit_key = j.limit_key)"            \
+    "  >= " KEY_LIMIT("j.limit_key")
+#define KEY_WORDS                                                              \
+    "'of the key ' || j.limit_key || ' ' || " KEY_LIMIT("j.limit_key")         \
+    " || ' runs at a time'"
+
+static const char jobs[] =
+    /* one arm for each place: WHERE state = '...' reads its arm only, and
+     * WHERE id = ... probes each */
+    "CREATE VIEW _jobs AS"
+    " SELECT j.id AS id," NAMES " 'ready' AS state,"
+    "  CASE WHEN q.paused_at IS NOT NULL THEN 'paused'"
+    "   WHEN j.lease > 0 THEN 'resumable' ELSE 'ready' END AS status,"
+    "  CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
+    "   WHEN q.owner IS NOT NULL"
+    "   THEN 'waits for worker ' || q.owner || ', whose queue it is'"
+    "   WHEN NOT EXISTS (SELECT 1 FROM _process w WHERE w.ended_at IS NULL)"
+    "   THEN 'no worker runs'"
+    "   WHEN NOT EXISTS (SELECT 1 FROM _process w JOIN _handles h"
+    "    ON h.process = w.id WHERE w.ended_at IS NULL AND h.kind = j.kind)"
+    "   THEN 'no worker that runs knows this kind'"
+    "   WHEN q.max_running <= (SELECT count(*) FROM _running"
+    "    WHERE queue = q.id)"
+    "   THEN 'its queue runs ' || q.max_running || ' at a time'"
+    "   WHEN j.limit_key IS NOT NULL AND " KEY_IS_FULL
+    "   THEN " KEY_WORDS
+    "   ELSE 'waits for a worker' END AS why,"
+    "  j.priority AS priority, j.failures AS attempt," NOTHING_RAN JOB_COMMON
+    " FROM _ready r JOIN _job j ON j.queue = r.queue AND j.kind = r.kind"
+    "  AND j.sort_key = r.sort_key AND j.id = r.id" FROM_JOB
+    " UNION ALL"
+    " SELECT j.id," NAMES " 'ready', 'held', " KEY_WORDS ","
+    "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
+    " FROM _held h JOIN _job j ON j.limit_key = h.key AND j.queue = h.queue"
+    "  AND j.kind = h.kind AND j.sort_key = h.sort_key AND j.id = h.id"
+    FROM_JOB
+    " UNION ALL"
+    " SELECT j.id," NAMES " 'scheduled',"
+    "  CASE WHEN j.failures > 0 THEN 'retrying' ELSE 'scheduled' END,"
+    "  CASE WHEN j.failures > 0 THEN 'failed ' || j.failures || ' of '"
+    "    || COALESCE(j.max_attempts, k.max_attempts)"
+    "    || ' times' || COALESCE((SELECT ' (' || a.message || ')'"
+    "      FROM _attempt a WHERE a.job = j.id AND a.message <> ''"
+    "      ORDER BY a.lease DESC LIMIT 1), '')"
+    "    || ', runs again at ' ELSE 'not before ' END"
+    "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch'),"
+    "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
+    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = s.id"
+    FROM_JOB
+    " UNION ALL"
+    " SELECT j.id," NAMES " 'blocked', 'blocked',"
+    "  (SELECT 'waits for job ' || m.first"
+    "    || COALESCE((SELECT CASE p.state WHEN 6 THEN ', which was cancelled'"
+    "      ELSE ', which failed' END FROM _done p WHERE p.id = m.first), '')"
+    "    || CASE m.n WHEN 1 THEN '' WHEN 2 THEN ' and another'"
+    "     ELSE ' and ' || (m.n - 1) || ' others' END"
+    "   FROM (SELECT min(parent) AS first, count(*) AS n FROM _dep"
+    "    WHERE child = j.id AND met = 0) m),"
+    "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
+    " FROM _blocked w JOIN _job j ON j.id = w.id" FROM_JOB
+    " UNION ALL"
+    " SELECT r.id," NAMES " 'running',"
+    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'stuck'"
+    "   WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
+    "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END,"
+    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'has ignored for '"
+    "    || ((" NOW " - r.stuck_since) / 1000) || ' s that it should stop'"
+    "    || COALESCE(': ' || r.cancel_reason, '')"
+    "   WHEN r.cancel_at IS NOT NULL"
+    "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '')"
+    "   WHEN " NOW " - max(r.started_at, COALESCE(p.updated_at, 0)) >= 30000"
+    "   THEN 'no advance for ' || ((" NOW " - max(r.started_at,"
+    "    COALESCE(p.updated_at, 0))) / 1000) || ' s' END,"
+    "  j.priority, j.failures + 1, r.started_at, NULL, NULL, NULL,"
+    "  r.cancel_at, r.cancel_reason, r.process, r.lease, NULL," JOB_COMMON
+    " FROM _running r JOIN _job j ON j.id = r.id" FROM_JOB
+    " UNION ALL"
+    " SELECT d.id," NAMES " " END_NAME("d.state") ", " END_NAME("d.state") ","
+    "  d.cause, j.priority, d.attempt, d.started_at, d.finished_at, d.code,"
+    "  d.cause, d.cancel_at, CASE WHEN d.cancel_at IS NOT NULL"
+    "   THEN d.cause END, d.process, d.lease, d.result," JOB_COMMON
+    " FROM _done d JOIN _job j ON j.id = d.id" FROM_JOB ";"
+
+    "CREATE VIEW jobs AS"
+    " SELECT id, batch, kind, queue, state, status, why, priority, attempt,"
+    "  max_attempts, done, total,"
+    "  CASE WHEN total > 0 THEN min(100.0, round(100.0 * done / total, 1))"
+    "   END AS percent, rate,"
+    "  CASE WHEN state = 'running' AND rate > 0 AND total > done"
+    "   THEN round((total - done) / rate, 1) END AS eta,"
+    "  run_at, created_at, started_at, finished_at,"
+    "  " CODE_NAME("code") " AS error, cause,"
+    "  CASE typeof(args) WHEN 'text' THEN args END AS args_text, result,"
+    "  worker, args, deadline_at, timeout_ms, cancel_requested_at,"
+    "  cancel_reason, lease, failures, crashes,"
+    "  " ISO("created_at") ", " ISO("run_at") ","
+    "  " ISO("started_at") ", " ISO("finished_at") ","
+    "  unique_key, limit_key, parent FROM _jobs;";
+
+static const char others[] =
+    "CREATE VIEW attempts AS"
+    " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
+    " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
+    "  " CODE_NAME("code") " AS error, message FROM _attempt"
+    " UNION ALL"
+    " SELECT id, lease, process, started_at, NULL, 'running', NULL, NULL"
+    "  FROM _running"
+    " UNION ALL"
+    " SELECT id, lease, process, started_at, finished_at,"
+    "  " END_NAME("state") ", " CODE_NAME("code") ", cause"
+    "  FROM _done WHERE process IS NOT NULL);"
+
+    "CREATE VIEW batches AS"
+    " SELECT *, " ISO("created_at") " FROM ("
+    " SELECT b.name AS batch, count(j.id) AS jobs, count(w.id) AS blocked,"
+    "  count(s.id) AS scheduled,"
+    "  count(j.id) - count(w.id) - count(s.id) - count(r.id) - count(d.id)"
+    "   AS ready,"
+    "  count(r.id) AS running,"
+    "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
+    "  sum(COALESCE(d.state = 5, 0)) AS failed,"
+    "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
+    "  b.created_at AS created_at"
+    " FROM _batch b JOIN _job j ON j.batch = b.id"
+    " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"
+    " LEFT JOIN _blocked w ON w.id = j.id"
+    " LEFT JOIN _scheduled s ON s.run_at = j.run_at AND s.id = j.id"
+    " GROUP BY b.id);"
+
+    "CREATE VIEW queues AS"
+    " SELECT queue, paused, paused_at, blocked, scheduled, ready, running,"
+    "  worker, " ISO("paused_at") ", max_running, retain_ms FROM ("
+    " SELECT q.name AS queue, q.paused_at IS NOT NULL AS paused, q.paused_at,"
+    "  (SELECT count(*) FROM _blocked w CROSS JOIN _job j ON j.id = w.id"
+    "   WHERE j.queue = q.id) AS blocked,"
+    "  (SELECT count(*) FROM _scheduled s CROSS JOIN _job j ON j.id = s.id"
+    "   WHERE j.queue = q.id) AS scheduled,"
+    "  (SELECT count(*) FROM _ready r WHERE r.queue = q.id)"
+    "   + (SELECT count(*) FROM _held h WHERE h.queue = q.id) AS ready,"
+    "  (SELECT count(*) FROM _running r WHERE r.queue = q.id) AS running,"
+    "  q.owner AS worker, q.max_running, q.retain_ms FROM _queue q);"
+
+    "CREATE VIEW cancellations AS"
+    " SELECT *, " ISO("requested_at") ", " ISO("stopped_at") " FROM ("
+    " SELECT d.id AS job, " END_NAME("d.state") " AS state,"
+    "  d.cancel_at AS requested_at, d.delivered_at AS delivered_at,"
+    "  d.finished_at AS stopped_at,"
+    "  d.delivered_at - d.cancel_at AS delivered_after,"
+    "  d.finished_at - d.cancel_at AS stopped_after, d.cause AS reason"
+    "  FROM _done d WHERE d.cancel_at IS NOT NULL"
+    " UNION ALL"
+    " SELECT id, 'running', cancel_at, NULL, NULL, NULL, NULL, cancel_reason"
+    "  FROM _running WHERE cancel_at IS NOT NULL);"
+
+    "CREATE VIEW workers AS"
+    " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
+    " SELECT id, pid, host, CASE WHEN ended_at IS NULL THEN 'working'"
+    "   ELSE end END AS state, threads,"
+    "  (SELECT count(*) FROM _running r WHERE r.process = p.id) AS running,"
+    "  version, started_at, ended_at,"
+    "  (SELECT group_concat(r.id, ', ') FROM _running r"
+    "   WHERE r.process = p.id AND r.stuck_since IS NOT NULL) AS stuck"
+    "  FROM _process p);"
+
+    "CREATE VIEW dependencies AS"
+    " SELECT child AS job, parent AS waits_for, met FROM _dep;"
+
+    "CREATE VIEW unique_keys AS SELECT key AS unique_key, job FROM _unique;"
+
+    "CREATE VIEW limits AS"
+    " SELECT key AS limit_key, " KEY_LIMIT("k.key") " AS max_running,"
+    "  (SELECT count(*) FROM _running WHERE limit_key = k.key) AS running,"
+    "  (SELECT count(*) FROM _held h WHERE h.key = k.key) AS held"
+    " FROM (SELECT key FROM _limit UNION SELECT limit_key FROM _running"
+    "   WHERE limit_key IS NOT NULL UNION SELECT key FROM _held) k;";
+
+/* clang-format on */
+
+const char *const schema_views[] = {jobs, others, NULL};
+
