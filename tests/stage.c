@@ -276,6 +276,15 @@ hurry(int64_t id)
 }
 
 void
+cancel(int64_t id, const char *reason, enum rota_cancel_answer expected)
+{
+    enum rota_cancel_answer answer;
+
+    ck_assert_int_eq(rota_cancel(rota, id, reason, &answer), ROTA_OK);
+    ck_assert_int_eq(answer, expected);
+}
+
+void
 wait_for(int64_t id)
 {
     outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;

@@ -102,6 +102,9 @@ int64_t submit_claimed(void);
 /* Make a job that is scheduled due. */
 void hurry(int64_t id);
 
+/* Cancel the job, which is to come to that. */
+void cancel(int64_t id, const char *reason, enum rota_cancel_answer expected);
+
 /* Wait until the job has ended: outcome says how. */
 void wait_for(int64_t id);
 void drain(void);

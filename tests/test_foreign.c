@@ -192,6 +192,25 @@ START_TEST(who_holds_the_lock_too_long_is_named)
 }
 END_TEST
 
+START_TEST(who_waits_for_a_foreign_lock_in_vain_is_told_so)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+    sqlite3 *shell;
+    int64_t id = 4711;
+
+    open_with(1, at_once);
+    ck_assert_int_eq(sqlite3_open(queue, &shell), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(shell, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+                     SQLITE_OK);
+    ck_assert_int_eq(rota_submit(rota, &submission, &id), ROTA_BUSY);
+    ck_assert_int_eq(id, 4711);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "locked"));
+    ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+    ck_assert_str_eq(job_says(submit(), "state"), "ready");
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 1);
+}
+END_TEST
+
 /* -- Readers --------------------------------------------------------------- */
 
 static enum rota_error
@@ -456,6 +475,7 @@ foreign_suite(void)
     Suite *suite = suite_create("foreign");
     TCase *writers = foreign_case(suite, "writers");
     TCase *readers = foreign_case(suite, "readers");
+    TCase *lock = stage_case(suite, "lock");
     TCase *file = stage_case(suite, "file");
     TCase *children = stage_case(suite, "children");
 
@@ -472,6 +492,7 @@ foreign_suite(void)
         a_log_that_is_full_takes_no_more_jobs_until_the_read_has_ended);
     tcase_add_test(readers,
                    jobs_that_run_end_while_the_log_is_full_and_others_wait);
+    tcase_add_test(lock, who_waits_for_a_foreign_lock_in_vain_is_told_so);
     tcase_add_test(file, of_a_file_that_was_moved_away_nothing_is_acknowledged);
     tcase_add_test(
         file, a_file_that_was_replaced_is_not_taken_for_the_one_that_is_open);

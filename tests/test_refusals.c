@@ -11,10 +11,13 @@
 #include <check.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1261,6 +1264,98 @@ START_TEST(when_rota_is_short_of_memory_nothing_is_lost_and_it_is_told)
 }
 END_TEST
 
+/* -- A disk that takes no more, with workers ------------------------------ */
+
+static void
+limit_files(rlim_t size)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = size;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Have the disk take nothing more. */
+static void
+refuse_to_write(void)
+{
+    struct stat log;
+
+    ck_assert_int_eq(stat(in_scratch("queue.db-wal"), &log), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    limit_files((rlim_t)log.st_size);
+}
+
+START_TEST(what_the_disk_refuses_is_told_or_kept_until_it_takes_it)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+    int64_t id, none = 4711;
+
+    begin(1, held);
+    id = submit_running(1);
+    refuse_to_write();
+    gate_open(&act.gate);
+    AWAIT(was_logged(id, "its end cannot be recorded yet"));
+    ck_assert_int_eq(rota_submit(rota, &submission, &none), ROTA_STORE);
+    ck_assert_int_eq(none, 4711);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), queue));
+    ck_assert_str_eq(job_says(id, "state"), "running");
+    limit_files(RLIM_INFINITY);
+    wait_for(id);
+    assert_outcome(ROTA_SUCCEEDED, ROTA_OK, 1, "");
+    wait_for(submit());
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 2);
+}
+END_TEST
+
+/* Have job 1 be run by a process that has died. */
+static void
+give_to_the_dead(void)
+{
+    sql_run(queue, "BEGIN IMMEDIATE;"
+                   "INSERT INTO _process(id, pid, threads, started_at)"
+                   " VALUES(9, 1, 1, 1);"
+                   "INSERT INTO _running(id, lease, process, claimed_at, queue)"
+                   " SELECT id, 1, 9, 1, queue FROM _job;"
+                   "DELETE FROM _ready; COMMIT");
+}
+
+START_TEST(a_rescue_that_the_disk_refuses_says_so_and_is_made_the_next_time)
+{
+    open_with(1, at_once);
+    (void)submit();
+    give_to_the_dead();
+    refuse_to_write();
+    ck_assert_int_eq(rota_rescue(rota), ROTA_STORE);
+    ck_assert_str_eq(job_says(1, "state, worker, crashes"), "running|9|0");
+    limit_files(RLIM_INFINITY);
+    ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+    ck_assert_str_eq(job_says(1, "state, lease, crashes"), "ready|1|1");
+    ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+    ck_assert_str_eq(runs_of(1), "1|crashed|LOST|its process died");
+}
+END_TEST
+
+START_TEST(a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same)
+{
+    int64_t id;
+
+    begin(1, until_stopped);
+    id = submit_running(1);
+    refuse_to_write();
+    ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_STORE);
+    AWAIT(was_logged(id, "its end cannot be recorded yet"));
+    ck_assert_str_eq(act.words, "enough");
+    limit_files(RLIM_INFINITY);
+    wait_for(id);
+    assert_outcome(ROTA_CANCELLED, ROTA_CANCELED, 1, "enough");
+}
+END_TEST
+
+/* -- The suite ------------------------------------------------------------ */
+
 static void
 set_up(void)
 {
@@ -1277,6 +1372,16 @@ world_case(Suite *suite, const char *name)
     tcase_set_timeout(t, 60);
     suite_add_tcase(suite, t);
     return t;
+}
+
+static void
+add_limits(TCase *t)
+{
+    tcase_add_test(t, what_the_disk_refuses_is_told_or_kept_until_it_takes_it);
+    tcase_add_test(
+        t, a_rescue_that_the_disk_refuses_says_so_and_is_made_the_next_time);
+    tcase_add_test(t,
+                   a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same);
 }
 
 int
@@ -1306,5 +1411,6 @@ main(void)
     tcase_add_loop_test(
         world_case(suite, "memory of rota"),
         when_rota_is_short_of_memory_nothing_is_lost_and_it_is_told, 0, SCENES);
+    add_limits(stage_case(suite, "limits"));
     return suite_run(suite);
 }
