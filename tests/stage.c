@@ -13,7 +13,7 @@
 struct rota *rota;
 struct ctx *run;
 struct rota_outcome outcome;
-char queue[128];
+char queue[256];
 struct act act;
 
 /* -- The log -------------------------------------------------------------- */

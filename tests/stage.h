@@ -20,7 +20,7 @@ struct TCase;
 extern struct rota *rota;
 extern struct ctx *run;             /* the workers' */
 extern struct rota_outcome outcome; /* of the last wait_for() */
-extern char queue[128];             /* the file */
+extern char queue[256];             /* the file */
 
 /* Checked fixtures. What is open at the end is closed. */
 void stage_set(void);

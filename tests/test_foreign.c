@@ -1,6 +1,11 @@
 /*
  * Other programs at the queue's file: those that write to it, read from it for
  * long, hold its lock, move it away, or are forked from one that has it open.
+ * "Other programs are let in, and named"; "a file that was moved away
+ * acknowledges nothing any more".
+ *
+ * The other program is a child that does what it is told and answers; calls
+ * that wait for a lock are seen to wait (cast.h).
  */
 #define _GNU_SOURCE
 #include <check.h>
@@ -14,9 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cast.h"
 #include "engine/engine.h"
 #include "scratch.h"
-#include "stage.h"
 #include "store/sqlite/yield.h"
 
 /* -- Another program ------------------------------------------------------- */
@@ -189,6 +194,115 @@ START_TEST(who_holds_the_lock_too_long_is_named)
     ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), other_name()));
     other_does("COMMIT");
     ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+}
+END_TEST
+
+/* -- A lock that is held --------------------------------------------------- */
+
+static sqlite3 *
+foreign_lock(void)
+{
+    sqlite3 *db;
+
+    ck_assert_int_eq(sqlite3_open(queue, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_busy_timeout(db, 20000), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+                     SQLITE_OK);
+    return db;
+}
+
+static void
+foreign_unlock(sqlite3 *db)
+{
+    ck_assert_int_eq(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+}
+
+START_TEST(a_submit_waits_for_a_foreign_client_and_then_succeeds)
+{
+    struct sitting waiting = {.kind = "quick"};
+    sqlite3 *db = foreign_lock();
+    pthread_t thread = thread_new(submit_in_thread, &waiting);
+
+    AWAIT(somebody_writes());
+    foreign_unlock(db);
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_OK);
+    ck_assert_int_eq(waiting.id, 1);
+    ck_assert(stands(1, "ready|0"));
+}
+END_TEST
+
+START_TEST(a_cancel_reaches_a_job_here_while_a_foreign_client_has_the_lock)
+{
+    struct sitting waiting = {.id = 1};
+    pthread_t thread;
+    sqlite3 *db;
+
+    work_here();
+    (void)submit_kind("gate");
+    EVENTUALLY(noted("gate", 0) == 1);
+    db = foreign_lock();
+    thread = thread_new(cancel_in_thread, &waiting);
+    EVENTUALLY(noted("told", 0) == 1);
+    foreign_unlock(db);
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_OK);
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(outcome.message, "now");
+}
+END_TEST
+
+START_TEST(so_does_the_end_of_the_context_that_it_is_run_under)
+{
+    CTX_AUTO struct ctx *ctx = ctx_with_cancel(NULL);
+    struct sitting waiting = {
+        .ctx = ctx, .kind = "gate", .outcome = ROTA_OUTCOME_INIT};
+    pthread_t thread;
+    sqlite3 *db;
+
+    work_here();
+    thread = thread_new(run_in_thread, &waiting);
+    EVENTUALLY(noted("gate", 0) == 1);
+    db = foreign_lock();
+    (void)ctx_cancel_cause(ctx, "enough");
+    EVENTUALLY(noted("told", 0) == 1);
+    foreign_unlock(db);
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_OK);
+    ck_assert_int_eq(waiting.outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(waiting.outcome.message, "enough");
+}
+END_TEST
+
+/* Each request waits for five seconds, one after the other. */
+START_TEST(what_a_foreign_client_does_not_let_through_is_refused)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("quick");
+    struct sitting waiting = {.id = 1};
+    int64_t id = 77;
+    pthread_t thread;
+    sqlite3 *db;
+
+    work_here();
+    (void)submit_kind("gate");
+    EVENTUALLY(noted("gate", 0) == 1);
+    db = foreign_lock();
+    thread = thread_new(cancel_in_thread, &waiting);
+    EVENTUALLY(noted("told", 0) == 1);
+    ck_assert_int_eq(rota_submit(rota, &s, &id), ROTA_BUSY);
+    ck_assert_int_eq(id, 77);
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_BUSY);
+    foreign_unlock(db);
+    /* the cancel was not recorded, but told; what became of the job waited */
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(outcome.message, "now");
+    ck_assert_int_eq(submit_kind("quick"), 2);
+    wait_for(2);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 2);
 }
 END_TEST
 
@@ -475,6 +589,7 @@ foreign_suite(void)
     Suite *suite = suite_create("foreign");
     TCase *writers = foreign_case(suite, "writers");
     TCase *readers = foreign_case(suite, "readers");
+    TCase *held = cast_case(suite, "held lock");
     TCase *lock = stage_case(suite, "lock");
     TCase *file = stage_case(suite, "file");
     TCase *children = stage_case(suite, "children");
@@ -492,6 +607,11 @@ foreign_suite(void)
         a_log_that_is_full_takes_no_more_jobs_until_the_read_has_ended);
     tcase_add_test(readers,
                    jobs_that_run_end_while_the_log_is_full_and_others_wait);
+    tcase_add_test(held, a_submit_waits_for_a_foreign_client_and_then_succeeds);
+    tcase_add_test(
+        held, a_cancel_reaches_a_job_here_while_a_foreign_client_has_the_lock);
+    tcase_add_test(held, so_does_the_end_of_the_context_that_it_is_run_under);
+    tcase_add_test(held, what_a_foreign_client_does_not_let_through_is_refused);
     tcase_add_test(lock, who_waits_for_a_foreign_lock_in_vain_is_told_so);
     tcase_add_test(file, of_a_file_that_was_moved_away_nothing_is_acknowledged);
     tcase_add_test(
@@ -507,7 +627,7 @@ foreign_suite(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
-    return suite_run(foreign_suite());
+    return cast_main(argc, argv, foreign_suite());
 }

@@ -180,7 +180,7 @@ static struct {
 static void
 file_keep(void)
 {
-    char path[160];
+    char path[300];
 
     for (int i = 0; i < 2; i++) {
         (void)snprintf(path, sizeof(path), "%s%s", queue, endings[i]);

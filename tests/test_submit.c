@@ -1,7 +1,7 @@
 /*
  * What goes into a queue: submissions, in C and in SQL, what they leave open,
- * ids, and many at once, in one process. Of what is
- * acknowledged: test_refusals.c.
+ * ids, and many at once, in one process. When the world refuses them:
+ * test_refusals.c.
  *
  * Threads that submit at once come through a gate.
  */

@@ -1,0 +1,449 @@
+/*
+ * "kill -9 loses no job": what becomes of the jobs of a process that dies, that
+ * is stopped and goes on, or that forks; and of a job that kills its process.
+ * Every row that was done and no row twice: test_crash.c.
+ *
+ * Processes die or stop when the log says that their jobs have begun (cast.h).
+ */
+#define _GNU_SOURCE
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "base/clock.h"
+#include "cast.h"
+#include "scratch.h"
+
+/* -- Dying ---------------------------------------------------------------- */
+
+START_TEST(the_jobs_of_a_killed_process_go_on_in_another_within_a_second)
+{
+    pid_t pid = worker_with("gate", 4);
+
+    work_here();
+    ck_assert_int_eq(kill(pid, SIGKILL), 0); /* and is not waited for yet */
+    WITHIN(A_SECOND, noted("gate", getpid()) == 4);
+    ck_assert_str_eq(sql_text(queue,
+                              "SELECT DISTINCT state, lease, crashes, failures"
+                              " FROM jobs"),
+                     "running|2|1|0");
+    ck_assert_str_eq(sql_text(queue,
+                              "SELECT count(*), w.pid = %d FROM attempts a"
+                              " JOIN workers w ON w.id = a.worker"
+                              " WHERE a.outcome = 'crashed' AND a.lease = 1"
+                              " GROUP BY 2",
+                              (int)pid),
+                     "4|1");
+    open_gate();
+    for (int64_t id = 1; id <= 4; id++)
+        wait_for(id);
+    ck_assert_int_eq(noted("gate", 0), 8);
+    ck_assert_int_eq(child_await(pid), -SIGKILL);
+}
+END_TEST
+
+START_TEST(a_process_that_only_waits_makes_the_jobs_of_a_dead_one_ready_again)
+{
+    CTX_AUTO struct ctx *ctx = ctx_with_timeout(NULL, ROTA_MS(1));
+    pid_t pid = worker_with("gate", 1);
+
+    ck_assert_int_eq(rota_wait(ctx, rota, 1, NULL), ROTA_DEADLINE);
+    child_kill(pid);
+    WITHIN(A_SECOND, stands(1, "ready|1"));
+}
+END_TEST
+
+START_TEST(when_all_are_dead_the_next_to_start_has_their_jobs_at_once)
+{
+    pid_t one = worker_with("gate", 2), other = worker_start("1");
+
+    (void)submit_kind("gate");
+    EVENTUALLY(noted("gate", other) == 1);
+    child_stop(other); /* it would take over what the first leaves */
+    child_kill(one);
+    child_kill(other);
+    ck_assert_int_eq(running(), 3);
+    work_here();
+    ck_assert_int_eq(sql_int(queue,
+                             "SELECT count(*) FROM jobs j JOIN workers w"
+                             " ON w.id = j.worker WHERE w.pid <> %d",
+                             (int)getpid()),
+                     0);
+    EVENTUALLY(noted("gate", getpid()) == 3);
+}
+END_TEST
+
+START_TEST(a_job_whose_process_died_after_a_cancel_is_cancelled)
+{
+    pid_t pid = worker_with("deaf", 1);
+
+    ck_assert_int_eq(rota_cancel(rota, 1, "enough", NULL), ROTA_OK);
+    child_kill(pid);
+    work_here();
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(outcome.message, "enough");
+    ck_assert_int_eq(noted("deaf", 0), 1);
+}
+END_TEST
+
+START_TEST(a_job_whose_process_died_after_its_deadline_has_failed)
+{
+    pid_t pid = worker_with("deaf", 1);
+
+    sql_run(queue, "UPDATE _job SET deadline_at = 1"); /* as if it had been */
+    child_kill(pid);
+    work_here();
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_JOB_FAILED);
+    ck_assert_int_eq(outcome.error, ROTA_DEADLINE);
+    ck_assert_str_eq(outcome.message, "its deadline passed");
+    ck_assert_int_eq(noted("deaf", 0), 1);
+}
+END_TEST
+
+/* Let workers of two threads come and die so often. */
+static void
+workers_die(int times)
+{
+    for (int i = 0; i < times; i++)
+        ck_assert_int_eq(child_await(child_start("--work", queue, "2", NULL)),
+                         -SIGKILL);
+}
+
+START_TEST(a_job_that_kills_its_process_three_times_is_poison)
+{
+    (void)submit_kind("poison");
+    workers_die(3);
+    work_here();
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_JOB_FAILED);
+    ck_assert_int_eq(outcome.error, ROTA_FATAL);
+    ck_assert_int_eq(strncmp(outcome.message, "poison", 6), 0);
+    ck_assert_str_eq(sql_text(queue, "SELECT lease, outcome, error"
+                                     " FROM attempts ORDER BY lease"),
+                     "1|crashed|LOST\n2|crashed|LOST\n3|failed|FATAL");
+    ck_assert_int_eq(noted("poison", 0), 3);
+}
+END_TEST
+
+START_TEST(a_job_that_gets_further_before_it_kills_its_process_is_not_poison)
+{
+    (void)submit_kind("crawl");
+    workers_die(5);
+    work_here();
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(outcome.cursor, 5);
+    ck_assert_int_eq(noted("crawl", 0), 6);
+    ck_assert_int_eq(sql_int(queue, "SELECT crashes FROM jobs"), 1);
+}
+END_TEST
+
+START_TEST(a_neighbour_of_poison_is_not_blamed)
+{
+    (void)submit_kind("bully");
+    (void)submit_kind("gate");
+    workers_die(3);
+    ck_assert_int_eq(noted("gate", 0), 2); /* the third time it was alone */
+    open_gate();
+    work_here();
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_JOB_FAILED);
+    wait_for(2);
+    ck_assert_msg(outcome.state == ROTA_SUCCEEDED, "%s", outcome.message);
+}
+END_TEST
+
+/* Another process, in which the job that waits has begun. */
+static pid_t
+worker_begins(const char *kind)
+{
+    pid_t pid = worker_start("1");
+
+    EVENTUALLY(noted(kind, pid) == 1);
+    return pid;
+}
+
+START_TEST(a_job_that_was_there_at_two_deaths_runs_alone_from_then_on)
+{
+    (void)submit_kind("gate");
+    child_kill(worker_begins("gate"));
+    child_kill(worker_begins("gate"));
+    work_here();
+    EVENTUALLY(noted("gate", getpid()) == 1);
+    for (int i = 0; i < 3; i++)
+        (void)submit_kind(
+            "gate"); /* and claim what may be, before it returns */
+    ck_assert_int_eq(running(), 1);
+    open_gate();
+    for (int64_t id = 1; id <= 4; id++)
+        wait_for(id);
+    ck_assert_int_eq(
+        sql_int(queue, "SELECT min(started_at) >= (SELECT finished_at FROM jobs"
+                       " WHERE id = 1) FROM jobs WHERE id > 1"),
+        1);
+}
+END_TEST
+
+START_TEST(a_job_that_gets_further_is_alone_no_more)
+{
+    (void)submit_kind("climb");
+    child_kill(worker_begins("climb"));
+    child_kill(worker_begins("climb"));
+    work_here();
+    EVENTUALLY(noted("climb", getpid()) == 1);
+    (void)submit_kind("quick");
+    ck_assert(stands(2, "ready|0"));
+    scratch_write_text("go", "");
+    wait_for(2);
+    ck_assert(stands(1, "running|3"));
+}
+END_TEST
+
+START_TEST(a_job_that_must_run_alone_waits_until_its_process_has_no_other)
+{
+    pid_t pid;
+
+    (void)submit_kind("gate");
+    child_kill(worker_begins("gate"));
+    pid = worker_begins("gate");
+    work_here();
+    (void)submit_kind("gate");
+    EVENTUALLY(noted("gate", getpid()) == 1);
+    child_kill(pid);
+    EVENTUALLY(stands(1, "ready|2"));
+    (void)submit_kind("quick"); /* and claim what may be, before it returns */
+    ck_assert(stands(1, "ready|2"));
+    open_gate();
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|3"));
+    ck_assert_int_eq(
+        sql_int(queue, "SELECT started_at >= (SELECT finished_at FROM jobs"
+                       " WHERE id = 2) FROM jobs WHERE id = 1"),
+        1);
+}
+END_TEST
+
+/* -- Being stopped -------------------------------------------------------- */
+
+START_TEST(a_stopped_process_keeps_its_jobs_and_goes_on_with_them)
+{
+    pid_t pid = worker_with("gate", 1);
+
+    child_stop(pid);
+    work_here();
+    check_kept(ROTA_MS(1500));
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    open_gate();
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|1"));
+    ck_assert_int_eq(noted("gate", 0), 1);
+}
+END_TEST
+
+START_TEST(the_death_of_a_stopped_process_is_noticed)
+{
+    pid_t pid = worker_with("gate", 1);
+
+    child_stop(pid);
+    work_here();
+    child_kill(pid);
+    WITHIN(A_SECOND, noted("gate", getpid()) == 1);
+}
+END_TEST
+
+static _Atomic int64_t jump; /* of the wall clock, in milliseconds */
+
+static int64_t
+jumping_clock(void *arg)
+{
+    return machine_clock(arg) + jump;
+}
+
+/* Have this process begin anew, under a clock that jumps. */
+static void
+reopen_under_jumps(void)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    options.workers = 4;
+    options.clock = jumping_clock;
+    ck_assert_int_eq(rota_open(queue, &options, &rota), ROTA_OK);
+    ck_assert(handle_kinds());
+    work_here();
+}
+
+/* As when a machine sleeps, or its time is set. */
+START_TEST(a_key_is_its_holders_while_that_is_stopped_and_the_clock_jumps)
+{
+    static const int64_t jumps[] = {0, 3600000, -3600000, 0};
+    struct rota_submission s = ROTA_SUBMISSION_INIT("gate");
+    pid_t pid = worker_start("1");
+
+    s.limit_key = "one at a time";
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    EVENTUALLY(noted("gate", pid) == 1);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_OK);
+    child_stop(pid);
+    reopen_under_jumps();
+    for (size_t i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
+        jump = jumps[i];
+        check_kept(0);
+        ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+        wait_for(submit_kind("quick")); /* whatever may be claimed was */
+        ck_assert_int_eq(noted("gate", 0), 1);
+        ck_assert(stands(2, "ready|0"));
+    }
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    open_gate();
+    wait_for(1);
+    wait_for(2);
+    ck_assert(stands(1, "succeeded|1"));
+    ck_assert(stands(2, "succeeded|1"));
+}
+END_TEST
+
+/* -- Forking -------------------------------------------------------------- */
+
+START_TEST(a_forked_child_that_exits_leaves_its_parent_alive)
+{
+    pid_t pid;
+
+    work_here();
+    (void)submit_kind("gate");
+    EVENTUALLY(noted("gate", 0) == 1);
+    pid = fork();
+    if (pid == 0)
+        _exit(0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    check_kept(0);
+    open_gate();
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|1"));
+}
+END_TEST
+
+START_TEST(a_forked_child_does_not_keep_its_dead_parent_alive)
+{
+    pid_t pid = worker_with("fork", 1);
+
+    EVENTUALLY(noted("child", 0) == 1);
+    work_here();
+    child_kill(pid);
+    ck_assert_int_eq(kill(noted_last("child"), 0), 0);
+    WITHIN(A_SECOND, noted("fork", getpid()) == 1);
+    ck_assert_int_eq(kill(noted_last("child"), SIGKILL), 0);
+}
+END_TEST
+
+START_TEST(a_job_that_forks_keeps_its_process_alive_and_then_nobodys_lock)
+{
+    pid_t pid = worker_with("forks", 1);
+
+    work_here();
+    check_kept(0);
+    child_kill(pid);
+    WITHIN(A_SECOND, noted("forks", getpid()) == 1);
+    open_gate();
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|2"));
+}
+END_TEST
+
+/* Whether the command of a job runs: not whether anybody has buried it. */
+static bool
+command_lives(void)
+{
+    FILE *file = fopen(beside("command").text, "re");
+    char path[64], state = 'Z';
+    int pid = 0;
+
+    if (file == NULL)
+        return false;
+    (void)!fscanf(file, "%d", &pid);
+    MUST(fclose(file));
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    file = fopen(path, "re");
+    if (pid == 0 || file == NULL)
+        return false;
+    (void)!fscanf(file, "%*d %*s %c", &state);
+    MUST(fclose(file));
+    return state != 'Z' && state != 'X';
+}
+
+START_TEST(the_command_of_a_job_keeps_no_lock_and_ends_before_the_job_goes_on)
+{
+    pid_t pid = worker_with("spawn", 1);
+
+    EVENTUALLY(command_lives());
+    work_here();
+    check_kept(0);
+    ck_assert(command_lives());
+    child_kill(pid);
+    WITHIN(A_SECOND, noted("spawn", getpid()) == 1);
+    EVENTUALLY(!command_lives());
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|2"));
+}
+END_TEST
+
+/* -- The suite ------------------------------------------------------------ */
+
+static void
+add_die(TCase *t)
+{
+    tcase_add_test(
+        t, the_jobs_of_a_killed_process_go_on_in_another_within_a_second);
+    tcase_add_test(
+        t, a_process_that_only_waits_makes_the_jobs_of_a_dead_one_ready_again);
+    tcase_add_test(t,
+                   when_all_are_dead_the_next_to_start_has_their_jobs_at_once);
+    tcase_add_test(t, a_job_whose_process_died_after_a_cancel_is_cancelled);
+    tcase_add_test(t, a_job_whose_process_died_after_its_deadline_has_failed);
+    tcase_add_test(t, a_job_that_kills_its_process_three_times_is_poison);
+    tcase_add_test(
+        t, a_job_that_gets_further_before_it_kills_its_process_is_not_poison);
+    tcase_add_test(t, a_neighbour_of_poison_is_not_blamed);
+    tcase_add_test(t,
+                   a_job_that_was_there_at_two_deaths_runs_alone_from_then_on);
+    tcase_add_test(t, a_job_that_gets_further_is_alone_no_more);
+    tcase_add_test(
+        t, a_job_that_must_run_alone_waits_until_its_process_has_no_other);
+}
+
+static void
+add_still(TCase *t)
+{
+    tcase_add_test(t, a_stopped_process_keeps_its_jobs_and_goes_on_with_them);
+    tcase_add_test(t, the_death_of_a_stopped_process_is_noticed);
+    tcase_add_test(
+        t, a_key_is_its_holders_while_that_is_stopped_and_the_clock_jumps);
+}
+
+static void
+add_fork(TCase *t)
+{
+    tcase_add_test(t, a_forked_child_that_exits_leaves_its_parent_alive);
+    tcase_add_test(t, a_forked_child_does_not_keep_its_dead_parent_alive);
+    tcase_add_test(
+        t, a_job_that_forks_keeps_its_process_alive_and_then_nobodys_lock);
+    tcase_add_test(
+        t, the_command_of_a_job_keeps_no_lock_and_ends_before_the_job_goes_on);
+}
+
+int
+main(int argc, char **argv)
+{
+    Suite *suite = suite_create("rescue");
+
+    add_die(cast_case(suite, "die"));
+    add_still(cast_case(suite, "still"));
+    add_fork(cast_case(suite, "fork"));
+    return cast_main(argc, argv, suite);
+}

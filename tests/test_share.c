@@ -1,0 +1,392 @@
+/*
+ * Processes that share a queue: what one submits another takes up, who does not
+ * work waits for those who do, the work is shared, the views count all of it,
+ * and all have the same file, by whatever name.
+ *
+ * Who has got where is seen in the log and in the file (cast.h); "within a
+ * second" is measured.
+ */
+#define _GNU_SOURCE
+#include <check.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cast.h"
+#include "engine/engine.h"
+#include "scratch.h"
+#include "store/sqlite/schema.h"
+
+/* -- Submitting ----------------------------------------------------------- */
+
+/* Work here until it is idle. */
+static void
+be_idle_here(void)
+{
+    work_here();
+    wait_for(submit_kind("quick"));
+    EVENTUALLY(running() == 0);
+}
+
+START_TEST(what_another_process_submits_is_taken_up_by_an_idle_worker)
+{
+    be_idle_here();
+    child_ends_with(child_start("--submit", queue, "quick", NULL), 0);
+    WITHIN(A_SECOND, noted("quick", getpid()) == 2);
+    EVENTUALLY(stands(2, "succeeded|1"));
+}
+END_TEST
+
+START_TEST(what_plain_sql_submits_is_taken_up_by_an_idle_worker)
+{
+    be_idle_here();
+    ck_assert_int_eq(
+        sql_int(queue, "INSERT INTO submit(kind) VALUES('quick') RETURNING id"),
+        2);
+    WITHIN(A_SECOND, noted("quick", getpid()) == 2);
+    EVENTUALLY(stands(2, "succeeded|1"));
+}
+END_TEST
+
+START_TEST(what_the_command_adds_is_taken_up_by_an_idle_worker)
+{
+    import_prepare();
+    be_idle_here();
+    ROTA_ENDS_WITH(0, "add", "import", file_word, into_word, "table=quick");
+    WITHIN(A_SECOND, stands(2, "succeeded|1"));
+    ck_assert_int_eq(sql_int(target, "SELECT count(*) FROM quick"), ROWS);
+}
+END_TEST
+
+START_TEST(what_another_process_schedules_is_taken_up_when_it_is_due)
+{
+    be_idle_here();
+    sql_run(queue,
+            "INSERT INTO submit(kind, run_at) VALUES('quick', %" PRId64 ")",
+            machine_clock(NULL) + 200);
+    WITHIN(A_SECOND, stands(2, "succeeded|1"));
+    ck_assert_int_eq(sql_int(queue, "SELECT started_at >= run_at FROM jobs"
+                                    " WHERE id = 2"),
+                     1);
+}
+END_TEST
+
+START_TEST(a_submit_in_a_transaction_that_dies_leaves_no_job)
+{
+    pid_t pid;
+
+    be_idle_here();
+    pid = child_start("--half", queue, NULL);
+    EVENTUALLY(noted("half", pid) == 1);
+    child_kill(pid);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 1);
+    wait_for(submit_kind("quick"));
+    ck_assert_str_eq(sql_text(queue, "SELECT id, state FROM jobs"),
+                     "1|succeeded\n2|succeeded");
+    ck_assert_int_eq(noted("quick", 0), 2);
+}
+END_TEST
+
+/* -- Waiting without working ---------------------------------------------- */
+
+static bool
+somebody_waits(void)
+{
+    bool waits;
+
+    lock_take(&rota->lock);
+    waits = !list_is_empty(&rota->waiters);
+    lock_drop(&rota->lock);
+    return waits;
+}
+
+START_TEST(a_wait_without_a_worker_ends_with_the_job_of_another_process)
+{
+    struct sitting waiting = {.outcome = ROTA_OUTCOME_INIT};
+    pthread_t thread;
+
+    (void)worker_start("1");
+    waiting.id = submit_kind("gate");
+    thread = thread_new(wait_in_thread, &waiting);
+    AWAIT(somebody_waits());
+    EVENTUALLY(noted("gate", 0) == 1);
+    open_gate();
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_OK);
+    ck_assert_int_eq(waiting.outcome.state, ROTA_SUCCEEDED);
+}
+END_TEST
+
+START_TEST(a_run_without_a_worker_is_run_by_another_process)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("quick");
+    pid_t pid = worker_start("1");
+
+    outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;
+    ck_assert_int_eq(rota_run(NULL, rota, &s, &outcome), ROTA_OK);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(noted("quick", pid), 1);
+}
+END_TEST
+
+START_TEST(when_the_caller_of_a_run_is_done_so_is_the_job_in_another_process)
+{
+    CTX_AUTO struct ctx *ctx = ctx_with_cancel(NULL);
+    struct sitting waiting = {
+        .ctx = ctx, .kind = "gate", .outcome = ROTA_OUTCOME_INIT};
+    pid_t pid = worker_start("1");
+    pthread_t thread = thread_new(run_in_thread, &waiting);
+
+    EVENTUALLY(noted("gate", pid) == 1);
+    ck_assert(ctx_cancel_cause(ctx, "changed my mind"));
+    (void)thread_join(thread);
+    ck_assert_int_eq(waiting.error, ROTA_OK);
+    ck_assert_int_eq(waiting.outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(waiting.outcome.message, "changed my mind");
+    ck_assert_int_eq(noted("told", pid), 1);
+}
+END_TEST
+
+/* -- Sharing -------------------------------------------------------------- */
+
+/* Each of n jobs was begun once, in its first run, by one of the two. */
+static void
+check_shared(int n, pid_t one, pid_t other)
+{
+    char *begun = calloc((size_t)n + 1, 1);
+    FILE *log = fopen(beside("log").text, "re");
+    struct noted noted;
+    int lines = 0;
+
+    ck_assert(begun != NULL && log != NULL);
+    for (; noted_next(log, &noted); lines++) {
+        ck_assert(noted.id >= 1 && noted.id <= n);
+        ck_assert_int_eq(begun[noted.id]++, 0);
+        ck_assert_int_eq(noted.lease, 1);
+        ck_assert(noted.pid == one || noted.pid == other);
+    }
+    ck_assert_int_eq(lines, n);
+    ck_assert_int_eq(fclose(log), 0);
+    free(begun);
+}
+
+START_TEST(two_processes_share_the_work_and_run_each_job_once)
+{
+    enum { N = MANY(2000) };
+    struct rota_submission *all = calloc(N, sizeof(*all));
+    pid_t one = worker_start("1"), other = worker_start("2");
+
+    ck_assert_ptr_nonnull(all);
+    for (int i = 0; i < N; i++)
+        all[i] = (struct rota_submission)ROTA_SUBMISSION_INIT("share");
+    ck_assert_int_eq(rota_submit_many(rota, all, N, NULL), ROTA_OK);
+    free(all);
+    EVENTUALLY(
+        sql_int(queue, "SELECT count(*) FROM jobs WHERE state = 'succeeded'") ==
+        N);
+    check_shared(N, one, other);
+    ck_assert_int_gt(noted("share", one), 0);
+    ck_assert_int_gt(noted("share", other), 0);
+    ck_assert_int_eq(kill(one, SIGTERM), 0);
+    child_ends_with(one, 0);
+}
+END_TEST
+
+START_TEST(the_view_workers_says_who_lives_and_what_became_of_the_others)
+{
+    const char *const view = "SELECT state, threads, running, ended_at IS NULL"
+                             " FROM workers ORDER BY id";
+    pid_t one = worker_with("gate", 2), other = worker_start("3");
+
+    work_here();
+    ck_assert_str_eq(sql_text(queue, "%s", view),
+                     "working|2|2|1\nworking|3|0|1\nworking|4|0|1");
+    ck_assert_int_eq(kill(other, SIGTERM), 0);
+    child_ends_with(other, 0);
+    child_kill(one);
+    WITHIN(A_SECOND, !works(one));
+    EVENTUALLY(noted("gate", getpid()) == 2);
+    ck_assert_str_eq(sql_text(queue, "%s", view),
+                     "died|2|0|0\nleft|3|0|0\nworking|4|2|1");
+}
+END_TEST
+
+START_TEST(the_view_batches_counts_what_other_processes_do)
+{
+    const char *const view =
+        "SELECT batch, jobs, scheduled, ready, running, succeeded, failed,"
+        " cancelled FROM batches ORDER BY batch";
+
+    (void)submit_with("quick", "", "a", 0);
+    (void)submit_with("quick", "", "a", 0);
+    (void)submit_with("gate", "", "a", 0);
+    (void)submit_with("import", "no arguments", "a", 0);
+    (void)submit_with("gate", "", "b", 0);
+    sql_run(queue, "INSERT INTO submit(kind, batch, run_at)"
+                   " VALUES('quick', 'b', 99999999999999)");
+    ck_assert_str_eq(sql_text(queue, "%s", view),
+                     "a|4|0|4|0|0|0|0\nb|2|1|1|0|0|0|0");
+    (void)worker_start("2");
+    EVENTUALLY(noted("gate", 0) == 2);
+    ck_assert_int_eq(rota_cancel(rota, 5, NULL, NULL), ROTA_OK);
+    wait_for(5);
+    wait_for(4);
+    ck_assert_str_eq(sql_text(queue, "%s", view),
+                     "a|4|0|0|1|2|1|0\nb|2|1|0|0|0|0|1");
+}
+END_TEST
+
+/* -- The same file -------------------------------------------------------- */
+
+/* Start two that open a new queue at the same moment. */
+static void
+open_together(const char *path)
+{
+    int gate[2];
+    pid_t pids[2];
+
+    ck_assert_int_eq(pipe2(gate, O_CLOEXEC), 0);
+    child_input = gate[0];
+    (void)unlink(beside("log").text);
+    for (int i = 0; i < 2; i++)
+        pids[i] = child_start("--open", path, NULL);
+    child_input = -1;
+    EVENTUALLY(noted("here", 0) == 2);
+    ck_assert_int_eq(close(gate[0]) + close(gate[1]), 0);
+    for (int i = 0; i < 2; i++)
+        child_ends_with(pids[i], 0);
+}
+
+START_TEST(two_processes_that_make_a_queue_at_once_make_one_that_is_whole)
+{
+    char name[24];
+
+    for (int round = 0; round < (IS_SANITIZED ? 5 : 20); round++) {
+        const char *path;
+
+        (void)snprintf(name, sizeof(name), "new%d.db", round);
+        path = in_scratch(name);
+        open_together(path);
+        ck_assert_str_eq(sql_text(path, "PRAGMA integrity_check"), "ok");
+        ck_assert_int_eq(sql_int(path, "PRAGMA user_version"), SCHEMA_VERSION);
+        ck_assert_str_eq(sql_text(path, "SELECT id, kind, state FROM jobs"),
+                         "1|quick|ready\n2|quick|ready");
+        ck_assert_int_eq(
+            sql_int(path, "SELECT count(*) FROM _meta WHERE key = 'instance'"),
+            1);
+    }
+}
+END_TEST
+
+/* The path from where we are. */
+static void
+make_relative(char *text, size_t size, const char *path)
+{
+    char folder[4096];
+    size_t used = 0;
+
+    ck_assert_ptr_nonnull(getcwd(folder, sizeof(folder)));
+    for (const char *at = folder; (at = strchr(at, '/')) != NULL; at++)
+        used += (size_t)snprintf(text + used, size - used, "../");
+    (void)snprintf(text + used - 1, size - used + 1, "%s", path);
+}
+
+START_TEST(a_queue_is_the_same_by_all_of_its_names)
+{
+    char real[300];
+    pid_t pid;
+
+    (void)snprintf(real, sizeof(real), "%s", queue);
+    ck_assert_int_eq(symlink(real, in_scratch("link")), 0);
+    (void)snprintf(queue, sizeof(queue), "%s", in_scratch("link"));
+    pid = worker_with("gate", 1);
+    make_relative(queue, sizeof(queue), real);
+    work_here();
+    check_kept(0); /* others look for dead ones by the relative name */
+    ck_assert_int_ne(access(in_scratch("link-lock"), F_OK), 0);
+    ck_assert_int_eq(access(in_scratch("queue.db-lock"), F_OK), 0);
+    child_kill(pid);
+    WITHIN(A_SECOND, noted("gate", getpid()) == 1);
+}
+END_TEST
+
+START_TEST(a_queue_whose_lock_file_was_removed_loses_no_row_and_doubles_none)
+{
+    pid_t pid;
+    int64_t id;
+
+    import_prepare();
+    pid = rota_work_start();
+    id = import_midway();
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    ck_assert_int_eq(unlink(in_scratch("queue.db-lock")), 0);
+    ck_assert_int_eq(rota_open(queue, NULL, &rota), ROTA_OK); /* a new one */
+    child_ends_with(pid, 125);
+    ROTA_ENDS_WITH(0, "resume");
+    wait_for(id);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_str_eq(
+        sql_text(target, "SELECT count(*), count(DISTINCT id), max(id) FROM t"),
+        "1000|1000|1000");
+}
+END_TEST
+
+/* -- The suite ------------------------------------------------------------ */
+
+static void
+add_submit(TCase *t)
+{
+    tcase_add_test(t,
+                   what_another_process_submits_is_taken_up_by_an_idle_worker);
+    tcase_add_test(t, what_plain_sql_submits_is_taken_up_by_an_idle_worker);
+    tcase_add_test(t, what_the_command_adds_is_taken_up_by_an_idle_worker);
+    tcase_add_test(t,
+                   what_another_process_schedules_is_taken_up_when_it_is_due);
+    tcase_add_test(t, a_submit_in_a_transaction_that_dies_leaves_no_job);
+}
+
+static void
+add_wait(TCase *t)
+{
+    tcase_add_test(
+        t, a_wait_without_a_worker_ends_with_the_job_of_another_process);
+    tcase_add_test(t, a_run_without_a_worker_is_run_by_another_process);
+    tcase_add_test(
+        t, when_the_caller_of_a_run_is_done_so_is_the_job_in_another_process);
+}
+
+static void
+add_work(TCase *t)
+{
+    tcase_add_test(t, two_processes_share_the_work_and_run_each_job_once);
+    tcase_add_test(
+        t, the_view_workers_says_who_lives_and_what_became_of_the_others);
+    tcase_add_test(t, the_view_batches_counts_what_other_processes_do);
+}
+
+static void
+add_file(TCase *t)
+{
+    tcase_add_test(
+        t, two_processes_that_make_a_queue_at_once_make_one_that_is_whole);
+    tcase_add_test(t, a_queue_is_the_same_by_all_of_its_names);
+    tcase_add_test(
+        t, a_queue_whose_lock_file_was_removed_loses_no_row_and_doubles_none);
+}
+
+int
+main(int argc, char **argv)
+{
+    Suite *suite = suite_create("share");
+
+    add_submit(cast_case(suite, "submit"));
+    add_wait(cast_case(suite, "wait"));
+    add_work(cast_case(suite, "work"));
+    add_file(cast_case(suite, "file"));
+    return cast_main(argc, argv, suite);
+}
