@@ -2,6 +2,7 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,12 @@ gate_await(struct gate *gate, int n)
     while (gate->arrived < n)
         MUST(pthread_cond_wait(&gate->changed, &gate->lock));
     lock_drop(&gate->lock);
+}
+
+void
+count_up(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
 }
 
 pthread_t

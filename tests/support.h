@@ -55,6 +55,9 @@ void gate_open(struct gate *gate);
 /* Until n threads have come to the gate. */
 void gate_await(struct gate *gate, int n);
 
+/* Adds one to the atomic_int that arg points to. */
+void count_up(void *arg);
+
 pthread_t thread_new(void *(*body)(void *arg), void *arg);
 void *thread_join(pthread_t thread);
 

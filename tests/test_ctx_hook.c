@@ -11,12 +11,6 @@
 #include "faults.h"
 #include "support.h"
 
-static void
-count_up(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
-
 /* A callback that notes where and after what it ran. */
 struct note {
     struct ctx_hook hook;

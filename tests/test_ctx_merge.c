@@ -223,19 +223,13 @@ END_TEST
 
 #define LONG 100000
 
-static void
-count_up(void *counter)
-{
-    ++*(int *)counter;
-}
-
 /* Each merges a root, which is first, and the one before. */
 static void *
 chain_of_seconds(void *arg)
 {
     struct ctx **all = calloc(LONG, sizeof(struct ctx *));
     struct ctx_hook *hooks = calloc(LONG, sizeof(*hooks));
-    int ended = 0;
+    atomic_int ended = 0;
 
     (void)arg;
     ck_assert(all != NULL && hooks != NULL);

@@ -273,12 +273,6 @@ START_TEST(ending_waiting_and_hooks_need_no_memory)
 }
 END_TEST
 
-static void
-count_up(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
-
 /* A tree that was made in better times, with all that can be in one. */
 START_TEST(tree_lives_and_ends_without_memory)
 {

@@ -14,12 +14,6 @@
 #include "support.h"
 
 static void
-count_up(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
-
-static void
 pass(void *arg)
 {
     gate_pass(arg);
