@@ -15,15 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A call that is to fail: the n-th of its kind. */
-struct countdown {
-    atomic_int left; /* until it; below 0: none is to fail */
-    atomic_int at;   /* of it when it was ordered */
-    atomic_bool goes_on, has_failed;
-};
+#include "countdown.h"
 
-static struct countdown resources = {.left = -1}, answer = {.left = -1};
-static atomic_bool are_held;
+static struct countdown resources = COUNTDOWN_INIT, answer = COUNTDOWN_INIT;
 static const char *_Atomic answering;
 static atomic_int answer_error;
 
@@ -36,48 +30,24 @@ static _Thread_local struct {
 
 /* -- The orders ------------------------------------------------------------ */
 
-static void
-arm(struct countdown *countdown, int n, bool goes_on)
-{
-    atomic_store(&countdown->has_failed, false);
-    atomic_store(&countdown->goes_on, goes_on);
-    atomic_store(&countdown->at, n);
-    atomic_store(&countdown->left, n);
-}
-
 void
 faults_arm(int n)
 {
-    arm(&resources, n, false);
+    countdown_start(&resources, n, false);
 }
 
 void
 faults_arm_from(int n)
 {
-    arm(&resources, n, true);
-}
-
-static bool
-disarm(struct countdown *countdown)
-{
-    int left = atomic_exchange(&countdown->left, -1);
-
-    atomic_store(&countdown->at, atomic_load(&countdown->at) - left);
-    return atomic_exchange(&countdown->has_failed, false);
+    countdown_start(&resources, n, true);
 }
 
 bool
 faults_disarm(void)
 {
-    bool has_failed = disarm(&resources);
+    bool has_failed = countdown_stop(&resources);
 
-    return disarm(&answer) || has_failed;
-}
-
-void
-faults_hold(bool held)
-{
-    atomic_store(&are_held, held);
+    return countdown_stop(&answer) || has_failed;
 }
 
 int
@@ -91,7 +61,7 @@ faults_answer(const char *call, int n, int error)
 {
     atomic_store(&answer_error, error);
     atomic_store(&answering, call);
-    arm(&answer, n, false);
+    countdown_start(&answer, n, false);
 }
 
 bool
@@ -111,22 +81,6 @@ faults_meet(const char *call, int n, void (*fn)(void *arg), void *arg)
 
 /* -- Whether it is time ---------------------------------------------------- */
 
-static bool
-is_due(struct countdown *countdown)
-{
-    int left = atomic_load(&countdown->left);
-
-    do {
-        if (left < 0 || atomic_load(&are_held))
-            return false;
-        if (left == 0 && atomic_load(&countdown->goes_on))
-            break;
-    } while (!atomic_compare_exchange_weak(&countdown->left, &left, left - 1));
-    if (left == 0)
-        atomic_store(&countdown->has_failed, true);
-    return left == 0;
-}
-
 /* What comes before any call of that name; whether it then fails. */
 static bool
 fails(const char *call, bool takes_resource, int error)
@@ -138,9 +92,10 @@ fails(const char *call, bool takes_resource, int error)
         meeting.fn = NULL; /* it may order another */
         fn(meeting.arg);
     }
-    if (expected != NULL && strcmp(call, expected) == 0 && is_due(&answer))
+    if (expected != NULL && strcmp(call, expected) == 0 &&
+        countdown_is_due(&answer))
         error = atomic_load(&answer_error);
-    else if (!takes_resource || !is_due(&resources))
+    else if (!takes_resource || !countdown_is_due(&resources))
         return false;
     errno = error;
     return true;

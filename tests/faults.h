@@ -25,9 +25,6 @@ bool faults_disarm(void);
 /* How many calls there were from one to the other. */
 int faults_let_through(void);
 
-/* Let none fail, nor count, until the test has had its own. */
-void faults_hold(bool held);
-
 /* -- What a system call can answer ---------------------------------------- */
 
 /* Let the n-th call of the one so named ("recv") fail with errno error, on

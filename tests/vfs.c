@@ -7,55 +7,15 @@
 #include <stddef.h>
 
 #include "base/base.h"
+#include "countdown.h"
 
-/* What is to be refused: the n-th of its kind. */
-struct countdown {
-    atomic_int left; /* until it; below 0: nothing is */
-    atomic_int at;   /* of it when it was ordered */
-    atomic_bool goes_on, has_refused;
-};
-
-static struct countdown files = {.left = -1}, memory = {.left = -1};
+static struct countdown files = COUNTDOWN_INIT, memory = COUNTDOWN_INIT;
 static atomic_uint refused_calls;
 static atomic_int refused_code;
-static atomic_bool are_held, is_unsynced;
+static atomic_bool is_unsynced;
 static void (*_Atomic watcher)(enum vfs_call call);
 
 /* -- Orders --------------------------------------------------------------- */
-
-static void
-arm(struct countdown *countdown, int n, bool goes_on)
-{
-    atomic_store(&countdown->has_refused, false);
-    atomic_store(&countdown->goes_on, goes_on);
-    atomic_store(&countdown->at, n);
-    atomic_store(&countdown->left, n);
-}
-
-static bool
-disarm(struct countdown *countdown)
-{
-    int left = atomic_exchange(&countdown->left, -1);
-
-    atomic_store(&countdown->at, atomic_load(&countdown->at) - left);
-    return atomic_exchange(&countdown->has_refused, false);
-}
-
-static bool
-is_due(struct countdown *countdown)
-{
-    int left = atomic_load(&countdown->left);
-
-    do {
-        if (left < 0 || atomic_load(&are_held))
-            return false;
-        if (left == 0 && atomic_load(&countdown->goes_on))
-            break;
-    } while (!atomic_compare_exchange_weak(&countdown->left, &left, left - 1));
-    if (left == 0)
-        atomic_store(&countdown->has_refused, true);
-    return left == 0;
-}
 
 void
 vfs_watch(void (*fn)(enum vfs_call call))
@@ -74,25 +34,25 @@ vfs_refuse(unsigned calls, int code, int n, bool goes_on)
 {
     atomic_store(&refused_calls, calls);
     atomic_store(&refused_code, code);
-    arm(&files, n, goes_on);
+    countdown_start(&files, n, goes_on);
 }
 
 void
 memory_refuse(int n, bool goes_on)
 {
-    arm(&memory, n, goes_on);
+    countdown_start(&memory, n, goes_on);
 }
 
 bool
 vfs_relent(void)
 {
-    return disarm(&files);
+    return countdown_stop(&files);
 }
 
 bool
 memory_relent(void)
 {
-    return disarm(&memory);
+    return countdown_stop(&memory);
 }
 
 int
@@ -105,12 +65,6 @@ int
 memory_let_through(void)
 {
     return atomic_load(&memory.at);
-}
-
-void
-refusals_hold(bool held)
-{
-    atomic_store(&are_held, held);
 }
 
 /* What comes before any call: its answer, if it is refused. */
@@ -133,7 +87,8 @@ answer(enum vfs_call call)
 
     if (fn != NULL)
         fn(call);
-    if ((atomic_load(&refused_calls) & VFS(call)) == 0 || !is_due(&files))
+    if ((atomic_load(&refused_calls) & VFS(call)) == 0 ||
+        !countdown_is_due(&files))
         return SQLITE_OK;
     return code != 0 ? code : errors[call];
 }
@@ -324,13 +279,13 @@ static sqlite3_mem_methods allocator;
 static void *
 memory_malloc(int size)
 {
-    return is_due(&memory) ? NULL : allocator.xMalloc(size);
+    return countdown_is_due(&memory) ? NULL : allocator.xMalloc(size);
 }
 
 static void *
 memory_realloc(void *old, int size)
 {
-    return is_due(&memory) ? NULL : allocator.xRealloc(old, size);
+    return countdown_is_due(&memory) ? NULL : allocator.xRealloc(old, size);
 }
 
 void

@@ -58,7 +58,4 @@ bool memory_relent(void);
 int vfs_let_through(void);
 int memory_let_through(void);
 
-/* Refuse nothing, nor count, until the test has looked. */
-void refusals_hold(bool held);
-
 #endif
