@@ -270,11 +270,10 @@ cast_clear(void)
 TCase *
 cast_case(Suite *suite, const char *name)
 {
-    TCase *tcase = tcase_create(name);
+    TCase *tcase = case_new(suite, name);
 
     tcase_add_checked_fixture(tcase, cast_set, cast_clear);
     tcase_set_timeout(tcase, 120);
-    suite_add_tcase(suite, tcase);
     return tcase;
 }
 

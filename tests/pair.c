@@ -28,11 +28,9 @@ pair_clear(void)
 TCase *
 pair_case(Suite *suite, const char *name)
 {
-    TCase *tcase = tcase_create(name);
+    TCase *tcase = case_new(suite, name);
 
     tcase_add_checked_fixture(tcase, pair_set, pair_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
     return tcase;
 }
 

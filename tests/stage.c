@@ -59,11 +59,9 @@ was_logged(int64_t id, const char *part)
 TCase *
 stage_case(Suite *suite, const char *name)
 {
-    TCase *tcase = tcase_create(name);
+    TCase *tcase = case_new(suite, name);
 
     tcase_add_checked_fixture(tcase, stage_set, stage_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
     return tcase;
 }
 

@@ -124,6 +124,16 @@ threads_named(const char *prefix)
     return n;
 }
 
+TCase *
+case_new(Suite *suite, const char *name)
+{
+    TCase *tcase = tcase_create(name);
+
+    tcase_set_timeout(tcase, 60);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
 int
 suite_run(Suite *suite)
 {

@@ -12,6 +12,7 @@
 #include <rota/ctx.h>
 
 struct Suite;
+struct TCase;
 
 /* Look until condition holds. For what another thread is sure to do. */
 #define AWAIT(condition)     \
@@ -65,6 +66,9 @@ void *thread_join(pthread_t thread);
 size_t ctx_children(struct ctx *ctx);
 size_t ctx_waiters(struct ctx *ctx);
 size_t ctx_hooks(struct ctx *ctx);
+
+/* A case of suite, with a minute for each test. */
+struct TCase *case_new(struct Suite *suite, const char *name);
 
 /* Run what CK_RUN_SUITE and the like choose of suite: main()'s result. */
 int suite_run(struct Suite *suite);

@@ -245,16 +245,6 @@ END_TEST
 
 /* -- The suite ------------------------------------------------------------ */
 
-static TCase *
-thread_case(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_threads(TCase *t)
 {
@@ -274,6 +264,6 @@ main(void)
 {
     Suite *suite = suite_create("ctx threads");
 
-    add_threads(thread_case(suite, "threads"));
+    add_threads(case_new(suite, "threads"));
     return suite_run(suite);
 }

@@ -575,11 +575,9 @@ END_TEST
 static TCase *
 foreign_case(Suite *suite, const char *name)
 {
-    TCase *tcase = tcase_create(name);
+    TCase *tcase = case_new(suite, name);
 
     tcase_add_checked_fixture(tcase, other_set, other_clear);
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
     return tcase;
 }
 

@@ -461,16 +461,6 @@ END_TEST
 
 /* -- The suite ------------------------------------------------------------ */
 
-static TCase *
-group_case(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_one(TCase *t)
 {
@@ -524,9 +514,9 @@ main(void)
 {
     Suite *suite = suite_create("group");
 
-    add_one(group_case(suite, "one"));
-    add_nested(group_case(suite, "nested"));
-    add_memory(group_case(suite, "without memory"));
-    add_callbacks(group_case(suite, "callbacks"));
+    add_one(case_new(suite, "one"));
+    add_nested(case_new(suite, "nested"));
+    add_memory(case_new(suite, "without memory"));
+    add_callbacks(case_new(suite, "callbacks"));
     return suite_run(suite);
 }

@@ -376,16 +376,6 @@ END_TEST
 
 /* -- The suite ------------------------------------------------------------ */
 
-static TCase *
-group_case(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_set_timeout(tcase, 60);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 static void
 add_wait(TCase *t)
 {
@@ -417,6 +407,6 @@ main(void)
 {
     Suite *suite = suite_create("group_wait");
 
-    add_wait(group_case(suite, "wait"));
+    add_wait(case_new(suite, "wait"));
     return suite_run(suite);
 }

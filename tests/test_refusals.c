@@ -491,11 +491,9 @@ set_up(void)
 static TCase *
 world_case(Suite *suite, const char *name)
 {
-    TCase *t = tcase_create(name);
+    TCase *t = case_new(suite, name);
 
     tcase_add_checked_fixture(t, set_up, stage_clear);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(suite, t);
     return t;
 }
 
