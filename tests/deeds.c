@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "statelook.h"
+#include "store/sqlite/reader.h"
 
 /* -- What it is about ----------------------------------------------------- */
 
@@ -37,7 +38,7 @@ job_with(int64_t id)
 }
 
 /* The latest run that the session remembers: of the job named, if one is. */
-static struct run *
+static struct kept_run *
 run_named(struct session *session, const char *about)
 {
     int job = job_named(about);
@@ -98,27 +99,12 @@ do_submit(struct session *session, const struct deed *deed, const char *about)
     submission.after = after;
     submission.n_after = (size_t)wish.n_after;
     submission.parent = wish.parent == MODEL_NOBODY ? 0 : id_of(wish.parent);
-    error = store_submit(session->store, &submission, 1, &id);
+    error = jobs_submit(session->store, &submission, 1, &id);
     same("answer", error, model_submit(&model, &wish));
     if (error == ROTA_EXISTS)
         same("the job in the way", id, id_of(rival));
     if (error == ROTA_OK)
         model.jobs[model.n_jobs - 1].id = id;
-}
-
-struct claims {
-    struct claim all[MODEL_JOBS];
-    int n;
-};
-
-static bool
-keep_claim(void *arg, const struct claim *claim)
-{
-    struct claims *claims = arg;
-
-    free(claim->args);
-    claims->all[claims->n++] = *claim;
-    return true;
 }
 
 static void
@@ -127,8 +113,8 @@ run_keep(struct session *session, int job, const struct claim *claim)
     if (session->n_runs < RUNS_KEPT)
         session->n_runs++;
     memmove(&session->runs[1], &session->runs[0],
-            (RUNS_KEPT - 1) * sizeof(struct run));
-    session->runs[0] = (struct run){.job = job,
+            (RUNS_KEPT - 1) * sizeof(struct kept_run));
+    session->runs[0] = (struct kept_run){.job = job,
                                     .id = claim->id,
                                     .lease = claim->lease,
                                     .cursor = claim->cursor,
@@ -140,44 +126,47 @@ run_keep(struct session *session, int job, const struct claim *claim)
     same("cursor", claim->cursor, model.jobs[job].cursor);
 }
 
-static struct scope
-scope_of(const struct session *session)
+/* The work of a claim: for the one who runs nothing else. */
+static struct work
+claim_work(const struct session *session, struct claim *claims)
 {
-    return (struct scope){
-        .process = session->process, .kinds = &kind, .n_kinds = 1};
+    return (struct work){.scope = {.process = session->process,
+                                   .kinds = &kind,
+                                   .n_kinds = 1},
+                         .claims = claims,
+                         .is_idle = true};
 }
 
 static void
-claim(struct session *session, size_t limit)
+claim(struct session *session, struct work *work, size_t limit)
 {
-    const struct scope scope = scope_of(session);
     int claimed[MODEL_JOBS], n;
-    struct claims claims = {.n = 0};
-    enum claim_rest rest;
 
-    same("answer",
-         store_claim(session->store, &scope, limit, keep_claim, &claims, &rest),
-         ROTA_OK);
+    same("answer", jobs_claim(session->store, work, limit), ROTA_OK);
     model_claim(&model, session->process, (int)limit, claimed, &n);
-    same("claims", claims.n, n);
-    for (int i = 0; i < n && i < claims.n; i++) {
-        same("claimed job", claims.all[i].id, id_of(claimed[i]));
-        run_keep(session, claimed[i], &claims.all[i]);
+    same("claims", (int64_t)work->n_claims, n);
+    for (int i = 0; i < n && i < (int)work->n_claims; i++) {
+        same("claimed job", work->claims[i].id, id_of(claimed[i]));
+        run_keep(session, claimed[i], &work->claims[i]);
     }
+    for (size_t i = 0; i < work->n_claims; i++)
+        free(work->claims[i].args);
 }
 
 /* Several: after what time has made of jobs, as a cycle does. */
 static void
 do_claim(struct session *session, const struct deed *deed, const char *about)
 {
+    struct claim claims[MODEL_JOBS];
+    struct work work = claim_work(session, claims);
     int64_t next;
 
     (void)about;
     if (deed->number > 1) {
-        same("answer", store_promote(session->store, &next), ROTA_OK);
+        same("answer", due_promote(session->store, &next), ROTA_OK);
         model_promote(&model);
     }
-    claim(session, (size_t)deed->number);
+    claim(session, &work, (size_t)deed->number);
 }
 
 /* What comes in the transaction of a claim, of two if it is the third kind: it,
@@ -185,20 +174,21 @@ do_claim(struct session *session, const struct deed *deed, const char *about)
 static void
 do_arrive(struct session *session, const struct deed *deed, const char *about)
 {
-    const struct scope scope = scope_of(session);
+    struct claim claims[MODEL_JOBS];
+    struct work work = claim_work(session, claims);
     size_t limit = deed->number > 2 ? 2 : 1;
 
-    store_expect(session->store, &scope, limit);
+    arrivals_expect(session->store, &work.scope, limit);
     do_submit(session, deed, about);
     if (deed->number > 1)
         do_submit(session, deed, "p");
-    claim(session, limit);
+    claim(session, &work, limit);
 }
 
 /* -- Runs ----------------------------------------------------------------- */
 
 static struct progress
-progress_of(const struct run *run)
+progress_of(const struct kept_run *run)
 {
     return (struct progress){.id = run->id,
                              .lease = run->lease,
@@ -210,7 +200,7 @@ progress_of(const struct run *run)
 static void
 do_progress(struct session *session, const struct deed *deed, const char *about)
 {
-    struct run *run = run_named(session, about);
+    struct kept_run *run = run_named(session, about);
     struct progress progress;
 
     if (run == NULL)
@@ -218,7 +208,7 @@ do_progress(struct session *session, const struct deed *deed, const char *about)
     run->cursor += deed->number;
     run->has_started = true;
     progress = progress_of(run);
-    same("answer", store_progress(session->store, &progress),
+    same("answer", progress_record(session->store, &progress),
          model_progress(&model, run->job, run->lease, run->cursor));
 }
 
@@ -226,16 +216,14 @@ static void
 do_end(struct session *session, const struct deed *deed, const char *about)
 {
     struct model_ending ideal = deed->ending;
-    struct run *run = run_named(session, about);
-    enum rota_state state = ROTA_BLOCKED, ideal_state = ROTA_BLOCKED;
-    struct progress progress;
+    struct kept_run *run = run_named(session, about);
+    enum rota_state ideal_state = ROTA_BLOCKED;
     struct ending ending;
     enum rota_error error;
 
     if (run == NULL || (ideal.never_started && run->has_started))
         return;
     run->cursor += deed->number;
-    progress = progress_of(run);
     ideal.cursor = deed->number > 0 ? run->cursor : -1;
     ending = (struct ending){
         .id = run->id,
@@ -249,30 +237,34 @@ do_end(struct session *session, const struct deed *deed, const char *about)
         .failures = run->failures,
         .max_attempts = 2,
         .snooze_ms = ideal.snooze_ms,
-        .progress = ideal.cursor >= 0 ? &progress : NULL,
+        .has_progress = ideal.cursor >= 0,
+        .progress = progress_of(run),
         .reason = ideal.stop == ROTA_STOP_CANCEL ? "told" : NULL};
-    error = store_end(session->store, &ending, &state);
+    error = end_run(session->store, &ending);
+    if (error == ROTA_OK && ending.is_lost)
+        error = ROTA_LOST;
     same("answer", error,
          model_end(&model, run->job, run->lease, &ideal, &ideal_state));
-    same("where it came to", state, ideal_state);
+    if (!ending.is_lost)
+        same("where it came to", ending.state, ideal_state);
 }
 
 /* -- Processes ------------------------------------------------------------ */
 
 static void
-peer_look(void *arg, const struct peer *peer)
+process_look(void *arg, const struct open_process *seen)
 {
     struct session *session = arg;
-    const struct model_process *process = model_process(&model, peer->id);
-    bool lives = store_lives(session->store, peer->id);
+    const struct model_process *process = model_process(&model, seen->id);
+    bool lives = lockfile_lives(session->store->lockfile, seen->id);
 
     if (process == NULL || !process->is_open) {
-        differ("worker %jd is open", (intmax_t)peer->id);
+        differ("worker %jd is open", (intmax_t)seen->id);
         return;
     }
     same("whether a worker lives", lives, process->lives);
     if (!lives && session->n_dead < 4)
-        session->dead[session->n_dead++] = peer->id;
+        session->dead[session->n_dead++] = seen->id;
 }
 
 static void
@@ -280,7 +272,7 @@ do_look(struct session *session, const struct deed *deed, const char *about)
 {
     (void)deed, (void)about;
     session->n_dead = 0;
-    same("answer", reader_peers(reader, peer_look, session), ROTA_OK);
+    same("answer", open_processes_read(&look, process_look, session), ROTA_OK);
 }
 
 /* Of those that were seen dead; and of oneself, who is not. */
@@ -294,7 +286,7 @@ do_rescue(struct session *session, const struct deed *deed, const char *about)
         int64_t process =
             i < session->n_dead ? session->dead[i] : session->process;
 
-        same("answer", store_rescue(session->store, process, &jobs), ROTA_OK);
+        same("answer", worker_rescue(session->store, process, &jobs), ROTA_OK);
         model_rescue(&model, process, &ideal);
         same("rescued jobs", jobs, ideal);
     }
@@ -316,7 +308,7 @@ do_cancel(struct session *session, const struct deed *deed, const char *about)
     enum rota_cancel_answer answer = ROTA_CANCEL_DONE, ideal = ROTA_CANCEL_DONE;
 
     (void)deed;
-    same("answer", store_cancel(session->store, id_of(job), "why", &answer),
+    same("answer", command_cancel(session->store, id_of(job), "why", &answer),
          model_cancel(&model, job, &ideal));
     same("what it came to", answer, ideal);
 }
@@ -327,7 +319,7 @@ do_retry(struct session *session, const struct deed *deed, const char *about)
     int job = job_named(about);
     bool restart = deed->number != 0;
 
-    same("answer", store_retry(session->store, id_of(job), restart),
+    same("answer", command_retry(session->store, id_of(job), restart),
          model_retry(&model, job, restart));
 }
 
@@ -340,7 +332,7 @@ do_reschedule(struct session *session, const struct deed *deed,
     int64_t priority = 1, run_at = model.now + deed->number;
 
     same("answer",
-         store_reschedule(session->store, id_of(job), &priority, &run_at),
+         command_reschedule(session->store, id_of(job), &priority, &run_at),
          model_reschedule(&model, job, &priority, &run_at));
 }
 
@@ -349,7 +341,7 @@ do_pause(struct session *session, const struct deed *deed, const char *about)
 {
     (void)about;
     model.is_paused = deed->number != 0;
-    same("answer", store_pause(session->store, "default", model.is_paused),
+    same("answer", command_pause(session->store, "default", model.is_paused),
          ROTA_OK);
 }
 
@@ -360,7 +352,7 @@ do_limit_queue(struct session *session, const struct deed *deed,
     (void)about;
     model.queue_limit = deed->number;
     same("answer",
-         store_set_limit(session->store, "default", NULL, model.queue_limit),
+         command_limit(session->store, "default", NULL, model.queue_limit),
          ROTA_OK);
 }
 
@@ -370,7 +362,7 @@ do_limit_key(struct session *session, const struct deed *deed,
 {
     (void)about;
     model.key_limit = deed->number;
-    same("answer", store_set_limit(session->store, NULL, "x", model.key_limit),
+    same("answer", command_limit(session->store, NULL, "x", model.key_limit),
          ROTA_OK);
 }
 
@@ -410,7 +402,7 @@ do_prune(struct session *session, const struct deed *deed, const char *about)
         ideal +=
             model_prune(&model, job_with(session->old[i]), session->before);
     same("answer",
-         store_prune(session->store, session->old, session->n_old,
+         jobs_prune(session->store, session->old, session->n_old,
                      session->before, &count),
          ROTA_OK);
     same("forgotten jobs", count, ideal);
@@ -424,7 +416,7 @@ do_settle(struct session *session, const struct deed *deed, const char *about)
 
     (void)about;
     while (more)
-        if (store_settle(session->store, (size_t)deed->number, &more) !=
+        if (dependents_settle(session->store, (size_t)deed->number, &more) !=
             ROTA_OK) {
             differ("nobody was told");
             return;
@@ -438,7 +430,7 @@ do_promote(struct session *session, const struct deed *deed, const char *about)
     int64_t next = 0;
 
     (void)deed, (void)about;
-    same("answer", store_promote(session->store, &next), ROTA_OK);
+    same("answer", due_promote(session->store, &next), ROTA_OK);
     model_promote(&model);
 }
 

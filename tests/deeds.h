@@ -1,6 +1,8 @@
 /*
  * What a session can do in a step: in the store and in the model, with the
- * answers compared. What sessions.c and deeds.c share.
+ * answers compared. What sessions.c and deeds.c share. A deed is one move in a
+ * transaction that is open, so that it can be rolled back, or its process die,
+ * at any point: hence the store's own moves, and not its cycle.
  */
 #ifndef DEEDS_H
 #define DEEDS_H
@@ -10,12 +12,12 @@
 #include <stdint.h>
 
 #include "statemodel.h"
-#include "store/store.h"
+#include "store/sqlite/sqlite.h"
 
 #define RUNS_KEPT 8
 
 /* A run that a session has claimed. */
-struct run {
+struct kept_run {
     int job;
     int64_t id, lease, cursor, process, failures;
     bool has_started;
@@ -23,9 +25,9 @@ struct run {
 
 /* A store, and what who uses it remembers. */
 struct session {
-    struct store *store;
+    struct sqlite_store *store;
     int64_t process;
-    struct run runs[RUNS_KEPT]; /* the latest ones, it first */
+    struct kept_run runs[RUNS_KEPT]; /* the latest ones, it first */
     int n_runs;
     int64_t dead[4]; /* processes */
     int n_dead;
@@ -36,6 +38,7 @@ struct session {
 
 extern struct model model;
 extern struct reader *reader;
+extern struct connection look; /* of its own, to read the processes by */
 extern int64_t kind, queue; /* of all jobs */
 
 /* Its process dies, and it goes on as another one. */

@@ -8,11 +8,13 @@
 #include "deeds.h"
 #include "scratch.h"
 #include "statelook.h"
+#include "store/sqlite/reader.h"
 
 #define START INT64_C(1700000000000) /* when the clock begins */
 
 struct model model;
 struct reader *reader;
+struct connection look;
 int64_t kind, queue;
 
 static struct session sessions[SESSIONS];
@@ -31,16 +33,23 @@ model_clock(void *arg)
 static void
 process_begin(struct session *session)
 {
+    const struct store_options options = {.clock = model_clock};
+    struct joined_kind joined = {.name = "k", .max_attempts = 2};
+    struct wish join = {
+        .kind = WISH_JOIN,
+        .join = {.kinds = &joined, .n_kinds = 1, .threads = 1}};
     struct store *store;
+    struct name *found;
 
-    ck_assert_int_eq(store_open(file, false, &store), ROTA_OK);
-    store_set_clock(store, model_clock, NULL);
-    ck_assert_int_eq(store_begin(store, false), ROTA_OK);
-    ck_assert_int_eq(store_queue(store, "default", &queue), ROTA_OK);
-    ck_assert_int_eq(store_kind(store, "k", 2, 0, &kind), ROTA_OK);
-    ck_assert_int_eq(store_process_begin(store, 1, &session->process), ROTA_OK);
-    ck_assert_int_eq(store_commit(store), ROTA_OK);
-    session->store = store;
+    ck_assert_int_eq(store_open(file, &options, &store), ROTA_OK);
+    session->store = sqlite_store_of(store);
+    ck_assert_int_eq(transaction_begin(session->store, false), ROTA_OK);
+    ck_assert_int_eq(queue_find(session->store, "default", &found), ROTA_OK);
+    queue = found->number;
+    ck_assert_int_eq(worker_join(session->store, &join), ROTA_OK);
+    ck_assert_int_eq(transaction_commit(session->store), ROTA_OK);
+    kind = joined.number;
+    session->process = join.join.process;
     ck_assert_int_lt(model.n_processes, MODEL_PROCESSES);
     model.processes[model.n_processes++] =
         (struct model_process){session->process, true, true};
@@ -49,7 +58,7 @@ process_begin(struct session *session)
 void
 session_die(struct session *session)
 {
-    store_close(session->store);
+    store_close(&session->store->base);
     model_process(&model, session->process)->lives = false;
     process_begin(session);
 }
@@ -61,7 +70,9 @@ sessions_open(void)
     model = (struct model){.now = START, .key_limit = 1};
     for (int i = 0; i < SESSIONS; i++)
         process_begin(&sessions[i]);
-    ck_assert_int_eq(reader_open(sessions[0].store, &reader), ROTA_OK);
+    ck_assert_int_eq(reader_open(&sessions[0].store->base, &reader),
+                     ROTA_OK);
+    ck_assert_int_eq(connection_to(sessions[0].store, &look), ROTA_OK);
     statelook_open(file);
 }
 
@@ -70,8 +81,9 @@ sessions_close(void)
 {
     statelook_close();
     reader_close(reader);
+    connection_close(&look);
     for (int i = 0; i < SESSIONS; i++)
-        store_close(sessions[i].store);
+        store_close(&sessions[i].store->base);
 }
 
 void
@@ -117,16 +129,16 @@ write_step(struct session *session, const struct deed *deed, const char *about,
     struct model before = model;
     struct session was = *session;
 
-    same("begin", store_begin(session->store, false), ROTA_OK);
+    same("begin", transaction_begin(session->store, false), ROTA_OK);
     deed->fn(session, deed, about);
     if (how == '\0') {
-        same("commit", store_commit(session->store), ROTA_OK);
+        same("commit", transaction_commit(session->store), ROTA_OK);
         return;
     }
     model = before;
     *session = was;
     if (how == '!')
-        store_rollback(session->store);
+        transaction_rollback(session->store);
     else
         session_die(session);
 }

@@ -137,7 +137,7 @@ sleepers(void)
     size_t n = 0;
 
     lock_take(&rota->lock);
-    for (struct link *l = rota->waiters.next; l != &rota->waiters; l = l->next)
+    for (struct link *l = rota->sleepers.next; l != &rota->sleepers; l = l->next)
         n++;
     lock_drop(&rota->lock);
     return n;

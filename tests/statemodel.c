@@ -6,7 +6,8 @@
  */
 #define AGEING_MS 60000
 
-#define CRASHES_MAX 3
+#define CRASHES_MAX   3
+#define CRASHES_ALONE 2
 
 /* -- Asking --------------------------------------------------------------- */
 
@@ -245,6 +246,7 @@ model_claim(struct model *model, int64_t process, int limit, int *claimed,
 {
     struct model_job *job;
     int number;
+    bool is_alone;
 
     *ret_n = 0;
     while (*ret_n < limit && (number = soonest(model)) != MODEL_NOBODY) {
@@ -253,11 +255,16 @@ model_claim(struct model *model, int64_t process, int limit, int *claimed,
             end_unrun(model, number, ROTA_JOB_FAILED, ROTA_DEADLINE);
             continue;
         }
+        is_alone = job->crashes >= CRASHES_ALONE;
+        if (is_alone && *ret_n > 0)
+            return;
         job->state = ROTA_RUNNING;
         job->lease++;
         job->worker = process;
         job->has_started = job->has_advanced = job->is_asked = false;
         claimed[(*ret_n)++] = number;
+        if (is_alone)
+            return;
     }
 }
 

@@ -234,14 +234,14 @@ END_TEST
 
 /* Whether a request of this kind waits for whoever has the writer's role. */
 static bool
-is_asked(enum request_kind kind)
+is_asked(enum wish_kind kind)
 {
     bool asked = false;
 
     lock_take(&rota->lock);
     for (struct link *l = rota->requests.next; l != &rota->requests;
          l = l->next)
-        asked |= OWNER_OF(l, struct request, on_requests)->kind == kind;
+        asked |= OWNER_OF(l, struct request, wish.on_wishes)->wish.kind == kind;
     lock_drop(&rota->lock);
     return asked;
 }
@@ -252,8 +252,8 @@ role_is_taken(void)
     bool is_free;
 
     lock_take(&rota->lock);
-    is_free = !rota->writing;
-    rota->writing = true;
+    is_free = !rota->is_writing;
+    rota->is_writing = true;
     lock_drop(&rota->lock);
     return is_free;
 }
@@ -262,8 +262,8 @@ static void
 role_give_back(void)
 {
     lock_take(&rota->lock);
-    rota->writing = false;
-    rota->poked = true;
+    rota->is_writing = false;
+    rota->must_write = true;
     MUST(pthread_cond_signal(&rota->work));
     lock_drop(&rota->lock);
 }
@@ -277,9 +277,9 @@ START_TEST(a_cancel_right_behind_a_submit_is_in_time)
     work_here();
     AWAIT(role_is_taken());
     threads[0] = thread_new(submit_in_thread, &calls[0]);
-    AWAIT(is_asked(REQUEST_SUBMIT));
+    AWAIT(is_asked(WISH_SUBMIT));
     threads[1] = thread_new(cancel_in_thread, &calls[1]);
-    AWAIT(is_asked(REQUEST_CANCEL));
+    AWAIT(is_asked(WISH_CANCEL));
     role_give_back();
     for (int i = 0; i < 2; i++) {
         (void)thread_join(threads[i]);

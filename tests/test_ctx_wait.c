@@ -306,7 +306,7 @@ END_TEST
 /* -- Waiting ------------------------------------------------------------------
  */
 
-struct sleeper {
+struct napper {
     struct ctx *ctx;
     struct ctx *to_cancel; /* when awake; may be NULL */
     struct wake wake;
@@ -318,7 +318,7 @@ struct sleeper {
 static void *
 sleeper_body(void *arg)
 {
-    struct sleeper *sleeper = arg;
+    struct napper *sleeper = arg;
 
     if (sleeper->uses_wake)
         sleeper->error =
@@ -334,7 +334,7 @@ sleeper_body(void *arg)
 START_TEST(wait_ends_with_the_context)
 {
     struct ctx *parent = ctx_with_cancel(NULL);
-    struct sleeper sleeper = {.ctx = ctx_with_cancel(parent)};
+    struct napper sleeper = {.ctx = ctx_with_cancel(parent)};
     pthread_t thread = thread_new(sleeper_body, &sleeper);
 
     AWAIT(ctx_waiters(sleeper.ctx) == 1);
@@ -417,9 +417,9 @@ START_TEST(cancel_wakes_the_waiters_below_and_no_others)
 {
     struct ctx *top = ctx_with_cancel(NULL);
     struct ctx *middle = ctx_with_cancel(top);
-    struct sleeper above = {.ctx = top}, beside = {.ctx = ctx_with_cancel(top)};
-    struct sleeper at[2] = {{.ctx = middle}, {.ctx = middle}};
-    struct sleeper below = {.ctx = ctx_with_cancel(middle)};
+    struct napper above = {.ctx = top}, beside = {.ctx = ctx_with_cancel(top)};
+    struct napper at[2] = {{.ctx = middle}, {.ctx = middle}};
+    struct napper below = {.ctx = ctx_with_cancel(middle)};
     pthread_t woken[3], others[2];
 
     woken[0] = thread_new(sleeper_body, &at[0]);
@@ -449,7 +449,7 @@ START_TEST(woken_waiter_may_cancel_while_the_sweep_goes_on)
     for (int round = 0; round < MANY(1000); round++) {
         struct ctx *parent = ctx_with_cancel(NULL);
         struct ctx *child = ctx_with_cancel(parent);
-        struct sleeper sleeper = {.ctx = parent, .to_cancel = child};
+        struct napper sleeper = {.ctx = parent, .to_cancel = child};
         pthread_t thread = thread_new(sleeper_body, &sleeper);
 
         if (round % 2)
@@ -485,7 +485,7 @@ END_TEST
 START_TEST(wake_is_set_from_another_thread)
 {
     for (int round = 0; round < MANY(1000); round++) {
-        struct sleeper sleeper = {.ctx = ctx_with_cancel(NULL),
+        struct napper sleeper = {.ctx = ctx_with_cancel(NULL),
                                   .uses_wake = true};
         pthread_t thread = thread_new(sleeper_body, &sleeper);
 

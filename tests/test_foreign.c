@@ -140,17 +140,17 @@ END_TEST
 
 START_TEST(another_program_at_the_file_is_seen_to_come_and_go)
 {
-    struct courtesy courtesy;
+    struct yield courtesy;
 
     open_queue(1);
-    ck_assert_int_eq(courtesy_begin(&courtesy, queue), ROTA_OK);
-    ck_assert(!courtesy_looks(&courtesy));
+    ck_assert_int_eq(yield_begin(&courtesy, queue), ROTA_OK);
+    ck_assert(!yield_looks(&courtesy));
     other_does("SELECT 1 FROM jobs");
-    ck_assert(courtesy_looks(&courtesy));
+    ck_assert(yield_looks(&courtesy));
     kill(other.pid, SIGKILL);
     ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
-    ck_assert(!courtesy_looks(&courtesy));
-    courtesy_end(&courtesy);
+    ck_assert(!yield_looks(&courtesy));
+    yield_end(&courtesy);
 }
 END_TEST
 

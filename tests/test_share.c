@@ -100,7 +100,7 @@ somebody_waits(void)
     bool waits;
 
     lock_take(&rota->lock);
-    waits = !list_is_empty(&rota->waiters);
+    waits = !list_is_empty(&rota->sleepers);
     lock_drop(&rota->lock);
     return waits;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/state.h"
 #include "scratch.h"
 #include "stage.h"
 

@@ -12,6 +12,8 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
+#include "engine/job.h"
+#include "engine/state.h"
 #include "scratch.h"
 #include "stage.h"
 
@@ -78,7 +80,7 @@ is_stopping(void)
     bool stopping;
 
     lock_take(&rota->lock);
-    stopping = rota->stopping;
+    stopping = rota->is_stopping;
     lock_drop(&rota->lock);
     return stopping;
 }
@@ -90,7 +92,7 @@ is_claiming(void)
     bool claiming;
 
     lock_take(&rota->lock);
-    claiming = rota->writing && rota->claiming;
+    claiming = rota->is_writing && rota->is_claiming;
     lock_drop(&rota->lock);
     return claiming;
 }

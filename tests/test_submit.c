@@ -393,7 +393,7 @@ clock_of_a_crowd(void *arg)
     do {
         sched_yield();
         lock_take(&rota->lock);
-        is_alone = rota->writing && list_is_empty(&rota->requests) &&
+        is_alone = rota->is_writing && list_is_empty(&rota->requests) &&
                    !rota->has_writer && !faults_have_answered();
         lock_drop(&rota->lock);
     } while (is_alone);

@@ -15,7 +15,7 @@
 
 /* -- Waiting -------------------------------------------------------------- */
 
-struct sleeper {
+struct napper {
     struct ctx *ctx;
     int64_t id; /* 0: drains */
     enum rota_error error;
@@ -27,7 +27,7 @@ struct sleeper {
 static void *
 sleeper_body(void *arg)
 {
-    struct sleeper *sleeper = arg;
+    struct napper *sleeper = arg;
 
     sleeper->outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;
     sleeper->error =
@@ -43,14 +43,14 @@ sleeper_body(void *arg)
 START_TEST(many_threads_may_wait_for_one_job)
 {
     enum { THREADS = 8 };
-    struct sleeper sleepers_of[THREADS];
+    struct napper sleepers_of[THREADS];
     pthread_t threads[THREADS];
     int64_t id;
 
     begin(1, held);
     id = submit_running(1);
     for (int i = 0; i < THREADS; i++) {
-        sleepers_of[i] = (struct sleeper){.id = id};
+        sleepers_of[i] = (struct napper){.id = id};
         threads[i] = thread_new(sleeper_body, &sleepers_of[i]);
     }
     AWAIT(sleepers() == THREADS);
@@ -66,7 +66,7 @@ END_TEST
 
 START_TEST(drain_waits_for_all_that_is_ready_and_runs)
 {
-    struct sleeper sleeper = {.ctx = NULL};
+    struct napper sleeper = {.ctx = NULL};
     pthread_t thread;
 
     begin(2, held);
@@ -88,7 +88,7 @@ END_TEST
 START_TEST(a_wait_and_a_drain_end_with_their_context)
 {
     CTX_AUTO struct ctx *ctx = ctx_with_cancel(NULL);
-    struct sleeper sleeper = {.ctx = ctx};
+    struct napper sleeper = {.ctx = ctx};
     pthread_t thread;
 
     begin(1, held);

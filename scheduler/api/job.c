@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "base/grow.h"
+#include "engine/job.h"
+#include "engine/rescue.h"
+#include "engine/state.h"
 #include "interrupt/target.h"
 
 int64_t
@@ -76,9 +79,9 @@ first_advance(struct rota_job *job)
 {
     struct rota *rota = job->rota;
 
-    job->poked = true;
+    job->has_advanced = true;
     lock_take(&rota->lock);
-    rota->flush_now = true;
+    rota->must_flush = true;
     lock_drop(&rota->lock);
     writer_poke(rota);
 }
@@ -89,19 +92,27 @@ rota_job_advance(struct rota_job *job, int64_t cursor)
     int64_t before = atomic_load_explicit(&job->cursor, memory_order_relaxed);
 
     atomic_store_explicit(&job->cursor, cursor, memory_order_relaxed);
-    if (cursor > before && !job->poked)
+    if (cursor > before && !job->has_advanced)
         first_advance(job);
 }
 
 enum rota_error
 rota_job_commit(struct rota_job *job, int64_t cursor)
 {
-    struct request request = {
-        .kind = REQUEST_COMMIT, .job = job, .cursor = cursor};
+    struct request request = {.wish = {.kind = WISH_COMMIT}};
 
     atomic_store_explicit(&job->cursor, cursor, memory_order_relaxed);
-    job->poked = true;
-    return request_run(job->rota, &request);
+    job->has_advanced = true;
+    request.wish.commit = (struct progress){
+        .id = job->claim.id,
+        .lease = job->claim.lease,
+        .started_at =
+            atomic_load_explicit(&job->started_at, memory_order_relaxed),
+        .cursor = cursor,
+        .total = atomic_load_explicit(&job->total, memory_order_relaxed),
+        .base = atomic_load_explicit(&job->base, memory_order_relaxed),
+        .base_at = atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+    return wish_run(job->rota, &request);
 }
 
 enum rota_error
@@ -158,14 +169,6 @@ rota_job_log(struct rota_job *job, const char *format, ...)
 
 /* -- Child processes ------------------------------------------------------- */
 
-void
-process_tag(const struct rota *rota, int64_t process, char *tag, size_t size)
-{
-    /* a copy of the file knows the same processes, but they are not its own */
-    (void)snprintf(tag, size, "%s.%jx.%jd.", store_instance(rota->store),
-                   rota->inode, (intmax_t)process);
-}
-
 enum rota_error
 rota_job_process(struct rota_job *job, const struct rota_process *process,
                  struct rota_process_result *ret_result)
@@ -174,7 +177,9 @@ rota_job_process(struct rota_job *job, const struct rota_process *process,
     char tag[128];
     size_t n;
 
-    process_tag(job->rota, job->rota->process, tag, sizeof(tag));
+    process_tag(job->rota,
+                atomic_load_explicit(&job->rota->process, memory_order_relaxed),
+                tag, sizeof(tag));
     n = strlen(tag);
     (void)snprintf(tag + n, sizeof(tag) - n, "%jd.%jd", (intmax_t)job->claim.id,
                    (intmax_t)job->claim.lease);
@@ -187,10 +192,11 @@ rota_job_process(struct rota_job *job, const struct rota_process *process,
 static enum rota_error
 refuse_own_file(const struct rota_job *job, struct sqlite3 *db)
 {
-    if (!target_is_file(db, job->rota->path))
+    const char *file = job->rota->identity->file;
+
+    if (file == NULL || !target_is_file(db, file))
         return ROTA_OK;
-    message_set("%s is the queue's own file: a job writes to another",
-                job->rota->path);
+    message_set("%s is the queue's own file: a job writes to another", file);
     return ROTA_INVALID;
 }
 
@@ -216,7 +222,7 @@ rota_job_db(struct rota_job *job, const char *path, struct sqlite3 **ret_db)
 static struct stepper
 job_stepper(const struct rota_job *job)
 {
-    return (struct stepper){.queue = store_instance(job->rota->store),
+    return (struct stepper){.queue = job->rota->identity->instance,
                             .job = job->claim.id,
                             .restart = job->claim.restart,
                             .lease = job->claim.lease};
@@ -224,15 +230,11 @@ job_stepper(const struct rota_job *job)
 
 /* From now on the job may step on db. */
 static bool
-remember_resumed(struct rota_job *job, struct sqlite3 *db)
+resumed_note(struct rota_job *job, struct sqlite3 *db)
 {
-    struct sqlite3 **grown =
-        realloc(job->resumed, (job->n_resumed + 1) * sizeof(struct sqlite3 *));
-
-    if (grown == NULL)
+    if (!GROW(job->resumed, job->n_resumed, job->resumed_room))
         return false;
-    job->resumed = grown;
-    grown[job->n_resumed++] = db;
+    job->resumed[job->n_resumed++] = db;
     return true;
 }
 
@@ -247,7 +249,7 @@ rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor)
         error = target_resume(job->ctx, db, &stepper, &cursor);
     if (error != ROTA_OK)
         return error;
-    if (!remember_resumed(job, db))
+    if (!resumed_note(job, db))
         return no_memory();
     atomic_store_explicit(&job->base, cursor, memory_order_relaxed);
     atomic_store_explicit(&job->base_at, rota_now(job->rota),

@@ -1,30 +1,33 @@
 /*
  * A scheduler's life: open, handle, start, stop, close. Locking as engine.h
  * says; these calls are few, and rota.lock is dropped before any that waits.
+ * Opening and closing are for one thread, the others for any.
  */
 #define _GNU_SOURCE
-#include <stdarg.h>
+#include "api/life.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/text.h"
-#include "engine/engine.h"
+#include "api/check.h"
+#include "engine/job.h"
+#include "engine/listener.h"
+#include "engine/readers.h"
+#include "engine/rescue.h"
+#include "engine/sleepers.h"
+#include "engine/state.h"
+
+/* The store's log may grow so far, unless the options say otherwise. */
+#define LOG_MAX (INT64_C(4) << 30)
 
 const char *
 rota_errmsg(const struct rota *rota)
 {
     (void)rota; /* messages are the thread's */
     return message_get();
-}
-
-int64_t
-rota_now(const struct rota *rota)
-{
-    return store_now(rota->store);
 }
 
 const char *
@@ -42,27 +45,13 @@ rota_state_name(enum rota_state state)
 const char *
 rota_instance(const struct rota *rota)
 {
-    return store_instance(rota->store);
-}
-
-void
-rota_say(struct rota *rota, int64_t job, const char *format, ...)
-{
-    char line[1280];
-    va_list args;
-
-    if (rota->options.log == NULL)
-        return;
-    va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    rota->options.log(rota->options.log_arg, job, line);
+    return rota->identity->instance;
 }
 
 /* -- Open ----------------------------------------------------------------- */
 
 static void
-locks_init(struct rota *rota)
+rota_init(struct rota *rota)
 {
     pthread_condattr_t attr;
 
@@ -73,69 +62,49 @@ locks_init(struct rota *rota)
     MUST(pthread_cond_init(&rota->work, &attr));
     MUST(pthread_condattr_destroy(&attr));
     list_init(&rota->requests);
-    list_init(&rota->waiters);
+    list_init(&rota->sleepers);
     for (int i = 0; i < JOB_BUCKETS; i++)
         list_init(&rota->jobs[i]);
 }
 
+/* Nobody else has it any more. */
 static void
 rota_free(struct rota *rota)
 {
     struct kind *kind;
 
-    if (rota == NULL)
-        return;
-    while (rota->n_idle > 0)
-        reader_close(rota->idle[--rota->n_idle]);
+    readers_close(rota);
     store_close(rota->store);
+    jobs_release(rota);
     while ((kind = rota->kinds) != NULL) {
         rota->kinds = kind->next;
         free(kind->name);
         free(kind);
     }
     free(rota->kind_numbers);
-    free(rota->path);
     MUST(pthread_cond_destroy(&rota->work));
     MUST(pthread_mutex_destroy(&rota->lock));
     MUST(pthread_mutex_destroy(&rota->start_lock));
     free(rota);
 }
 
-static enum rota_error
-options_take(struct rota *rota, const struct rota_options *options)
+static void
+options_complete(struct rota *rota)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (options != NULL) {
-        if (options->size != sizeof(*options) || options->workers < 0 ||
-            options->log_max < 0 ||
-            (options->flags & ~(unsigned)(ROTA_NORMAL | ROTA_READONLY)) != 0) {
-            message_set("options start as ROTA_OPTIONS_INIT; workers and "
-                        "log_max must not be negative");
-            return ROTA_INVALID;
-        }
-        rota->options = *options;
-    }
-    rota->readonly = (rota->options.flags & ROTA_READONLY) != 0;
+    rota->is_readonly = (rota->options.flags & ROTA_READONLY) != 0;
     if (rota->options.log_max == 0)
         rota->options.log_max = LOG_MAX;
     if (rota->options.workers == 0)
         rota->options.workers = cpus > 0 ? (int)cpus : 1;
-    return ROTA_OK;
 }
 
-/* Which file it is. */
-static enum rota_error
-keep_file(struct rota *rota)
+/* A line of the store's. */
+static void
+store_line(void *arg, const char *line)
 {
-    struct stat file = {.st_ino = 0};
-
-    rota->path = strdup(store_path(rota->store));
-    if (rota->path == NULL)
-        return no_memory();
-    (void)stat(rota->path, &file);
-    rota->inode = file.st_ino;
-    return ROTA_OK;
+    rota_say(arg, 0, "%s", line);
 }
 
 enum rota_error
@@ -143,200 +112,278 @@ rota_open(const char *path, const struct rota_options *options,
           struct rota **ret_rota)
 {
     struct rota *rota = calloc(1, sizeof(*rota));
+    struct store_options own = {.say = store_line, .say_arg = rota};
     enum rota_error error;
 
     if (rota == NULL)
         return no_memory();
-    locks_init(rota);
-    error = options_take(rota, options);
-    if (error == ROTA_OK)
-        error = store_open(path, rota->readonly, &rota->store);
-    if (error == ROTA_OK && rota->options.clock != NULL)
-        store_set_clock(rota->store, rota->options.clock,
-                        rota->options.clock_arg);
-    if (error == ROTA_OK)
-        error = keep_file(rota);
+    rota_init(rota);
+    error = options_take(&rota->options, options);
+    if (error == ROTA_OK) {
+        options_complete(rota);
+        own.is_readonly = rota->is_readonly;
+        own.clock = rota->options.clock;
+        own.clock_arg = rota->options.clock_arg;
+        own.log_max = rota->options.log_max;
+        error = store_open(path, &own, &rota->store);
+    }
     if (error != ROTA_OK) {
         rota_free(rota);
         return error;
     }
+    rota->identity = store_identity(rota->store);
     *ret_rota = rota;
     return ROTA_OK;
 }
 
 /* -- Handle --------------------------------------------------------------- */
 
-bool
-rota_handles(struct rota *rota, const char *name)
+/* Under rota.lock. */
+static bool
+kind_is_handled(const struct rota *rota, const char *name)
 {
-    struct kind *kind;
+    const struct kind *kind = rota->kinds;
 
-    lock_take(&rota->lock);
-    kind = rota->kinds;
     while (kind != NULL && strcmp(kind->name, name) != 0)
         kind = kind->next;
-    lock_drop(&rota->lock);
     return kind != NULL;
 }
 
-static enum rota_error
-kind_check(struct rota *rota, const char *name, rota_job_fn *fn,
-           const struct rota_defaults *defaults)
+bool
+rota_handles(struct rota *rota, const char *name)
 {
-    size_t length = name == NULL ? 0 : strlen(name);
+    bool is_handled;
 
-    if (length < 1 || length > 255 || !text_is_utf8(name, length) ||
-        fn == NULL) {
-        message_set("a kind needs a name (UTF-8) of 1 to 255 bytes and a "
-                    "function");
-        return ROTA_INVALID;
-    }
-    if (defaults != NULL &&
-        (defaults->size != sizeof(*defaults) || defaults->max_attempts < 0 ||
-         defaults->timeout < 0 || defaults->grace < 0)) {
-        message_set("defaults start as ROTA_DEFAULTS_INIT and must not be "
-                    "negative");
-        return ROTA_INVALID;
-    }
-    if (rota->started) {
+    lock_take(&rota->lock);
+    is_handled = kind_is_handled(rota, name);
+    lock_drop(&rota->lock);
+    return is_handled;
+}
+
+/* Put it on the list, unless that is too late. */
+static enum rota_error
+kind_add(struct rota *rota, struct kind *kind)
+{
+    enum rota_error error = ROTA_OK;
+
+    lock_take(&rota->lock);
+    if (rota->is_starting || rota->is_started) {
         message_set("rota_handle() comes before rota_start()");
-        return ROTA_BUSY;
+        error = ROTA_BUSY;
+    } else if (kind_is_handled(rota, kind->name)) {
+        message_set("kind %s has a function already", kind->name);
+        error = ROTA_EXISTS;
+    } else {
+        kind->next = rota->kinds;
+        rota->kinds = kind;
+        rota->n_kinds++;
     }
-    if (rota_handles(rota, name)) {
-        message_set("kind %s has a function already", name);
-        return ROTA_EXISTS;
-    }
-    return ROTA_OK;
+    lock_drop(&rota->lock);
+    return error;
 }
 
 enum rota_error
 rota_handle(struct rota *rota, const char *name, rota_job_fn *fn, void *arg,
             const struct rota_defaults *defaults)
 {
-    enum rota_error error = kind_check(rota, name, fn, defaults);
+    struct rota_defaults own = ROTA_DEFAULTS_INIT;
     struct kind *kind;
+    enum rota_error error;
 
+    if (fn == NULL || !name_is_valid(name, "kind")) {
+        message_set("a kind needs a name (UTF-8) of 1 to 255 bytes and a "
+                    "function");
+        return ROTA_INVALID;
+    }
+    error = defaults_take(&own, defaults);
     if (error != ROTA_OK)
         return error;
     kind = calloc(1, sizeof(*kind));
     if (kind == NULL)
         return no_memory();
     kind->name = strdup(name);
-    if (kind->name == NULL) {
-        free(kind);
-        return no_memory();
-    }
     kind->fn = fn;
     kind->arg = arg;
-    if (defaults != NULL)
-        kind->defaults = *defaults;
-    lock_take(&rota->lock);
-    kind->next = rota->kinds;
-    rota->kinds = kind;
-    rota->n_kinds++;
-    lock_drop(&rota->lock);
-    return ROTA_OK;
+    kind->defaults = own;
+    error = kind->name == NULL ? no_memory() : kind_add(rota, kind);
+    if (error != ROTA_OK) {
+        free(kind->name);
+        free(kind);
+    }
+    return error;
 }
 
 /* -- Start ---------------------------------------------------------------- */
 
+/* What a start has made, and does not yet belong to the scheduler. */
+struct making {
+    struct joined_kind *kinds; /* in the order of rota.kinds */
+    int64_t *kind_numbers;
+    size_t n_kinds;
+    struct rota_pool *pool;
+    struct ctx *run_ctx;
+};
+
+/* Whether it may start; if so, it is starting, and nobody else may. */
 static enum rota_error
-start_check(struct rota *rota)
+start_claim(struct rota *rota)
 {
-    if (store_is_inherited(rota->store))
-        return ROTA_INVALID;
-    if (rota->readonly || rota->n_kinds == 0) {
-        message_set(rota->readonly ? "it was opened to look only"
-                                   : "no kind is handled here: "
-                                     "rota_handle() comes first");
-        return ROTA_INVALID;
+    enum rota_error error = engine_writable(rota);
+
+    if (error != ROTA_OK)
+        return error;
+    lock_take(&rota->lock);
+    if (rota->n_kinds == 0) {
+        message_set("no kind is handled here: rota_handle() comes first");
+        error = ROTA_INVALID;
+    } else if (rota->is_started || rota->is_starting) {
+        message_set(rota->is_stepping ? "rota_step() runs its jobs"
+                                      : "it was started before");
+        error = ROTA_BUSY;
+    } else {
+        rota->is_starting = true;
     }
-    if (rota->started) {
-        message_set(rota->stepping ? "rota_step() runs its jobs"
-                                   : "it was started before");
-        return ROTA_BUSY;
+    lock_drop(&rota->lock);
+    return error;
+}
+
+/* The kinds, as the store is to know them. The list stays as it is while
+ * is_starting. */
+static enum rota_error
+kinds_list(const struct rota *rota, struct making *making)
+{
+    size_t n = 0;
+
+    making->n_kinds = rota->n_kinds;
+    making->kinds = calloc(rota->n_kinds, sizeof(*making->kinds));
+    making->kind_numbers = calloc(rota->n_kinds, sizeof(*making->kind_numbers));
+    if (making->kinds == NULL || making->kind_numbers == NULL)
+        return no_memory();
+    for (const struct kind *kind = rota->kinds; kind != NULL;
+         kind = kind->next) {
+        int attempts = kind->defaults.max_attempts;
+
+        making->kinds[n++] = (struct joined_kind){
+            .name = kind->name,
+            .max_attempts = attempts > 0 ? attempts : 1,
+            .timeout_ms = /* rounded up: 0 is none */
+            saturating_add(kind->defaults.timeout, 999999) / 1000000};
     }
     return ROTA_OK;
 }
 
 static enum rota_error
-start_workers(struct rota *rota, bool stepping)
+workers_make(const struct rota *rota, struct making *making)
 {
     int workers = rota->options.workers;
-    enum rota_error error;
+    enum rota_error error = pool_open(workers, "rota", &making->pool);
 
-    rota->kind_numbers = calloc(rota->n_kinds, sizeof(*rota->kind_numbers));
-    if (rota->kind_numbers == NULL)
-        return no_memory();
-    if (stepping)
-        return ROTA_OK;
-    error = pool_open(workers, "rota", &rota->pool);
     if (error == ROTA_SYSTEM)
         message_set("cannot start %d threads", workers);
     /* the jobs that are claimed, and those given back but still queued */
+    return error == ROTA_OK
+               ? pool_reserve(making->pool,
+                              2 * ((size_t)workers + PREFETCH_MAX))
+               : error;
+}
+
+static void
+making_undo(struct making *making)
+{
+    (void)pool_close(making->pool);
+    free(making->kind_numbers);
+    ctx_end(making->run_ctx);
+}
+
+/* Join those who run jobs. Last: what others see is not undone. */
+static enum rota_error
+start_join(struct rota *rota, const struct start *start, struct making *making,
+           struct scope *ret_scope)
+{
+    struct request request = {
+        .wish = {.kind = WISH_JOIN,
+                 .join = {.kinds = making->kinds,
+                          .n_kinds = making->n_kinds,
+                          .queue = start->queue,
+                          .threads = rota->options.workers}}};
+    enum rota_error error = wish_run(rota, &request);
+
+    for (size_t i = 0; error == ROTA_OK && i < making->n_kinds; i++)
+        making->kind_numbers[i] = making->kinds[i].number;
     if (error == ROTA_OK)
-        error = pool_reserve(rota->pool, 2 * ((size_t)workers + PREFETCH_MAX));
+        *ret_scope = (struct scope){.process = request.wish.join.process,
+                                    .kinds = making->kind_numbers,
+                                    .n_kinds = making->n_kinds,
+                                    .queue = request.wish.join.queue_number,
+                                    .job = start->job};
     return error;
 }
 
-/* Undo a start that failed half-way, so that another may be tried. */
+/* Hand over what was made: from here on jobs may be claimed. */
 static void
-start_undo(struct rota *rota)
+start_finish(struct rota *rota, const struct start *start,
+             const struct making *making, const struct scope *scope)
 {
-    (void)pool_close(rota->pool);
-    rota->pool = NULL;
-    free(rota->kind_numbers);
-    rota->kind_numbers = NULL;
-    rota->scope = (struct scope){0};
-    ctx_end(rota->run_ctx);
-    rota->run_ctx = NULL;
+    size_t n = 0;
+
+    atomic_store_explicit(&rota->process, scope->process, memory_order_relaxed);
+    lock_take(&rota->lock);
+    for (struct kind *kind = rota->kinds; kind != NULL; kind = kind->next)
+        kind->number = making->kind_numbers[n++];
+    rota->kind_numbers = making->kind_numbers;
+    rota->pool = making->pool;
+    rota->run_ctx = making->run_ctx;
+    rota->scope = *scope;
+    rota->is_stepping = start->is_stepping;
+    rota->is_started = true;
+    rota->is_starting = false;
+    rota->maybe_ready = true;
+    lock_drop(&rota->lock);
+    writer_poke(rota);
 }
 
-/* The threads that run and record jobs, and look outside. */
+/* All that can be undone, and then to join. */
 static enum rota_error
-start_threads(struct rota *rota)
+start_make(struct ctx *ctx, struct rota *rota, const struct start *start,
+           struct making *making, struct scope *ret_scope)
 {
-    enum rota_error error = writer_start(rota);
+    enum rota_error error = kinds_list(rota, making);
 
-    return error == ROTA_OK ? outside_start(rota) : error;
+    if (error == ROTA_OK && !start->is_stepping)
+        error = workers_make(rota, making);
+    making->run_ctx = ctx_with_cancel(ctx);
+    if (error == ROTA_OK && ctx_err(making->run_ctx) == ROTA_NOMEM)
+        error = no_memory(); /* under it nothing would run */
+    if (error == ROTA_OK)
+        error = rescue_all(rota);
+    if (error == ROTA_OK && !start->is_stepping)
+        error = writer_start(rota);
+    if (error == ROTA_OK && !start->is_stepping)
+        error = listener_start(rota);
+    return error == ROTA_OK ? start_join(rota, start, making, ret_scope)
+                            : error;
 }
 
 enum rota_error
 engine_start(struct ctx *ctx, struct rota *rota, const struct start *start)
 {
-    struct request request = {.kind = REQUEST_BEGIN_PROCESS,
-                              .queue = start->queue};
-    enum rota_error error = start_check(rota);
+    struct making making = {0};
+    struct scope scope = {0};
+    enum rota_error error = start_claim(rota);
 
     if (error != ROTA_OK)
         return error;
-    error = start_workers(rota, start->stepping);
-    rota->run_ctx = ctx_with_cancel(ctx);
-    if (error == ROTA_OK && ctx_err(rota->run_ctx) == ROTA_NOMEM)
-        error = no_memory(); /* under it nothing would run */
-    if (error == ROTA_OK)
-        error = outside_rescue(rota);
-    if (error == ROTA_OK && !start->stepping)
-        error = start_threads(rota);
-    if (error == ROTA_OK) /* last: what others see is not undone */
-        error = request_run(rota, &request);
-    if (error != ROTA_OK) {
-        start_undo(rota);
-        return error;
+    error = start_make(ctx, rota, start, &making, &scope);
+    if (error == ROTA_OK) {
+        start_finish(rota, start, &making, &scope);
+    } else {
+        making_undo(&making);
+        lock_take(&rota->lock);
+        rota->is_starting = false;
+        lock_drop(&rota->lock);
     }
-    rota->process = request.id;
-    lock_take(&rota->lock);
-    rota->scope.kinds = rota->kind_numbers;
-    rota->scope.n_kinds = rota->n_kinds;
-    rota->scope.process = rota->process;
-    rota->takes_next = start->is_next;
-    rota->scope.job = start->is_next ? -1 : start->job;
-    rota->stepping = start->stepping;
-    rota->started = true;
-    rota->maybe_ready = true;
-    lock_drop(&rota->lock);
-    writer_poke(rota);
-    return ROTA_OK;
+    free(making.kinds);
+    return error;
 }
 
 enum rota_error
@@ -349,7 +396,7 @@ enum rota_error
 rota_start_job(struct ctx *ctx, struct rota *rota, int64_t id)
 {
     return engine_start(ctx, rota,
-                        &(struct start){.job = id, .is_next = id == 0});
+                        &(struct start){.job = id == 0 ? SCOPE_NEXT : id});
 }
 
 enum rota_error
@@ -364,116 +411,134 @@ rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue)
 
 /* -- Stop ----------------------------------------------------------------- */
 
+/* Under rota.lock: whether nobody will bring what is waited for: nothing is
+ * written between steps, and jobs that are stuck may stay for ever. */
+static bool
+is_in_vain(const struct rota *rota)
+{
+    return engine_is_between_steps(rota) ||
+           (rota->stuck > 0 && rota->stuck >= rota->active);
+}
+
 /* Wait until no job is claimed or running here; false if some still are at
- * deadline, or all that are will not stop. */
+ * deadline, or it is in vain. */
 static bool
 await_quiet(struct rota *rota, int64_t deadline)
 {
-    struct waiter waiter = {.id = 0};
-    bool quiet, is_over = false;
+    struct sleeper sleeper = {.id = 0};
+    bool is_quiet, is_over = false;
 
     lock_take(&rota->lock);
-    while (!(quiet = engine_is_quiet(rota)) && !is_over &&
-           !engine_is_left_alone(rota) &&
-           (rota->stuck == 0 || rota->stuck < rota->active)) {
-        list_append(&rota->waiters, &waiter.on_waiters);
+    while (!(is_quiet = engine_is_quiet(rota)) && !is_over &&
+           !is_in_vain(rota)) {
+        list_append(&rota->sleepers, &sleeper.on_sleepers);
         lock_drop(&rota->lock);
-        (void)wake_wait(&waiter.wake, deadline);
+        (void)wake_wait(&sleeper.wake, deadline);
         is_over = ctx_now() >= deadline;
         lock_take(&rota->lock);
-        list_remove(&waiter.on_waiters);
-        atomic_store_explicit(&waiter.wake.word, 0, memory_order_relaxed);
+        list_remove(&sleeper.on_sleepers);
+        atomic_store_explicit(&sleeper.wake.word, 0, memory_order_relaxed);
     }
     lock_drop(&rota->lock);
-    return quiet;
+    return is_quiet;
 }
 
 /* How long jobs may take to stop, and to be seen to have. */
 static int64_t
 longest_grace(const struct rota *rota)
 {
-    int64_t longest = 0, grace;
+    int64_t longest = 0;
 
-    for (const struct kind *kind = rota->kinds; kind != NULL;
-         kind = kind->next) {
-        grace = kind->defaults.grace > 0 ? kind->defaults.grace : GRACE;
-        if (grace > longest)
-            longest = grace;
-    }
+    for (const struct kind *kind = rota->kinds; kind != NULL; kind = kind->next)
+        if (kind_grace(kind) > longest)
+            longest = kind_grace(kind);
     return saturating_add(longest, 4 * FLUSH_EVERY);
+}
+
+/* Under rota.lock: of the jobs that are stuck the one with the smallest id. */
+static const struct rota_job *
+first_stuck(const struct rota *rota)
+{
+    const struct rota_job *first = NULL;
+
+    for (int b = 0; b < JOB_BUCKETS; b++)
+        for (const struct link *l = rota->jobs[b].next; l != &rota->jobs[b];
+             l = l->next) {
+            const struct rota_job *job =
+                OWNER_OF(l, struct rota_job, on_bucket);
+
+            if (job->stuck_since != 0 && job->place == JOB_RUNNING &&
+                (first == NULL || job->claim.id < first->claim.id))
+                first = job;
+        }
+    return first;
 }
 
 /* Say what keeps the scheduler from stopping. */
 static enum rota_error
 fail_to_stop(struct rota *rota)
 {
-    struct rota_job *first = NULL;
+    const struct rota_job *first;
     char others[48] = "";
 
     lock_take(&rota->lock);
-    for (int b = 0; b < JOB_BUCKETS; b++)
-        for (struct link *l = rota->jobs[b].next; l != &rota->jobs[b];
-             l = l->next) {
-            struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
-
-            if (job->stuck_since != 0 && job->place == JOB_RUNNING &&
-                (first == NULL || job->claim.id < first->claim.id))
-                first = job;
-        }
+    first = first_stuck(rota);
     if (rota->stuck > 1)
         (void)snprintf(others, sizeof(others), ", and %jd other%s",
                        (intmax_t)rota->stuck - 1, rota->stuck > 2 ? "s" : "");
     if (first != NULL)
         message_set("job %jd (%s) has ignored for %.1f s that it should stop%s",
                     (intmax_t)first->claim.id, first->kind->name,
-                    (double)(ctx_now() - first->told_at) / 1e9, others);
+                    (double)(ctx_now() - first->end_seen_at) / 1e9, others);
     else
-        message_set("the ends of %jd jobs cannot be written to the file yet: "
-                    "%s",
+        message_set("the ends of %jd jobs cannot be recorded yet: %s",
                     (intmax_t)rota->active, rota->kept_words);
     lock_drop(&rota->lock);
     return ROTA_BUSY;
 }
 
-bool
-is_own_job(const struct rota *rota, const char *what)
+/* Claim no more; *ret_ctx is the one of all that runs. False if it was never
+ * started. */
+static bool
+stop_begin(struct rota *rota, struct ctx **ret_ctx, bool *ret_stepping)
 {
-    bool is_own =
-        rota->stepping
-            ? rota->in_step && pthread_equal(rota->stepper, pthread_self())
-            : rota->pool != NULL && pool_is_worker(rota->pool);
+    bool was_started;
 
-    if (!is_own)
-        return false;
-    message_set("a job cannot %s the scheduler it runs on", what);
-    return true;
+    lock_take(&rota->lock);
+    was_started = rota->is_started;
+    rota->is_stopping |= was_started;
+    *ret_ctx = rota->run_ctx;
+    *ret_stepping = rota->is_stepping;
+    lock_drop(&rota->lock);
+    return was_started;
 }
 
 enum rota_error
 rota_stop(struct rota *rota, int64_t grace)
 {
-    struct request request = {.kind = REQUEST_END_PROCESS};
+    struct request leave = {.wish = {.kind = WISH_LEAVE}};
+    struct request chores = {.wish = {.kind = WISH_CHORES}};
+    struct ctx *run_ctx;
     int64_t deadline;
+    bool is_stepping;
 
     if (store_is_inherited(rota->store))
         return ROTA_INVALID;
-    if (!rota->started)
-        return ROTA_OK;
-    if (is_own_job(rota, "stop"))
+    if (engine_is_own_job(rota, "stop"))
         return ROTA_INVALID;
-    lock_take(&rota->lock);
-    rota->stopping = true;
-    request.id = rota->process;
-    lock_drop(&rota->lock);
+    if (!stop_begin(rota, &run_ctx, &is_stepping))
+        return ROTA_OK;
     writer_poke(rota);
-    if (rota->stepping) /* nobody else does what is left */
-        (void)request_run(rota, &(struct request){.kind = REQUEST_CHORES});
+    if (is_stepping) /* nobody else does what is left */
+        (void)wish_run(rota, &chores);
     deadline = saturating_add(ctx_now(), grace);
-    if (ctx_done(rota->run_ctx) || !await_quiet(rota, deadline))
-        (void)ctx_cancel_cause(rota->run_ctx, "shutdown");
+    if (ctx_done(run_ctx) || !await_quiet(rota, deadline))
+        (void)ctx_cancel_cause(run_ctx, "shutdown");
     if (!await_quiet(rota, saturating_add(ctx_now(), longest_grace(rota))))
         return fail_to_stop(rota);
-    return request_run(rota, &request);
+    leave.wish.leave.process =
+        atomic_load_explicit(&rota->process, memory_order_relaxed);
+    return wish_run(rota, &leave);
 }
 
 /* -- Close ---------------------------------------------------------------- */
@@ -487,16 +552,16 @@ rota_close(struct rota *rota)
         return ROTA_OK;
     if (store_is_inherited(rota->store))
         return ROTA_INVALID;
-    if (is_own_job(rota, "close"))
+    if (engine_is_own_job(rota, "close"))
         return ROTA_INVALID;
     error = rota_stop(rota, 0);
     if (error == ROTA_BUSY && !await_quiet(rota, 0))
         return error;
     lock_take(&rota->lock);
-    rota->closing = true;
+    rota->is_closing = true;
     MUST(pthread_cond_signal(&rota->work));
     lock_drop(&rota->lock);
-    outside_stop(rota);
+    listener_stop(rota);
     if (rota->has_writer)
         MUST(pthread_join(rota->writer, NULL));
     (void)pool_close(rota->pool);

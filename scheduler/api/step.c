@@ -3,27 +3,34 @@
  * cycle is the same; what it claims is run here instead of in a pool.
  */
 #define _GNU_SOURCE
-#include "engine/engine.h"
+#include "api/life.h"
+#include "engine/job.h"
+#include "engine/state.h"
 
 static enum rota_error
 step_begin(struct ctx *ctx, struct rota *rota)
 {
-    static const struct start start = {.stepping = true};
+    static const struct start start = {.is_stepping = true};
+    bool has_begun;
 
-    return rota->stepping ? ROTA_OK : engine_start(ctx, rota, &start);
+    lock_take(&rota->lock);
+    has_begun = rota->is_stepping;
+    lock_drop(&rota->lock);
+    return has_begun ? ROTA_OK : engine_start(ctx, rota, &start);
 }
 
 /* A cycle that claims so many jobs; those of others claim none. */
 static enum rota_error
 step_cycle(struct rota *rota, int64_t claims)
 {
-    struct request request = {.kind = REQUEST_CHORES, .claims = claims > 0};
+    struct request request = {.wish = {.kind = WISH_CHORES},
+                              .claims = claims > 0};
     enum rota_error error;
 
     lock_take(&rota->lock);
     rota->steps = claims;
     lock_drop(&rota->lock);
-    error = request_run(rota, &request);
+    error = wish_run(rota, &request);
     lock_take(&rota->lock);
     rota->steps = 0;
     lock_drop(&rota->lock);
@@ -64,13 +71,9 @@ step_end(struct rota *rota)
 static bool
 step_was_short(struct ctx *ctx, struct rota *rota, const struct rota_job *job)
 {
-    bool stopping;
-
-    lock_take(&rota->lock);
-    stopping = rota->stopping;
-    lock_drop(&rota->lock);
-    return job->never_started && job->stop == ROTA_STOP_SHUTDOWN && !stopping &&
-           !ctx_done(ctx);
+    return job->ending.never_started &&
+           job->ending.stop == ROTA_STOP_SHUTDOWN &&
+           !engine_is_stopping(rota) && !ctx_done(ctx);
 }
 
 static enum rota_error
@@ -116,7 +119,7 @@ rota_step(struct ctx *ctx, struct rota *rota, int64_t *ret_id)
 
     if (ctx == NULL)
         ctx = ctx_background();
-    if (is_own_job(rota, "step"))
+    if (engine_is_own_job(rota, "step"))
         return ROTA_INVALID;
     error = step_begin(ctx_background(), rota);
     if (error != ROTA_OK)

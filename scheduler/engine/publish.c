@@ -1,48 +1,46 @@
 /*
- * What a batch that is in the file means to others: callers get their answers,
+ * What a batch that is in the store means to others: callers get their answers,
  * who waits for a job is woken, ended jobs are forgotten and claimed ones go to
  * the workers. By the holder of the writer's role. rota.lock is taken for what
  * is shared; it is not held while the caller's functions run or contexts end.
+ *
+ * The order matters. What ended is told before it counts as gone, so that who
+ * waits for quiet has heard of every end; claims count as active before the
+ * workers may start them, so that there is no moment at which nothing is claimed
+ * and nothing runs; requests are answered last, since with its answer a caller
+ * may close the scheduler.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/batch.h"
+#include "engine/job.h"
+#include "engine/sleepers.h"
+#include "engine/state.h"
 
 void
-waiters_tell(struct rota *rota, int64_t id, bool durable)
+batch_report(struct rota *rota, struct batch *batch)
 {
-    for (struct link *l = rota->waiters.next; l != &rota->waiters;
-         l = l->next) {
-        struct waiter *waiter = OWNER_OF(l, struct waiter, on_waiters);
+    for (size_t i = 0; i < batch->n_reports; i++) {
+        struct stuck_report *report = &batch->reports[i];
 
-        if (waiter->id != id && waiter->id != 0)
-            continue;
-        if (durable)
-            atomic_store_explicit(&waiter->durable, true, memory_order_relaxed);
-        wake_up(&waiter->wake, WAKE_SET);
-    }
-}
-
-void
-deaf_tell(struct rota *rota, struct batch *batch)
-{
-    for (size_t i = 0; i < batch->n_deaf; i++) {
-        struct deaf *deaf = &batch->deaf[i];
-
-        rota_say(rota, deaf->id,
+        rota_say(rota, report->id,
                  "%s has ignored for %.1f s that it should stop: %s",
-                 deaf->kind, (double)deaf->time / 1e9, ctx_cause(deaf->ctx));
-        ctx_unref(deaf->ctx);
+                 report->kind, (double)report->time / 1e9,
+                 ctx_cause(report->ctx));
+        ctx_unref(report->ctx);
     }
-    free(batch->deaf);
-    batch->deaf = NULL;
-    if (!batch->newly_stuck)
+    free(batch->reports);
+    batch->reports = NULL;
+    if (!batch->is_newly_stuck)
         return;
     lock_take(&rota->lock);
-    waiters_tell(rota, 0, false);
+    sleepers_wake(rota, 0, false);
     lock_drop(&rota->lock);
 }
+
+/* -- Answers -------------------------------------------------------------- */
 
 void
 wake_both(struct request *const behind[2])
@@ -52,183 +50,217 @@ wake_both(struct request *const behind[2])
             wake_up(&behind[i]->wake, WAKE_SET);
 }
 
-/* Callers are woken as a tree, each by one before it, so that the next commit
- * need not wait until sixty-four are awake. Who has the role is. */
+/* Callers are woken as a binary tree: we wake the first two, and each caller,
+ * once it is awake, at most two others (request.behind). So the writer begins
+ * its next commit after two wake-ups, however many callers there are. The caller
+ * with the role is awake already, and has no place in the tree. */
 void
 batch_answer(struct batch *batch, enum rota_error error)
 {
+    struct link *wishes = &batch->work.wishes;
     struct request *first[2] = {NULL, NULL}, **behind = first, *request;
-    struct link *parent = &batch->requests; /* to whom behind belongs */
+    struct link *parent = wishes; /* to whom behind belongs */
     int n = 0;
 
-    for (struct link *l = parent->next; l != &batch->requests; l = l->next) {
-        request = OWNER_OF(l, struct request, on_requests);
+    for (struct link *l = parent->next; l != wishes; l = l->next) {
+        request = request_of(l);
         if (error != ROTA_OK) {
-            request->error = error;
-            (void)snprintf(request->message, sizeof(request->message), "%s",
-                           message_get());
+            request->wish.error = error;
+            (void)snprintf(request->wish.message, sizeof(request->wish.message),
+                           "%s", message_get());
         }
-        request->answered = true;
-        if (request->lead)
+        request->is_answered = true;
+        if (request->has_role)
             continue;
         if (n == 2) {
             parent = parent->next;
-            if (OWNER_OF(parent, struct request, on_requests)->lead)
+            if (request_of(parent)->has_role)
                 parent = parent->next;
-            behind = OWNER_OF(parent, struct request, on_requests)->behind;
+            behind = request_of(parent)->behind;
             n = 0;
         }
         behind[n++] = request;
     }
-    list_init(&batch->requests);
+    list_init(wishes);
     wake_both(first);
 }
 
+/* -- Ends ----------------------------------------------------------------- */
+
+/* Tell who wants to know (rota_options.ended) where the runs have led. */
 static void
-ended_tell(struct rota *rota, const struct rota_job *job)
+endings_tell(struct rota *rota, const struct ending *ending)
 {
-    for (; rota->options.ended != NULL && job != NULL; job = job->next_ended)
-        if (job->has_come)
-            rota->options.ended(rota->options.ended_arg, job->claim.id,
-                                job->came_to);
+    for (; ending != NULL; ending = ending->next) {
+        if (ending->is_lost)
+            rota_say(rota, ending->id,
+                     "run %" PRId64
+                     " was overtaken: its outcome is not recorded",
+                     ending->lease);
+        else if (rota->options.ended != NULL && !ending->never_started)
+            rota->options.ended(rota->options.ended_arg, ending->id,
+                                ending->state);
+    }
+}
+
+/* Under rota.lock: the job is not ours any more. True if it is to be freed here,
+ * and not by the worker that has yet to come to it. */
+static bool
+job_forget(struct rota *rota, struct rota_job *job, bool is_durable)
+{
+    list_remove(&job->on_bucket);
+    rota->active--;
+    rota->args_bytes -= job->claim.args_size;
+    job->is_recorded = true;
+    if (!job->ending.is_lost && job->ending.state == ROTA_READY)
+        rota->maybe_ready = true; /* it is to be claimed anew */
+    sleepers_wake(rota, job->claim.id, is_durable);
+    return !job->is_in_pool;
+}
+
+/* The ended jobs are in the store: forget them. */
+static void
+endings_publish(struct rota *rota, struct ending *endings, bool is_durable)
+{
+    struct ending *ending, *next, *done = NULL;
+
+    if (endings == NULL)
+        return;
+    endings_tell(rota, endings);
+    lock_take(&rota->lock);
+    for (ending = endings; ending != NULL; ending = next) {
+        next = ending->next;
+        if (job_forget(rota, job_of_ending(ending), is_durable)) {
+            ending->next = done;
+            done = ending;
+        }
+    }
+    if (rota->active == 0)
+        rota->is_alone = false; /* it has ended */
+    lock_drop(&rota->lock);
+    for (ending = done; ending != NULL; ending = next) {
+        next = ending->next;
+        job_recycle(rota, job_of_ending(ending));
+    }
 }
 
 void
-ended_publish(struct rota *rota, struct batch *batch)
+endings_drop(struct rota *rota, struct ending *endings)
 {
-    struct rota_job *job, *next, *done = NULL;
-
-    if (batch->ended == NULL)
-        return;
-    ended_tell(rota, batch->ended); /* before they count as gone */
-    lock_take(&rota->lock);
-    for (job = batch->ended; job != NULL; job = next) {
-        next = job->next_ended;
-        list_remove(&job->on_bucket);
-        rota->active--;
-        rota->args_bytes -= job->claim.args_size;
-        job->recorded = true;
-        waiters_tell(rota, job->claim.id, batch->durable);
-        if (job->in_pool)
-            continue; /* its worker frees it */
-        job->next_ended = done;
-        done = job;
+    for (struct ending *e = endings; e != NULL; e = e->next) {
+        rota_say(rota, e->id, "its end is not recorded: %s", message_get());
+        e->is_lost = false;
+        e->never_started = true; /* nobody hears of it */
+        e->state = ROTA_RUNNING; /* as the store has it */
     }
-    if (rota->active == (int64_t)batch->n_claimed)
-        rota->alone = false; /* it has ended */
-    if (batch->may_return)
-        rota->maybe_ready = true;
-    lock_drop(&rota->lock);
-    for (job = done; job != NULL; job = next) {
-        next = job->next_ended;
-        job_free(job);
-    }
-    batch->ended = NULL;
+    endings_publish(rota, endings, false);
 }
 
-/* Under rota.lock, the job whose progress this was; NULL if it has ended. */
-static struct rota_job *
-dirty_job(struct rota *rota, const struct progress *progress)
-{
-    struct rota_job *job = job_find(rota, progress->id);
+/* -- Progress ------------------------------------------------------------- */
 
-    return job != NULL &&
-                   (progress->lease == 0 || job->claim.lease == progress->lease)
-               ? job
-               : NULL;
+/* Under rota.lock: what the store has of it by now. */
+static void
+progress_note(struct rota *rota, struct rota_job *job,
+              const struct progress *progress)
+{
+    job->flushed_cursor = progress->cursor;
+    job->flushed_total = progress->total;
+    job->flushed_stuck = progress->stuck_since;
+    job->flushed_start = true;
+    if (rota->is_alone && progress->cursor > job->claim.cursor) {
+        rota->is_alone = false; /* it gets further: it is not to blame */
+        rota->maybe_ready = true;
+    }
 }
 
 static void
-dirty_publish(struct rota *rota, struct batch *batch)
+progress_publish(struct rota *rota, const struct work *work)
 {
-    for (size_t i = 0; i < batch->n_dirty; i++) {
-        const struct progress *progress = &batch->dirty[i];
-        struct ctx *ctx = NULL;
+    for (size_t i = 0; i < work->n_progress; i++) {
+        const struct progress *progress = &work->progress[i];
         struct rota_job *job;
 
-        lock_take(&rota->lock);
-        job = dirty_job(rota, progress);
-        if (job != NULL && progress->lease == 0) {
-            atomic_store_explicit(&job->lost, true, memory_order_relaxed);
-            if (job->ctx != NULL)
-                ctx = ctx_ref(job->ctx);
-        } else if (job != NULL) {
-            job->flushed_cursor = progress->cursor;
-            job->flushed_total = progress->total;
-            job->flushed_stuck = progress->stuck_since;
-            job->flushed_start = true;
-            if (rota->alone && progress->cursor > job->claim.cursor) {
-                rota->alone = false; /* it gets further: it is not to blame */
-                rota->maybe_ready = true;
-            }
+        if (progress->is_lost) {
+            job_lose(rota, progress->id);
+            continue;
         }
+        lock_take(&rota->lock);
+        job = job_find(rota, progress->id);
+        if (job != NULL && job->claim.lease == progress->lease)
+            progress_note(rota, job, progress);
         lock_drop(&rota->lock);
-        if (ctx != NULL)
-            (void)ctx_cancel_error(ctx, ROTA_LOST, "%s",
-                                   rota_strerror(ROTA_LOST));
-        ctx_unref(ctx);
     }
+}
+
+/* -- Claims --------------------------------------------------------------- */
+
+/* Under rota.lock: what the claim has left. */
+static void
+rest_note(struct rota *rota, const struct work *work)
+{
+    bool is_full = work->n_claims == work->claim_limit &&
+                   (work->n_claims > 0 || work->may_be_ready);
+
+    if (is_full || work->rest == CLAIM_MORE)
+        rota->maybe_ready = true; /* there may be more than there was room */
+    if (work->has_looked)
+        rota->is_limited = work->rest != CLAIM_NOTHING;
+    rota->is_unsettled = work->is_unsettled;
+    if (engine_awaits_job(rota))
+        rota->scope.job = work->scope.job; /* it may have come */
+}
+
+/* Under rota.lock: the jobs count, and can be found and cancelled. */
+static void
+claims_note(struct rota *rota, struct rota_job **jobs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        jobs[i]->is_in_pool = true;
+        list_append(&rota->jobs[jobs[i]->claim.id % JOB_BUCKETS],
+                    &jobs[i]->on_bucket);
+        rota->args_bytes += jobs[i]->claim.args_size;
+    }
+    rota->active += (int64_t)n;
+    rota->unstarted += (int64_t)n;
+    if (n > 0)
+        rota->is_alone = jobs[0]->claim.is_alone;
 }
 
 /* The claims are committed: now the jobs may run. */
 static void
-claimed_publish(struct rota *rota, struct batch *batch)
+claims_publish(struct rota *rota, const struct work *work)
 {
-    size_t n = batch->n_claimed;
+    struct rota_job **jobs = rota->claimed;
+    size_t n = work->n_claims;
 
+    for (size_t i = 0; i < n; i++)
+        jobs[i] = job_new(rota, &work->claims[i]);
     lock_take(&rota->lock);
-    if (n == batch->claim_limit && (n > 0 || batch->looks))
-        rota->maybe_ready = true; /* there may be more than there was room */
-    if (batch->rest == CLAIM_MORE)
-        rota->maybe_ready = true;
-    if (batch->looks && batch->claim_limit > 0)
-        rota->limited = batch->rest != CLAIM_NOTHING;
-    rota->unsettled = batch->unsettled;
-    for (size_t i = 0; i < n; i++) {
-        struct rota_job *job = batch->claimed[i];
-
-        job->in_pool = true;
-        list_append(&rota->jobs[job->claim.id % JOB_BUCKETS], &job->on_bucket);
-    }
-    rota->unstarted += (int64_t)n;
-    rota->claiming = false;
-    if (n > 0)
-        rota->alone = must_be_alone(&batch->claimed[0]->claim);
+    rest_note(rota, work);
+    claims_note(rota, jobs, n);
+    rota->is_claiming = false;
     lock_drop(&rota->lock);
     /* room was reserved by rota_start(), and the pool closes after the last
      * job */
-    if (n > 0 && rota->stepping)
-        rota->stepped = batch->claimed[0];
+    if (n > 0 && rota->is_stepping)
+        rota->stepped = jobs[0];
     else if (n > 0)
-        MUST(pool_submit_many(rota->pool, job_run, (void **)batch->claimed, n));
-    free(batch->claimed);
-    batch->claimed = NULL;
-    batch->n_claimed = batch->claimed_bytes = 0;
+        MUST(pool_submit_many(rota->pool, job_run, (void **)jobs, n));
 }
+
+/* -- The batch ------------------------------------------------------------ */
 
 void
 batch_publish(struct rota *rota, struct batch *batch)
 {
-    if (rota->scope.job > 0)
-        rota->takes_next = false;
-    dirty_publish(rota, batch);
-    ended_publish(rota, batch);
-    claimed_publish(rota, batch);
+    struct work *work = &batch->work;
+
+    progress_publish(rota, work);
+    endings_publish(rota, work->endings, work->is_durable);
+    work->endings = NULL;
+    claims_publish(rota, work);
     batch_answer(batch, ROTA_OK);
     lock_take(&rota->lock);
-    waiters_tell(rota, 0, false);
+    sleepers_wake(rota, 0, false);
     lock_drop(&rota->lock);
-}
-
-void
-ended_drop(struct rota *rota, struct rota_job *ended)
-{
-    struct batch batch = {.ended = ended};
-
-    for (struct rota_job *job = ended; job != NULL; job = job->next_ended) {
-        rota_say(rota, job->claim.id, "its end is not recorded: %s",
-                 message_get());
-        job->has_come = false;
-    }
-    ended_publish(rota, &batch);
 }

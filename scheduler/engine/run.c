@@ -7,120 +7,14 @@
  * the job's context run with no lock held.
  */
 #define _GNU_SOURCE
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "engine/job.h"
+#include "engine/state.h"
 #include "interrupt/target.h"
 
-static const struct kind *
-kind_find(const struct rota *rota, int64_t number)
-{
-    const struct kind *kind = rota->kinds;
-
-    while (kind != NULL && kind->number != number)
-        kind = kind->next;
-    return kind;
-}
-
-struct rota_job *
-job_new(struct rota *rota, const struct claim *claim)
-{
-    struct rota_job *job = calloc(1, sizeof(*job));
-
-    if (job == NULL)
-        return NULL;
-    job->rota = rota;
-    job->kind = kind_find(rota, claim->kind);
-    job->claim = *claim;
-    job->deadline = ROTA_FOREVER;
-    job->max_attempts = claim->max_attempts;
-    job->timeout = claim->timeout_ms > 0 ? saturating_ms(claim->timeout_ms) : 0;
-    job->cursor = job->base = job->flushed_cursor = claim->cursor;
-    job->total = job->flushed_total = claim->total;
-    list_init(&job->on_bucket);
-    MUST_BE(job->kind != NULL); /* only registered kinds are claimed */
-    if (job->max_attempts == 0)
-        job->max_attempts = job->kind->defaults.max_attempts;
-    if (job->timeout == 0)
-        job->timeout = job->kind->defaults.timeout;
-    return job;
-}
-
-void
-job_free(struct rota_job *job)
-{
-    free(job->claim.args);
-    free(job->cancel_reason);
-    free(job->message);
-    free(job->result);
-    free(job->resumed);
-    free(job);
-}
-
-struct rota_job *
-job_find(struct rota *rota, int64_t id)
-{
-    struct link *bucket = &rota->jobs[(uint64_t)id % JOB_BUCKETS];
-
-    for (struct link *l = bucket->next; l != bucket; l = l->next) {
-        struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
-
-        if (job->claim.id == id)
-            return job;
-    }
-    return NULL;
-}
-
-/* -- Cancel --------------------------------------------------------------- */
-
-bool
-job_cancel(struct rota *rota, int64_t id, int64_t lease, const char *reason)
-{
-    struct ctx *ctx = NULL;
-    struct rota_job *job;
-    bool first = false;
-
-    lock_take(&rota->lock);
-    job = job_find(rota, id);
-    if (job != NULL && (lease == 0 || lease == job->claim.lease) &&
-        (job->place == JOB_CLAIMED || job->place == JOB_RUNNING)) {
-        first = job->delivered_at == 0;
-        if (first) {
-            job->delivered_at = rota_now(rota);
-            job->cancel_reason = reason == NULL ? NULL : strdup(reason);
-            atomic_store_explicit(&job->cancelled, true, memory_order_relaxed);
-        }
-        if (first && job->ctx != NULL)
-            ctx = ctx_ref(job->ctx);
-    } else {
-        job = NULL;
-    }
-    lock_drop(&rota->lock);
-    if (ctx != NULL && reason != NULL)
-        (void)ctx_cancel_cause(ctx, "%s", reason);
-    else if (ctx != NULL)
-        (void)ctx_cancel(ctx);
-    ctx_unref(ctx);
-    return job != NULL;
-}
-
-enum rota_stop_reason
-job_stop_reason(const struct rota_job *job)
-{
-    if (job->ctx == NULL || !ctx_done(job->ctx))
-        return ROTA_STOP_NONE;
-    if (atomic_load_explicit(&job->lost, memory_order_relaxed))
-        return ROTA_STOP_LOST;
-    if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
-        return ROTA_STOP_CANCEL;
-    if (ctx_err(job->ctx) == ROTA_DEADLINE && ctx_now() >= job->deadline)
-        return ROTA_STOP_DEADLINE;
-    return ROTA_STOP_SHUTDOWN;
-}
-
-/* -- Run ------------------------------------------------------------------ */
+/* -- Its context ----------------------------------------------------------- */
 
 /* The job's context: ends with the workers', and at the job's own deadline or
  * when this run's time is up. */
@@ -128,7 +22,8 @@ static struct ctx *
 job_context(struct rota_job *job)
 {
     const struct claim *claim = &job->claim;
-    int64_t unix_now = rota_now(job->rota), now = ctx_now(); /* not early */
+    /* the wall clock first: what passes between the two makes it later */
+    int64_t unix_now = rota_now(job->rota), now = ctx_now();
     int64_t left;
 
     if (job->timeout > 0)
@@ -143,58 +38,69 @@ job_context(struct rota_job *job)
     return ctx_with_deadline(job->rota->run_ctx, job->deadline);
 }
 
+/* -- Its end -------------------------------------------------------------- */
+
+void
+job_fill_ending(struct rota_job *job)
+{
+    struct ending *ending = &job->ending;
+
+    ending->id = job->claim.id;
+    ending->lease = job->claim.lease;
+    ending->process =
+        atomic_load_explicit(&job->rota->process, memory_order_relaxed);
+    ending->started_at =
+        atomic_load_explicit(&job->started_at, memory_order_relaxed);
+    ending->delivered_at = job->delivered_at;
+    ending->failures = job->claim.failures;
+    ending->max_attempts = job->max_attempts;
+    ending->snooze_ms = job->snooze_ms;
+    ending->progress = (struct progress){
+        .id = job->claim.id,
+        .lease = job->claim.lease,
+        .started_at = ending->started_at,
+        .cursor = atomic_load_explicit(&job->cursor, memory_order_relaxed),
+        .total = atomic_load_explicit(&job->total, memory_order_relaxed),
+        .base = atomic_load_explicit(&job->base, memory_order_relaxed),
+        .base_at = atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+    ending->reason = job->cancel_reason;
+    ending->message = job->message;
+    ending->result = job->result;
+    ending->result_size = job->result_size;
+}
+
+/* Push it onto the stack of what has ended. Only the first that finds the stack
+ * empty signals: those behind it find that the signal was given, and the writer
+ * has yet to take them all. */
 static void
 job_end(struct rota_job *job)
 {
     struct rota *rota = job->rota;
-    struct rota_job *top =
+    struct ending *ending = &job->ending;
+    struct ending *top =
         atomic_load_explicit(&rota->ended, memory_order_relaxed);
 
+    job_fill_ending(job);
     do {
-        job->next_ended = top;
-    } while (!atomic_compare_exchange_weak_explicit(
-        &rota->ended, &top, job, memory_order_release, memory_order_relaxed));
+        ending->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&rota->ended, &top, ending,
+                                                    memory_order_release,
+                                                    memory_order_relaxed));
     if (top == NULL)
-        writer_tell(rota); /* the others find it told */
+        writer_tell(rota);
 }
 
-enum fate { FATE_RUN, FATE_GIVE_BACK, FATE_FREE, FATE_FORGET };
-
-/* Under rota.lock: what becomes of a job that a worker has come to. */
-static enum fate
-job_fate(struct rota_job *job, struct ctx *ctx)
-{
-    struct rota *rota = job->rota;
-    int64_t now = rota_now(rota);
-
-    job->in_pool = false;
-    if (job->place == JOB_RELEASED)
-        return job->recorded ? FATE_FREE : FATE_FORGET;
-    rota->unstarted--;
-    if (rota->linger_until != 0 && !engine_is_ahead(rota))
-        MUST(pthread_cond_signal(&rota->work));
-    if (rota->stopping || ctx_done(rota->run_ctx) ||
-        atomic_load_explicit(&job->cancelled, memory_order_relaxed) ||
-        ctx_err(ctx) == ROTA_NOMEM) {
-        job->place = JOB_ENDED;
-        job->never_started = true;
-        return FATE_GIVE_BACK;
-    }
-    job->place = JOB_RUNNING;
-    job->ctx = ctx;
-    atomic_store_explicit(&job->started_at, now, memory_order_relaxed);
-    atomic_store_explicit(&job->base_at, now, memory_order_relaxed);
-    rota->starts++;
-    return FATE_RUN;
-}
+/* -- Run ------------------------------------------------------------------ */
 
 /* A job that just returns what a call of ours gave it: keep that call's words.
  * Those of ROTA_FAILED and the like are the job's to give. */
 static void
 keep_words(struct rota_job *job)
 {
-    if (job->message == NULL && job->error > ROTA_NOMEM &&
-        job->error < ROTA_FAILED && message_get()[0] != '\0')
+    enum rota_error error = job->ending.error;
+
+    if (job->message == NULL && error > ROTA_NOMEM && error < ROTA_FAILED &&
+        message_get()[0] != '\0')
         job->message = strdup(message_get()); /* without memory: the code's */
 }
 
@@ -202,7 +108,7 @@ static void
 job_call(struct rota_job *job)
 {
     message_set("%s", "");
-    job->error = job->kind->fn(job->ctx, job);
+    job->ending.error = job->kind->fn(job->ctx, job);
     keep_words(job);
     while (job->targets != NULL) {
         struct target *target = job->targets;
@@ -210,12 +116,65 @@ job_call(struct rota_job *job)
         job->targets = target->next;
         target_close(target);
     }
-    job->stop = job_stop_reason(job);
+    job->ending.stop = job_stop_reason(job);
     lock_take(&job->rota->lock);
     job->place = JOB_ENDED; /* a cancel from here on comes too late */
     job->ctx = NULL;
     job->rota->stuck -= job->stuck_since != 0;
     lock_drop(&job->rota->lock);
+}
+
+/* Under rota.lock: whether the job that a worker has come to is not to be run
+ * after all. */
+static bool
+must_give_back(const struct rota_job *job, const struct ctx *ctx)
+{
+    const struct rota *rota = job->rota;
+
+    return rota->is_stopping || ctx_done(rota->run_ctx) ||
+           atomic_load_explicit(&job->is_cancelled, memory_order_relaxed) ||
+           ctx_err(ctx) == ROTA_NOMEM;
+}
+
+/* Under rota.lock. */
+static void
+job_start(struct rota_job *job, struct ctx *ctx)
+{
+    int64_t now = rota_now(job->rota);
+
+    job->place = JOB_RUNNING;
+    job->ctx = ctx;
+    atomic_store_explicit(&job->started_at, now, memory_order_relaxed);
+    atomic_store_explicit(&job->base_at, now, memory_order_relaxed);
+    job->rota->starts++;
+}
+
+enum fate {
+    FATE_RUN,
+    FATE_GIVE_BACK, /* as if it had never been claimed */
+    FATE_FREE,      /* it was released, and that is recorded */
+    FATE_FORGET     /* it was released, and the writer frees it */
+};
+
+/* Under rota.lock: what becomes of a job that a worker has come to. */
+static enum fate
+job_fate(struct rota_job *job, struct ctx *ctx)
+{
+    struct rota *rota = job->rota;
+
+    job->is_in_pool = false;
+    if (job->place == JOB_RELEASED)
+        return job->is_recorded ? FATE_FREE : FATE_FORGET;
+    rota->unstarted--;
+    if (rota->linger_until != 0 && !engine_is_ahead(rota))
+        MUST(pthread_cond_signal(&rota->work)); /* no time to linger any more */
+    if (must_give_back(job, ctx)) {
+        job->place = JOB_ENDED;
+        job->ending.never_started = true;
+        return FATE_GIVE_BACK;
+    }
+    job_start(job, ctx);
+    return FATE_RUN;
 }
 
 void
@@ -233,15 +192,16 @@ job_run(void *arg)
         job_call(job);
         break;
     case FATE_GIVE_BACK:
-        job->error = ROTA_CANCELED;
-        job->stop = atomic_load_explicit(&job->cancelled, memory_order_relaxed)
-                        ? ROTA_STOP_CANCEL
-                        : ROTA_STOP_SHUTDOWN;
+        job->ending.error = ROTA_CANCELED;
+        job->ending.stop =
+            atomic_load_explicit(&job->is_cancelled, memory_order_relaxed)
+                ? ROTA_STOP_CANCEL
+                : ROTA_STOP_SHUTDOWN;
         break;
     case FATE_FREE:
         job_free(job);
         break;
-    case FATE_FORGET: /* the writer frees it */
+    case FATE_FORGET:
         break;
     }
     ctx_end(ctx);

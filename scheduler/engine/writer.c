@@ -1,25 +1,32 @@
 /*
- * The writer's role: whoever has it owns the store, the one connection that
- * writes, and carries out one cycle at a time. A cycle is one transaction:
- * record what ended, do what callers ask, write progress down, claim for the
- * slots that are free. What arrives during a commit forms the next cycle.
+ * The writer's role: whoever has it owns store_cycle(), and carries out one
+ * cycle at a time. A cycle is one transaction: record what ended, do what
+ * callers wish, write progress down, claim for the slots that are free. What
+ * arrives during a commit forms the next cycle.
  *
- * The role is the flag rota.writing, under rota.lock. A caller takes it if it
+ * The role is the flag rota.is_writing, under rota.lock. A caller takes it if it
  * is free and so commits on its own thread; otherwise it sleeps until another
  * has answered it, or handed it the role. The writer thread takes it for work
  * that no caller waits for, and from callers who come faster than they are
  * answered. rota.lock is not held during a cycle but for gathering work
  * (gather.c) and telling of it (publish.c). Contexts' callbacks do not run
  * under the role, except for jobs that were lost.
+ *
+ * The hard case is a store that fails. If it could not be had at all, everybody
+ * gets its error, and what ended is kept in memory and tried again. If it could,
+ * something in the work may be to blame: then each part is tried alone, so that
+ * everybody gets the answer that is theirs.
  */
 #define _GNU_SOURCE
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "engine/batch.h"
+#include "engine/job.h"
+#include "engine/sleepers.h"
+#include "engine/state.h"
 
 /* Ends are gathered for so long, as long as nobody waits for one and the
  * workers have enough to do meanwhile: one commit for many. */
@@ -28,27 +35,40 @@
 /* After the store failed, what waits in memory is tried again so often. */
 #define RETRY_EVERY ROTA_MS(200)
 
+/* -- Writing -------------------------------------------------------------- */
+
+static enum rota_error
+batch_write(struct rota *rota, struct batch *batch)
+{
+    struct work *work = &batch->work;
+
+    if (!jobs_reserve(rota, work->claim_limit)) {
+        work->has_begun = true; /* without claims it may go */
+        return no_memory();
+    }
+    work->claims = rota->claims;
+    return store_cycle(rota->store, work);
+}
+
 /* -- Failing -------------------------------------------------------------- */
 
-/* Keep what ended in memory until the store works again. */
+/* Keep what ended in memory until the store works again. is_gone: it will not,
+ * and who stops does not wait for it. */
 static void
-keep_ended(struct rota *rota, struct rota_job *ended, enum rota_error error)
+endings_keep(struct rota *rota, struct ending *endings, enum rota_error error,
+             bool is_gone)
 {
-    struct rota_job **end = &rota->unrecorded;
-    bool stopping;
+    struct ending **end = &rota->unrecorded;
 
-    if (ended == NULL)
+    if (endings == NULL)
         return;
-    lock_take(&rota->lock);
-    stopping = rota->stopping;
-    lock_drop(&rota->lock);
-    if (stopping && store_has_moved(rota->store)) {
-        ended_drop(rota, ended);
+    if (is_gone && engine_is_stopping(rota)) {
+        endings_drop(rota, endings);
         return;
     }
     while (*end != NULL)
-        end = &(*end)->next_ended;
-    *end = ended;
+        end = &(*end)->next;
+    *end = endings;
     lock_take(&rota->lock);
     rota->retry_at = ctx_now() + RETRY_EVERY;
     rota->kept_error = error;
@@ -57,96 +77,86 @@ keep_ended(struct rota *rota, struct rota_job *ended, enum rota_error error)
     lock_drop(&rota->lock);
 }
 
-/* One item of a batch that failed as a whole, by itself: everybody gets the
- * answer that is theirs. */
+/* One part of a batch that failed as a whole, by itself. */
 static void
 write_single(struct rota *rota, struct batch *single)
 {
-    struct rota_job *job = single->ended;
-    int64_t id = job == NULL ? 0 : job->claim.id;
-    bool began;
-    enum rota_error error = batch_write(rota, single, &began);
+    struct ending *ending = single->work.endings;
+    int64_t id = ending == NULL ? 0 : ending->id;
+    enum rota_error error = batch_write(rota, single);
 
     if (error == ROTA_OK) {
         batch_publish(rota, single);
         return;
     }
-    batch_unclaim(rota, single);
-    if (job != NULL) {
-        keep_ended(rota, job, error);
+    if (ending != NULL) {
+        endings_keep(rota, ending, error, single->work.is_gone);
         rota_say(rota, id, "its end cannot be recorded yet: %s", message_get());
     }
+    single->work.endings = NULL;
     batch_answer(single, error);
 }
 
-/* claims: how many jobs the batch was to claim. */
-static void
-write_singly(struct rota *rota, struct batch *batch, size_t claims)
+/* Under the role: whether what the request wishes is to be claimed with it. */
+static bool
+request_claims(struct rota *rota, const struct request *request)
 {
-    struct batch single = {.durable = batch->durable, .idle = batch->idle};
-    struct rota_job *job, *next;
+    bool claims;
+
+    lock_take(&rota->lock);
+    claims = request->claims || engine_awaits_job(rota);
+    rota->is_claiming |= claims;
+    lock_drop(&rota->lock);
+    return claims;
+}
+
+static void
+write_singly(struct rota *rota, struct batch *batch)
+{
+    const struct work *whole = &batch->work;
+    struct batch single = {.work = {.is_durable = whole->is_durable,
+                                    .is_idle = whole->is_idle}};
+    struct work *work = &single.work;
+    struct ending *next;
     struct link *l;
 
-    list_init(&single.requests);
-    for (job = batch->ended; job != NULL; job = next) {
-        next = job->next_ended;
-        job->next_ended = NULL;
-        single.ended = job;
+    list_init(&work->wishes);
+    for (struct ending *e = whole->endings; e != NULL; e = next) {
+        next = e->next;
+        e->next = NULL;
+        work->endings = e;
         write_single(rota, &single);
     }
-    batch->ended = NULL;
-    single.ended = NULL;
-    while ((l = list_take(&batch->requests)) != NULL) {
-        struct request *request = OWNER_OF(l, struct request, on_requests);
-
-        single.looks = request->claims ||
-                       (rota->takes_next && request->kind == REQUEST_SUBMIT);
-        single.claim_limit = single.looks ? claims : 0;
-        single.no_memory = false;
-        list_append(&single.requests, l);
+    while ((l = list_take(&batch->work.wishes)) != NULL) {
+        work->may_be_ready = request_claims(rota, request_of(l));
+        work->claim_limit = work->may_be_ready ? whole->claim_limit : 0;
+        work->scope = whole->scope;
+        list_append(&work->wishes, l);
         write_single(rota, &single);
+        work->is_idle &= work->n_claims == 0;
     }
 }
 
-/* -- The log --------------------------------------------------------------- */
-
-/* Say that the log is kept and long, whenever it has doubled. size 0: it is not
- * kept any more. */
 static void
-log_say(struct rota *rota, int64_t size)
+batch_fail(struct rota *rota, struct batch *batch, enum rota_error error)
 {
-    char who[128];
+    struct work *work = &batch->work;
 
-    if (size >= LOG_LONG && size / 2 >= rota->log_told) {
-        store_log_readers(rota->store, who, sizeof(who));
-        rota_say(rota, 0,
-                 "%s-wal has grown to %jd MiB: it is kept by a long read of %s",
-                 rota->path, (intmax_t)(size >> 20),
-                 who[0] != '\0' ? who : "this process");
-        rota->log_told = size;
-    } else if (size == 0 && rota->log_told > 0) {
-        rota_say(rota, 0, "%s-wal is begun anew", rota->path);
-        rota->log_told = 0;
-    }
-}
-
-/* A log that is too long takes no more jobs. */
-static void
-log_watch(struct rota *rota)
-{
-    bool is_kept, is_full;
-    int64_t size = store_log_size(rota->store, &is_kept);
-
-    is_full = is_kept && size >= rota->options.log_max;
-    log_say(rota, is_kept ? size : 0);
-    if (is_full == rota->log_full)
-        return;
     lock_take(&rota->lock);
-    rota->log_full = is_full;
-    rota->maybe_ready = true;
+    rota->retry_at = ctx_now() + RETRY_EVERY;
+    if (work->claim_limit > 0)
+        rota->maybe_ready = true; /* as before */
     lock_drop(&rota->lock);
-    rota_say(rota, 0, "jobs are %s",
-             is_full ? "not taken any more" : "taken again");
+    if (work->has_begun) {
+        write_singly(rota, batch);
+    } else {
+        endings_keep(rota, work->endings, error, work->is_gone);
+        batch_answer(batch, error);
+    }
+    lock_take(&rota->lock);
+    rota->is_claiming = false;
+    sleepers_wake(rota, 0, false);
+    lock_drop(&rota->lock);
 }
 
 /* -- The role ------------------------------------------------------------- */
@@ -157,49 +167,26 @@ cycle(struct rota *rota)
 {
     struct batch batch;
     enum rota_error error;
-    size_t claims;
-    bool began;
 
-    if (rota->log_full) {
-        store_log_try(rota->store);
-        log_watch(rota);
-    }
     batch_gather(rota, &batch);
-    claims = batch.claim_limit;
-    deaf_tell(rota, &batch);
-    if (batch_is_empty(&batch)) {
-        free(batch.dirty);
-        return;
+    batch_report(rota, &batch);
+    if (!batch_is_empty(&batch)) {
+        error = batch_write(rota, &batch);
+        if (error == ROTA_OK)
+            batch_publish(rota, &batch);
+        else
+            batch_fail(rota, &batch, error);
     }
-    error = batch_write(rota, &batch, &began);
-    if (error == ROTA_OK) {
-        batch_publish(rota, &batch);
-        log_watch(rota);
-    } else {
-        batch_unclaim(rota, &batch);
-        lock_take(&rota->lock);
-        rota->retry_at = ctx_now() + RETRY_EVERY;
-        rota->claiming = false;
-        waiters_tell(rota, 0, false);
-        lock_drop(&rota->lock);
-        if (began) {
-            write_singly(rota, &batch, claims);
-        } else {
-            keep_ended(rota, batch.ended, error);
-            batch_answer(&batch, error);
-        }
-    }
-    free(batch.dirty);
+    free(batch.work.progress);
 }
 
 /* Under rota.lock, by the role's holder: hand it to the next caller. */
 static void
 role_pass(struct rota *rota)
 {
-    struct request *next =
-        OWNER_OF(rota->requests.next, struct request, on_requests);
+    struct request *next = request_of(rota->requests.next);
 
-    next->lead = true;
+    next->has_role = true;
     wake_up(&next->wake, WAKE_SET);
 }
 
@@ -211,12 +198,12 @@ role_leave(struct rota *rota)
 {
     bool is_waited_for = !list_is_empty(&rota->requests);
 
-    if (is_waited_for && (!rota->has_writer || rota->closing)) {
+    if (is_waited_for && (!rota->has_writer || rota->is_closing)) {
         role_pass(rota);
         return true;
     }
-    rota->writing = false;
-    rota->poked |= is_waited_for;
+    rota->is_writing = false;
+    rota->must_write |= is_waited_for;
     if (rota->has_writer)
         MUST(pthread_cond_signal(&rota->work));
     return false;
@@ -228,7 +215,7 @@ request_lead(struct rota *rota, struct request *request)
 {
     bool is_crowded;
 
-    while (!request->answered)
+    while (!request->is_answered)
         cycle(rota);
     lock_take(&rota->lock);
     is_crowded = role_leave(rota);
@@ -237,57 +224,39 @@ request_lead(struct rota *rota, struct request *request)
         return; /* callers go on taking turns */
 }
 
-enum rota_error
-request_run(struct rota *rota, struct request *request)
+/* The request stands in line; true if its caller has the role. */
+static bool
+request_join(struct rota *rota, struct request *request)
 {
-    bool is_free;
+    bool was_free;
 
-    request->answered = request->lead = false;
+    request->is_answered = false;
     request->wake = (struct wake)WAKE_INIT;
     request->behind[0] = request->behind[1] = NULL;
-    request->error = ROTA_OK;
+    request->wish.error = ROTA_OK;
     lock_take(&rota->lock);
-    list_append(&rota->requests, &request->on_requests);
-    is_free = !rota->writing;
-    rota->writing = true;
+    list_append(&rota->requests, &request->wish.on_wishes);
+    was_free = !rota->is_writing;
+    rota->is_writing = true;
+    request->has_role = was_free;
     lock_drop(&rota->lock);
-    if (is_free)
-        request->lead = true;
-    else
+    return was_free;
+}
+
+enum rota_error
+wish_run(struct rota *rota, struct request *request)
+{
+    if (!request_join(rota, request))
         (void)wake_wait(&request->wake, ROTA_FOREVER);
-    if (request->lead)
+    if (request->has_role)
         request_lead(rota, request);
     wake_both(request->behind);
-    if (request->error != ROTA_OK)
-        message_set("%s", request->message);
-    return request->error;
+    if (request->wish.error != ROTA_OK)
+        message_set("%s", request->wish.message);
+    return request->wish.error;
 }
 
-void
-writer_poke(struct rota *rota)
-{
-    lock_take(&rota->lock);
-    if (!rota->poked) {
-        rota->poked = true;
-        MUST(pthread_cond_signal(&rota->work));
-    }
-    lock_drop(&rota->lock);
-}
-
-void
-writer_tell(struct rota *rota)
-{
-    lock_take(&rota->lock);
-    lock_drop(&rota->lock); /* it is asleep by now, or has yet to look */
-    MUST(pthread_cond_signal(&rota->work));
-}
-
-bool
-engine_is_ahead(const struct rota *rota)
-{
-    return rota->unstarted >= rota->options.workers &&
-           rota->unstarted * 2 >= rota->prefetch;
-}
+/* -- The thread; rota.lock is held in all of this section but for cycles ---- */
 
 /* Whether what has ended is to be recorded now. */
 static bool
@@ -297,11 +266,11 @@ ends_are_due(struct rota *rota, int64_t now)
         return false;
     if (rota->linger_until == 0)
         rota->linger_until = now + LINGER;
-    return now >= rota->linger_until || rota->stopping ||
-           !list_is_empty(&rota->waiters) || !engine_is_ahead(rota);
+    return now >= rota->linger_until || rota->is_stopping ||
+           !list_is_empty(&rota->sleepers) || !engine_is_ahead(rota);
 }
 
-/* When the writer thread must look even if nobody pokes it. */
+/* When the writer thread must look even if nobody wakes it. */
 static int64_t
 writer_deadline(const struct rota *rota)
 {
@@ -315,20 +284,25 @@ writer_deadline(const struct rota *rota)
 }
 
 static bool
+claim_is_due(const struct rota *rota)
+{
+    return rota->maybe_ready && engine_may_claim(rota) && engine_room(rota) > 0;
+}
+
+static bool
 writer_has_work(struct rota *rota)
 {
     int64_t now = ctx_now();
 
-    if (rota->writing)
+    if (rota->is_writing)
         return false;
-    if (rota->poked || rota->flush_now ||
-        (rota->unsettled && now >= rota->retry_at) ||
+    if (rota->must_write || rota->must_flush ||
+        (rota->is_unsettled && now >= rota->retry_at) ||
         (rota->active > 0 && now >= rota->next_flush))
         return true;
     return now >= rota->retry_at &&
            (rota->unrecorded != NULL || ends_are_due(rota, now) ||
-            (rota->maybe_ready && engine_is_claiming(rota) && !rota->log_full &&
-             engine_room(rota) > 0));
+            claim_is_due(rota));
 }
 
 static void
@@ -338,7 +312,7 @@ writer_sleep(struct rota *rota)
     struct timespec until = {.tv_sec = deadline / 1000000000,
                              .tv_nsec = deadline % 1000000000};
 
-    if (rota->writing || deadline == ROTA_FOREVER)
+    if (rota->is_writing || deadline == ROTA_FOREVER)
         MUST(pthread_cond_wait(&rota->work, &rota->lock));
     else
         (void)pthread_cond_timedwait(&rota->work, &rota->lock, &until);
@@ -350,20 +324,22 @@ writer_thread(void *arg)
     struct rota *rota = arg;
 
     lock_take(&rota->lock);
-    while (!rota->closing) {
+    while (!rota->is_closing) {
         if (!writer_has_work(rota)) {
             writer_sleep(rota);
             continue;
         }
-        rota->writing = true;
-        rota->poked = false;
+        rota->is_writing = true;
+        rota->must_write = false;
         lock_drop(&rota->lock);
         cycle(rota);
         lock_take(&rota->lock);
         (void)role_leave(rota);
     }
-    if (!rota->writing && !list_is_empty(&rota->requests)) {
-        rota->writing = true; /* they had been left to us */
+    /* requests that came while this thread was about to end were left to it:
+     * the first of them gets the role */
+    if (!rota->is_writing && !list_is_empty(&rota->requests)) {
+        rota->is_writing = true;
         role_pass(rota);
     }
     lock_drop(&rota->lock);
@@ -378,7 +354,7 @@ writer_start(struct rota *rota)
 
     lock_take(&rota->start_lock);
     if (!rota->has_writer) {
-        /* held, so that it finds itself known */
+        /* held, so that the thread does not run before it is known */
         lock_take(&rota->lock);
         failed =
             thread_start(&rota->writer, "rota-writer", writer_thread, rota);

@@ -1,66 +1,17 @@
-/*
- * Jobs that are claimed in the transaction in which they come, and so never
- * stand in line:
- *
- *   arrive   new -> running   instead of new -> ready -> running
- *
- * store_expect() says that a claim will follow. What store_submit() is given
- * meanwhile, and what that claim may take as it is, is kept in memory instead
- * of _ready; the claim looks at it together with those in line, so that the
- * order is the same, and what it leaves is lined up. One thread at a time,
- * inside a transaction.
- */
-#include <stdlib.h>
-#include <string.h>
+#include "store/sqlite/arrivals.h"
 
 #include "base/base.h"
+#include "store/sqlite/lanes.h"
 #include "store/sqlite/sqlite.h"
 
-/* -- Candidates ----------------------------------------------------------- */
-
-enum rota_error
-candidate_add(struct candidates *candidates, const struct candidate *candidate,
-              const void *args, size_t size)
-{
-    struct candidate *all = candidates->all;
-    size_t room = candidates->room * 2 + 16;
-    char *copy = malloc(size + 1);
-
-    if (copy != NULL && candidates->n == candidates->room) {
-        all = realloc(all, room * sizeof(*all));
-        if (all != NULL) {
-            candidates->all = all;
-            candidates->room = room;
-        }
-    }
-    if (copy == NULL || all == NULL) {
-        free(copy);
-        return no_memory();
-    }
-    if (size > 0)
-        memcpy(copy, args, size);
-    copy[size] = '\0';
-    all[candidates->n] = *candidate;
-    all[candidates->n].claim.args = copy;
-    all[candidates->n].claim.args_size = size;
-    candidates->n++;
-    return ROTA_OK;
-}
+/* Whether process may claim in the queue, and as many as it likes. */
+STATEMENT(QUEUE_IS_OPEN) = {"SELECT 1 FROM _queue WHERE id = ?1"
+                            " AND paused_at IS NULL AND max_running IS NULL"
+                            " AND (owner IS NULL OR owner = ?2)"};
 
 void
-candidates_clear(struct candidates *candidates)
-{
-    for (size_t i = 0; i < candidates->n; i++) {
-        free(candidates->all[i].claim.args);
-        free(candidates->all[i].limit_key);
-    }
-    candidates->n = 0;
-}
-
-/* -- Arrivals ------------------------------------------------------------- */
-
-void
-store_expect(struct store *store, const struct scope *scope, size_t limit)
+arrivals_expect(struct sqlite_store *store, const struct scope *scope,
+                size_t limit)
 {
     store->arrivals.scope = scope;
     store->arrivals.limit = limit;
@@ -68,32 +19,27 @@ store_expect(struct store *store, const struct scope *scope, size_t limit)
 }
 
 void
-arrivals_forget(struct store *store)
+arrivals_forget(struct sqlite_store *store)
 {
     candidates_clear(&store->arrivals.jobs);
-    store_expect(store, NULL, 0);
+    arrivals_expect(store, NULL, 0);
 }
 
-/* Whether the scope may claim in the queue, and as many as it likes. */
 static enum rota_error
-queue_is_open(struct store *store, int64_t queue, bool *ret_open)
+queue_is_open(struct sqlite_store *store, int64_t queue, bool *ret_open)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, QUEUE_IS_OPEN, &error);
+    struct stmt stmt = stmt_of(&store->connection, &QUEUE_IS_OPEN);
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, queue);
-    (void)sqlite3_bind_int64(s, 2, store->arrivals.scope->process);
-    error = connection_row(&store->connection, s, ret_open);
-    (void)sqlite3_reset(s);
-    return error;
+    (void)sqlite3_bind_int64(stmt.s, 1, queue);
+    (void)sqlite3_bind_int64(stmt.s, 2, store->arrivals.scope->process);
+    return stmt_exists(&stmt, ret_open);
 }
 
 /* Whether nothing but its order and the claim's limit decides if the job is
  * claimed. */
 static enum rota_error
-is_for_claim(struct store *store, const struct rota_submission *submission,
+is_for_claim(struct sqlite_store *store,
+             const struct rota_submission *submission,
              const struct candidate *job, bool *ret_is)
 {
     struct arrivals *arrivals = &store->arrivals;
@@ -105,7 +51,7 @@ is_for_claim(struct store *store, const struct rota_submission *submission,
         (scope->queue != 0 && scope->queue != job->queue) ||
         !scope_has_kind(scope, job->claim.kind) ||
         submission->limit_key != NULL ||
-        /* these may be moved before the claim (settle.c) */
+        /* these may be moved before the claim (dependents.c) */
         submission->n_after > 0 || submission->parent != 0)
         return ROTA_OK;
     if (arrivals->queue != job->queue) {
@@ -117,41 +63,20 @@ is_for_claim(struct store *store, const struct rota_submission *submission,
 }
 
 enum rota_error
-arrival_keep(struct store *store, const struct rota_submission *submission,
-             const struct candidate *job, bool *ret_kept)
+arrivals_keep(struct sqlite_store *store,
+              const struct rota_submission *submission,
+              const struct candidate *job, bool *ret_kept)
 {
     enum rota_error error = is_for_claim(store, submission, job, ret_kept);
 
     return error == ROTA_OK && *ret_kept
-               ? candidate_add(&store->arrivals.jobs, job, submission->args,
-                               submission->args_size)
+               ? candidates_add(&store->arrivals.jobs, job, submission->args,
+                                submission->args_size)
                : error;
 }
 
 enum rota_error
-arrivals_join(struct store *store, struct candidates *candidates)
-{
-    struct candidates *jobs = &store->arrivals.jobs;
-    struct candidates own = *candidates;
-    size_t n = own.n + jobs->n;
-
-    if (jobs->n == 0)
-        return ROTA_OK;
-    if (n > own.room) {
-        own.all = realloc(own.all, n * sizeof(*own.all));
-        if (own.all == NULL)
-            return no_memory();
-        candidates->all = own.all;
-        candidates->room = n;
-    }
-    memcpy(&own.all[own.n], jobs->all, jobs->n * sizeof(*jobs->all));
-    candidates->n = n;
-    jobs->n = 0;
-    return ROTA_OK;
-}
-
-enum rota_error
-candidates_line_up(struct store *store, const struct candidates *candidates)
+arrivals_return(struct sqlite_store *store, const struct candidates *candidates)
 {
     enum rota_error error = ROTA_OK;
 
@@ -159,17 +84,17 @@ candidates_line_up(struct store *store, const struct candidates *candidates)
         const struct candidate *job = &candidates->all[i];
 
         if (job->is_arrival)
-            error = RUN(store, INSERT_READY, NULL, job->queue, job->claim.kind,
-                        job->sort_key, job->claim.id);
+            error = ready_insert(store, job->queue, job->claim.kind,
+                                 job->sort_key, job->claim.id);
     }
     return error;
 }
 
 enum rota_error
-store_line_up(struct store *store)
+arrivals_line_up(struct sqlite_store *store)
 {
     struct arrivals *arrivals = &store->arrivals;
-    enum rota_error error = candidates_line_up(store, &arrivals->jobs);
+    enum rota_error error = arrivals_return(store, &arrivals->jobs);
 
     candidates_clear(&arrivals->jobs);
     arrivals->queue = 0; /* what comes next may change it */

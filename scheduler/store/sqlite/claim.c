@@ -2,26 +2,32 @@
  * The move to running:
  *
  *   claim    ready -> running   the lease rises
- *            new -> running     likewise, of those that arrive.c has kept
+ *            new -> running     likewise, of those that arrivals.c has kept
  *            ready -> failed    its deadline has passed
- *            ready -> held      its key is at its limit (hold.c)
+ *            ready -> held      its key is at its limit (limits.c)
  *
- * Jobs are claimed lane by lane (lane.h).
+ * A claim goes round: it reads the soonest jobs of each lane that is ours
+ * (lanes.h), as many of each as it may claim, sorts them and takes them one by
+ * one. When it had to put some aside, there may be sooner ones behind those in
+ * their lane than what other lanes have left, and so it goes round again.
+ *
  * One thread at a time, inside a transaction.
  */
 #include <stdlib.h>
 
 #include "base/base.h"
+#include "base/grow.h"
+#include "store/outcome.h"
+#include "store/sqlite/candidates.h"
 #include "store/sqlite/lanes.h"
 #include "store/sqlite/sqlite.h"
 
-/* -- Claim ---------------------------------------------------------------- */
-
-/* No claim puts aside more than about so many: others wait for the lock. */
+/* A claim ends its rounds after it put so many aside: others wait for the
+ * lock, and it is asked to come again (CLAIM_MORE). */
 #define ASIDE_MAX 1000
 
-/* No claim reads many more bytes of arguments than so many, but for the first
- * job of each lane. */
+/* A round reads no more arguments, once it has so many bytes of them, but for
+ * the first job of each lane. */
 #define ARGS_MAX (64 << 20)
 
 /* How many more jobs a queue with a limit may run. */
@@ -29,191 +35,215 @@ struct queue_room {
     int64_t queue, left;
 };
 
-/* One claim. */
+/* A claim, as it goes. */
 struct claiming {
-    const struct scope *scope;
-    claim_fn *fn; /* whom jobs are offered to */
-    void *arg;
-    size_t limit; /* how many more he takes */
+    struct sqlite_store *store;
+    struct work *work;
+    size_t limit; /* how many more it takes */
     struct candidates candidates;
     struct queue_room *queues; /* those with a limit */
-    size_t n_queues;
-    bool limited;  /* some were left out for a limit */
-    int64_t aside; /* how many were held for theirs, or failed */
-    size_t bytes;  /* of arguments, read in this round */
-    bool is_cut;   /* more than enough: there are jobs behind this one */
+    size_t n_queues, queues_room;
+    bool is_limited; /* some were left out for a limit */
+    int64_t aside;   /* how many were held for theirs, or failed */
+    size_t bytes;    /* of arguments, read in this round */
+    bool is_cut;     /* a lane was not read to the end: cut is the last that was
+                      * read, and there are others behind it */
     struct candidate cut;
 };
 
-static enum rota_error
-candidate_read(struct candidates *candidates, sqlite3_stmt *row)
+/* -- Reading -------------------------------------------------------------- */
+
+#define CANDIDATE                                                              \
+    "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"             \
+    " j.created_at, j.deadline_at, j.timeout_ms, j.failures, j.max_attempts,"  \
+    " p.cursor, p.total, j.args, j.crashes, j.limit_key, j.restart"
+enum {
+    JOB_QUEUE,
+    JOB_SORT_KEY,
+    JOB_ID,
+    JOB_LEASE,
+    JOB_KIND,
+    JOB_RUN_AT,
+    JOB_CREATED_AT,
+    JOB_DEADLINE_AT,
+    JOB_TIMEOUT,
+    JOB_FAILURES,
+    JOB_MAX_ATTEMPTS,
+    JOB_CURSOR,
+    JOB_TOTAL,
+    JOB_ARGS,
+    JOB_CRASHES,
+    JOB_LIMIT_KEY,
+    JOB_RESTART
+};
+STATEMENT(LANE_JOBS) = {
+    CANDIDATE " FROM _ready r CROSS JOIN _job j ON j.id = r.id"
+              " LEFT JOIN _progress p ON p.id = r.id"
+              " WHERE r.queue = ?1 AND r.kind = ?2"
+              " ORDER BY r.sort_key, r.id LIMIT ?3"};
+STATEMENT(ONE_JOB) = {
+    CANDIDATE " FROM _job j CROSS JOIN _ready r ON r.queue = j.queue"
+              " AND r.kind = j.kind AND r.sort_key = j.sort_key"
+              " AND r.id = j.id LEFT JOIN _progress p ON p.id = j.id"
+              " WHERE j.id = ?1"};
+
+static struct candidate
+candidate_read(sqlite3_stmt *row)
 {
-    struct candidate candidate = {
-        .queue = sqlite3_column_int64(row, 0),
-        .sort_key = sqlite3_column_int64(row, 1),
-        .claim = {.id = sqlite3_column_int64(row, 2),
-                  .lease = sqlite3_column_int64(row, 3) + 1,
-                  .kind = sqlite3_column_int64(row, 4),
-                  .run_at = sqlite3_column_int64(row, 5),
-                  .created_at = sqlite3_column_int64(row, 6),
-                  .deadline_at = sqlite3_column_int64(row, 7),
-                  .timeout_ms = sqlite3_column_int64(row, 8),
-                  .failures = sqlite3_column_int64(row, 9),
-                  .crashes = sqlite3_column_int64(row, 14),
-                  .max_attempts = sqlite3_column_int(row, 10),
-                  .cursor = sqlite3_column_int64(row, 11),
-                  .total = sqlite3_column_type(row, 12) == SQLITE_NULL
+    return (struct candidate){
+        .queue = sqlite3_column_int64(row, JOB_QUEUE),
+        .sort_key = sqlite3_column_int64(row, JOB_SORT_KEY),
+        .claim = {.id = sqlite3_column_int64(row, JOB_ID),
+                  .lease = sqlite3_column_int64(row, JOB_LEASE) + 1,
+                  .kind = sqlite3_column_int64(row, JOB_KIND),
+                  .run_at = sqlite3_column_int64(row, JOB_RUN_AT),
+                  .created_at = sqlite3_column_int64(row, JOB_CREATED_AT),
+                  .deadline_at = sqlite3_column_int64(row, JOB_DEADLINE_AT),
+                  .timeout_ms = sqlite3_column_int64(row, JOB_TIMEOUT),
+                  .failures = sqlite3_column_int64(row, JOB_FAILURES),
+                  .crashes = sqlite3_column_int64(row, JOB_CRASHES),
+                  .is_alone =
+                      sqlite3_column_int64(row, JOB_CRASHES) >= CRASHES_ALONE,
+                  .max_attempts = sqlite3_column_int(row, JOB_MAX_ATTEMPTS),
+                  .cursor = sqlite3_column_int64(row, JOB_CURSOR),
+                  .total = sqlite3_column_type(row, JOB_TOTAL) == SQLITE_NULL
                                ? -1
-                               : sqlite3_column_int64(row, 12),
-                  .restart = sqlite3_column_int64(row, 16)}};
-    const void *args = sqlite3_column_blob(row, 13);
-    enum rota_error error = candidate_add(
-        candidates, &candidate, args, (size_t)sqlite3_column_bytes(row, 13));
-
-    return error == ROTA_OK
-               ? column_text(row, 15,
-                             &candidates->all[candidates->n - 1].limit_key)
-               : error;
+                               : sqlite3_column_int64(row, JOB_TOTAL),
+                  .restart = sqlite3_column_int64(row, JOB_RESTART)}};
 }
 
-static int
-candidate_order(const void *a, const void *b)
+static enum rota_error
+candidate_keep(struct candidates *candidates, sqlite3_stmt *row)
 {
-    const struct candidate *x = a, *y = b;
+    struct candidate candidate = candidate_read(row);
+    const void *args = sqlite3_column_blob(row, JOB_ARGS);
+    size_t size = (size_t)sqlite3_column_bytes(row, JOB_ARGS);
+    enum rota_error error =
+        column_text(row, JOB_LIMIT_KEY, &candidate.limit_key);
 
-    if (x->sort_key != y->sort_key)
-        return x->sort_key < y->sort_key ? -1 : 1;
-    return x->claim.id < y->claim.id ? -1 : x->claim.id > y->claim.id;
+    if (error == ROTA_OK)
+        error = candidates_add(candidates, &candidate, args, size);
+    if (error != ROTA_OK)
+        free(candidate.limit_key);
+    return error;
 }
 
-/* Read no more of its lane; behind the first such job nothing is claimed. */
+/* Read no more of its lane; nothing is claimed behind the first such job. */
 static void
 cut(struct claiming *claiming, const struct candidate *last)
 {
-    if (!claiming->is_cut || candidate_order(last, &claiming->cut) < 0)
+    if (!claiming->is_cut || candidates_order(last, &claiming->cut) < 0)
         claiming->cut = *last;
     claiming->is_cut = true;
 }
 
 static enum rota_error
-candidates_read(struct store *store, struct claiming *claiming,
-                sqlite3_stmt *statement)
+candidates_read(struct claiming *claiming, struct stmt *stmt)
 {
     struct candidates *candidates = &claiming->candidates;
-    enum rota_error error;
-    bool row;
 
-    while ((error = connection_row(&store->connection, statement, &row)) ==
-               ROTA_OK &&
-           row) {
-        error = candidate_read(candidates, statement);
-        if (error != ROTA_OK)
-            break;
+    while (stmt_next(stmt) &&
+           stmt_check(stmt, candidate_keep(candidates, stmt->s))) {
         claiming->bytes += candidates->all[candidates->n - 1].claim.args_size;
-        if (claiming->bytes > ARGS_MAX) {
-            cut(claiming, &candidates->all[candidates->n - 1]);
-            break;
-        }
+        if (claiming->bytes <= ARGS_MAX)
+            continue;
+        cut(claiming, &candidates->all[candidates->n - 1]);
+        break;
     }
-    (void)sqlite3_reset(statement);
-    return error;
+    return stmt_end(stmt);
 }
 
-bool
-scope_has_kind(const struct scope *scope, int64_t kind)
-{
-    for (size_t i = 0; i < scope->n_kinds; i++)
-        if (scope->kinds[i] == kind)
-            return true;
-    return false;
-}
-
-bool
-scope_has_lane(const struct scope *scope, sqlite3_stmt *lane)
-{
-    bool is_anybodys = sqlite3_column_type(lane, 2) == SQLITE_NULL;
-
-    return (is_anybodys || sqlite3_column_int64(lane, 2) == scope->process) &&
-           scope_has_kind(scope, sqlite3_column_int64(lane, 1));
-}
-
-bool
-lane_is_full(sqlite3_stmt *lane)
-{
-    return sqlite3_column_type(lane, 3) != SQLITE_NULL &&
-           sqlite3_column_int64(lane, 3) <= 0;
-}
-
-/* Note how many more may run of the lane's queue. *ret_room: of this lane. */
+/* Note how many more may run of the lane's queue, once for each queue. */
 static enum rota_error
-room_note(struct claiming *claiming, sqlite3_stmt *lane, int64_t *ret_room)
+room_note(struct claiming *claiming, const struct lane *lane)
 {
-    int64_t queue = sqlite3_column_int64(lane, 0);
-    int64_t left = sqlite3_column_int64(lane, 3);
-    struct queue_room *grown;
-
-    *ret_room = (int64_t)claiming->limit;
-    if (sqlite3_column_type(lane, 3) == SQLITE_NULL)
+    if (!lane->is_limited)
         return ROTA_OK;
-    if (left < *ret_room)
-        *ret_room = left;
     for (size_t i = 0; i < claiming->n_queues; i++)
-        if (claiming->queues[i].queue == queue)
+        if (claiming->queues[i].queue == lane->queue)
             return ROTA_OK;
-    grown =
-        realloc(claiming->queues, (claiming->n_queues + 1) * sizeof(*grown));
-    if (grown == NULL)
+    if (!GROW(claiming->queues, claiming->n_queues, claiming->queues_room))
         return no_memory();
-    claiming->queues = grown;
-    grown[claiming->n_queues++] = (struct queue_room){queue, left};
+    claiming->queues[claiming->n_queues++] =
+        (struct queue_room){lane->queue, lane->room};
     return ROTA_OK;
 }
 
-/* The soonest limit jobs of each lane that is for us. */
+/* The soonest jobs of a lane that is ours: none if it is full. */
 static enum rota_error
-lanes_read(struct store *store, struct claiming *claiming)
+lane_read(struct claiming *claiming, const struct lane *lane)
 {
-    const struct scope *scope = claiming->scope;
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *lane = store_statement(store, NEXT_LANE, &error);
-    sqlite3_stmt *jobs = store_statement(store, LANE_JOBS, &error);
-    int64_t queue = scope->queue != 0 ? scope->queue : INT64_MIN;
-    int64_t kind = INT64_MIN, room = 0;
-    bool row, is_ours;
+    int64_t most = (int64_t)claiming->limit;
+    enum rota_error error;
+    struct stmt stmt;
 
-    if (lane == NULL || jobs == NULL)
-        return error;
-    for (;;) {
-        (void)sqlite3_bind_int64(lane, 1, queue);
-        (void)sqlite3_bind_int64(lane, 2, kind);
-        error = connection_row(&store->connection, lane, &row);
-        if (error != ROTA_OK || !row)
-            return error;
-        queue = sqlite3_column_int64(lane, 0);
-        kind = sqlite3_column_int64(lane, 1);
-        is_ours = scope_has_lane(scope, lane);
-        claiming->limited |= is_ours && lane_is_full(lane);
-        is_ours = is_ours && !lane_is_full(lane);
-        if (is_ours)
-            error = room_note(claiming, lane, &room);
-        (void)sqlite3_reset(lane);
-        if (error != ROTA_OK || (scope->queue != 0 && queue != scope->queue))
-            return error;
-        if (!is_ours)
-            continue;
-        (void)sqlite3_bind_int64(jobs, 1, queue);
-        (void)sqlite3_bind_int64(jobs, 2, kind);
-        (void)sqlite3_bind_int64(jobs, 3, room);
-        error = candidates_read(store, claiming, jobs);
-        if (error != ROTA_OK)
-            return error;
+    if (lane_is_full(lane)) {
+        claiming->is_limited = true;
+        return ROTA_OK;
     }
+    error = room_note(claiming, lane);
+    if (error != ROTA_OK)
+        return error;
+    if (lane->is_limited && lane->room < most)
+        most = lane->room;
+    stmt = stmt_of(&claiming->store->connection, &LANE_JOBS);
+    (void)sqlite3_bind_int64(stmt.s, 1, lane->queue);
+    (void)sqlite3_bind_int64(stmt.s, 2, lane->kind);
+    (void)sqlite3_bind_int64(stmt.s, 3, most);
+    return candidates_read(claiming, &stmt);
 }
+
+static enum rota_error
+lanes_read(struct claiming *claiming)
+{
+    const struct scope *scope = &claiming->work->scope;
+    struct lane lane = lane_first(scope);
+    enum rota_error error = ROTA_OK;
+    bool exists = true;
+
+    while (error == ROTA_OK && exists) {
+        error = lane_next(&claiming->store->connection, scope, &lane, &exists);
+        if (error == ROTA_OK && exists && lane.is_ours)
+            error = lane_read(claiming, &lane);
+    }
+    return error;
+}
+
+/* The one job that the scope is about, if it is ready and its lane lets it
+ * run. */
+static enum rota_error
+one_read(struct claiming *claiming)
+{
+    const struct scope *scope = &claiming->work->scope;
+    struct connection *connection = &claiming->store->connection;
+    enum rota_error error = key_release_one(claiming->store, scope->job);
+    struct lane lane;
+    struct stmt stmt;
+    bool exists = false;
+
+    if (error == ROTA_OK)
+        error = lane_of_job(connection, scope, scope->job, &lane, &exists);
+    if (error != ROTA_OK || !exists || !lane.is_ours)
+        return error;
+    if (lane_is_full(&lane)) {
+        claiming->is_limited = true;
+        return ROTA_OK;
+    }
+    stmt = stmt_of(connection, &ONE_JOB);
+    (void)sqlite3_bind_int64(stmt.s, 1, scope->job);
+    return candidates_read(claiming, &stmt);
+}
+
+/* -- Taking --------------------------------------------------------------- */
+
+STATEMENT(INSERT_RUNNING) = {"INSERT INTO _running(id, lease, process,"
+                             " claimed_at, queue, limit_key)"
+                             " VALUES(?1, ?2, ?3, ?4, ?5, ?6)"};
 
 /* Whether its queue and its key let it run. What its key does not is held. */
 static enum rota_error
-candidate_may_run(struct store *store, struct claiming *claiming,
-                  const struct candidate *candidate, bool *ret_may)
+candidate_may_run(struct claiming *claiming, const struct candidate *candidate,
+                  bool *ret_may)
 {
     enum rota_error error = ROTA_OK;
     int64_t room = 1;
@@ -222,120 +252,114 @@ candidate_may_run(struct store *store, struct claiming *claiming,
     for (size_t i = 0; i < claiming->n_queues; i++)
         if (claiming->queues[i].queue == candidate->queue &&
             claiming->queues[i].left <= 0) {
-            claiming->limited = true;
+            claiming->is_limited = true;
             return ROTA_OK;
         }
     if (candidate->limit_key != NULL)
-        error = key_room(store, candidate->limit_key, &room);
+        error = key_room(claiming->store, candidate->limit_key, &room);
     if (error == ROTA_OK && room <= 0) {
-        claiming->limited = true;
+        claiming->is_limited = true;
         claiming->aside++;
-        return key_hold(store, candidate->limit_key, candidate->queue,
-                        candidate->claim.kind, candidate->sort_key,
-                        candidate->claim.id);
+        return key_hold(claiming->store, candidate);
     }
     *ret_may = true;
     return error;
 }
 
-static enum rota_error
-running_insert(struct store *store, struct claiming *claiming,
-               const struct candidate *candidate)
+/* Whether a job that must be alone keeps this one from being claimed now: it is
+ * that job, and has a neighbour, or it comes behind it. The end of those that
+ * are claimed is news, and then it is looked at again. */
+static bool
+must_wait(const struct work *work, const struct claim *claim)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, INSERT_RUNNING, &error);
+    if (claim->is_alone)
+        return !work->is_idle || work->n_claims > 0;
+    return work->n_claims > 0 && work->claims[0].is_alone;
+}
 
-    if (s == NULL)
-        return error;
+static enum rota_error
+running_insert(struct claiming *claiming, const struct candidate *candidate)
+{
+    struct stmt stmt =
+        stmt_of(&claiming->store->connection, &INSERT_RUNNING);
+
     for (size_t i = 0; i < claiming->n_queues; i++)
         claiming->queues[i].left -=
             claiming->queues[i].queue == candidate->queue;
-    (void)sqlite3_bind_int64(s, 1, candidate->claim.id);
-    (void)sqlite3_bind_int64(s, 2, candidate->claim.lease);
-    (void)sqlite3_bind_int64(s, 3, claiming->scope->process);
-    (void)sqlite3_bind_int64(s, 4, store->now);
-    (void)sqlite3_bind_int64(s, 5, candidate->queue);
-    bind_text(s, 6, candidate->limit_key);
-    return connection_run(&store->connection, s, NULL);
+    (void)sqlite3_bind_int64(stmt.s, 1, candidate->claim.id);
+    (void)sqlite3_bind_int64(stmt.s, 2, candidate->claim.lease);
+    (void)sqlite3_bind_int64(stmt.s, 3, claiming->work->scope.process);
+    (void)sqlite3_bind_int64(stmt.s, 4, claiming->store->now);
+    (void)sqlite3_bind_int64(stmt.s, 5, candidate->queue);
+    bind_text(stmt.s, 6, candidate->limit_key);
+    return stmt_run(&stmt, NULL);
+}
+
+/* Take it out of _ready, if it is there. */
+static enum rota_error
+candidate_leave(struct claiming *claiming, struct candidate *candidate)
+{
+    bool was_ready = !candidate->is_arrival;
+
+    candidate->is_arrival = false; /* it is not to be lined up any more */
+    return was_ready ? ready_delete(claiming->store, candidate->queue,
+                                    candidate->claim.kind, candidate->sort_key,
+                                    candidate->claim.id)
+                     : ROTA_OK;
 }
 
 /* ready -> running, failed if its deadline has passed, or held. The limit falls
  * to 0 when no more are taken. */
 static enum rota_error
-candidate_claim(struct store *store, struct claiming *claiming,
-                struct candidate *candidate)
+candidate_claim(struct claiming *claiming, struct candidate *candidate)
 {
+    struct work *work = claiming->work;
     struct claim *claim = &candidate->claim;
-    bool expired = claim->deadline_at != 0 && claim->deadline_at <= store->now;
-    bool may = true;
+    bool is_late = claim->deadline_at != 0 &&
+                   claim->deadline_at <= claiming->store->now;
+    bool may_run = true;
     enum rota_error error = ROTA_OK;
 
-    if (!expired)
-        error = candidate_may_run(store, claiming, candidate, &may);
-    if (error != ROTA_OK || !may)
+    if (!is_late)
+        error = candidate_may_run(claiming, candidate, &may_run);
+    if (error != ROTA_OK || !may_run)
         return error;
-    if (!expired && !claiming->fn(claiming->arg, claim)) {
+    if (!is_late && must_wait(work, claim)) {
         claiming->limit = 0;
         return ROTA_OK;
     }
-    if (!candidate->is_arrival)
-        error = RUN(store, DELETE_READY, NULL, candidate->queue, claim->kind,
-                    candidate->sort_key, claim->id);
-    candidate->is_arrival = false;
-    claiming->aside += expired;
-    if (expired)
-        return error == ROTA_OK ? job_expire(store, claim->id) : error;
-    claim->args = NULL; /* the taker's now */
-    claiming->limit--;
-    return error == ROTA_OK ? running_insert(store, claiming, candidate)
-                            : error;
-}
-
-/* Whether the lane of the one job that the scope is about lets it run. */
-static enum rota_error
-one_may_run(struct store *store, struct claiming *claiming, bool *ret_may)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *lane = store_statement(store, ONE_LANE, &error);
-    bool row = false, is_ours;
-
-    *ret_may = false;
-    if (lane == NULL)
-        return error;
-    (void)sqlite3_bind_int64(lane, 1, claiming->scope->job);
-    error = connection_row(&store->connection, lane, &row);
-    if (row) {
-        is_ours = scope_has_lane(claiming->scope, lane);
-        *ret_may = is_ours && !lane_is_full(lane);
-        claiming->limited |= is_ours && lane_is_full(lane);
+    error = candidate_leave(claiming, candidate);
+    if (error == ROTA_OK && is_late) {
+        claiming->aside++;
+        return due_expire(claiming->store, claim->id);
     }
-    (void)sqlite3_reset(lane);
-    return error;
-}
-
-/* That one job, if it is ready. */
-static enum rota_error
-one_read(struct store *store, struct claiming *claiming)
-{
-    enum rota_error error = key_release_one(store, claiming->scope->job);
-    sqlite3_stmt *one;
-    bool may = false;
-
     if (error == ROTA_OK)
-        error = one_may_run(store, claiming, &may);
-    if (error != ROTA_OK || !may)
+        error = running_insert(claiming, candidate);
+    if (error != ROTA_OK)
         return error;
-    one = store_statement(store, ONE_JOB, &error);
-    if (one == NULL)
-        return error;
-    (void)sqlite3_bind_int64(one, 1, claiming->scope->job);
-    return candidates_read(store, claiming, one);
+    work->claims[work->n_claims++] = *claim;
+    claim->args = NULL; /* the asker's now */
+    claiming->limit--;
+    return ROTA_OK;
 }
 
-/* Offer the soonest, once around. *ret_again: some were put aside, so that
- * there may be others behind them. */
+/* -- A round -------------------------------------------------------------- */
+
+/* Whether there may be others that go before this one and have not been read:
+ * behind what was put aside in this round, or behind where a lane was cut. */
+static bool
+may_be_passed(const struct claiming *claiming, int64_t aside_before,
+              const struct candidate *candidate)
+{
+    return (candidate->is_arrival && claiming->aside > aside_before) ||
+           (claiming->is_cut &&
+            candidates_order(candidate, &claiming->cut) > 0);
+}
+
+/* Once around. *ret_again: some were put aside, so that there may be others
+ * behind them. */
 static enum rota_error
-claim_round(struct store *store, struct claiming *claiming, bool *ret_again)
+claim_round(struct claiming *claiming, bool *ret_again)
 {
     struct candidates *candidates = &claiming->candidates;
     int64_t aside = claiming->aside;
@@ -343,48 +367,37 @@ claim_round(struct store *store, struct claiming *claiming, bool *ret_again)
 
     claiming->n_queues = claiming->bytes = 0;
     claiming->is_cut = false;
-    error = claiming->scope->job != 0 ? one_read(store, claiming)
-                                      : lanes_read(store, claiming);
+    error = claiming->work->scope.job != 0 ? one_read(claiming)
+                                           : lanes_read(claiming);
     if (error == ROTA_OK)
-        error = arrivals_join(store, candidates);
-    if (candidates->n > 1)
-        qsort(candidates->all, candidates->n, sizeof(*candidates->all),
-              candidate_order);
+        error = candidates_join(candidates, &claiming->store->arrivals.jobs);
+    candidates_sort(candidates);
     for (size_t i = 0;
-         error == ROTA_OK && claiming->limit > 0 && i < candidates->n; i++) {
-        struct candidate *candidate = &candidates->all[i];
-
-        /* there may be others that go before this one: behind what was put
-         * aside, or was the last that was read of its lane */
-        if ((candidate->is_arrival && claiming->aside > aside) ||
-            (claiming->is_cut &&
-             candidate_order(candidate, &claiming->cut) > 0))
-            break;
-        error = candidate_claim(store, claiming, candidate);
-    }
+         error == ROTA_OK && claiming->limit > 0 && i < candidates->n &&
+         !may_be_passed(claiming, aside, &candidates->all[i]);
+         i++)
+        error = candidate_claim(claiming, &candidates->all[i]);
     if (error == ROTA_OK)
-        error = candidates_line_up(store, candidates);
+        error = arrivals_return(claiming->store, candidates);
     candidates_clear(candidates);
     *ret_again = claiming->aside > aside && claiming->limit > 0;
     return error;
 }
 
 enum rota_error
-store_claim(struct store *store, const struct scope *scope, size_t limit,
-            claim_fn *fn, void *arg, enum claim_rest *ret_rest)
+jobs_claim(struct sqlite_store *store, struct work *work, size_t limit)
 {
-    struct claiming claiming = {
-        .scope = scope, .fn = fn, .arg = arg, .limit = limit};
+    struct claiming claiming = {.store = store, .work = work, .limit = limit};
     enum rota_error error;
     bool again = true;
 
     do {
-        error = claim_round(store, &claiming, &again);
+        error = claim_round(&claiming, &again);
     } while (error == ROTA_OK && again && claiming.aside < ASIDE_MAX);
     again |= claiming.is_cut && claiming.limit > 0;
-    *ret_rest = again              ? CLAIM_MORE
-                : claiming.limited ? CLAIM_LIMITED
-                                   : CLAIM_NOTHING;
+    work->rest = again                 ? CLAIM_MORE
+                 : claiming.is_limited ? CLAIM_LIMITED
+                                       : CLAIM_NOTHING;
     free(claiming.candidates.all);
     free(claiming.queues);
     return error;

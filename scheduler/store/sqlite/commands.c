@@ -1,88 +1,108 @@
 /*
- * The SQL commands, for the C calls: what each does, and an answer. One thread
- * at a time, inside a transaction.
+ * The SQL commands, for the C calls: the trigger of each does it
+ * (schema_commands.c), and here is what it is to be answered. One thread at a
+ * time, inside a transaction.
  */
 #include <inttypes.h>
 
 #include "base/base.h"
 #include "store/sqlite/sqlite.h"
 
-/* Where a job is, for the answer. */
-struct place {
-    bool running, told; /* told: its cancel was asked before */
-    int state;          /* of its end; 0: it has not ended */
-    int64_t rival;      /* the job that has its unique key; 0: none */
+/* -- Where a job is ------------------------------------------------------- */
+
+STATEMENT(WHERE_IS_JOB) = {
+    "SELECT (SELECT 1 FROM _job WHERE id = ?1),"
+    " (SELECT 1 + (cancel_at IS NOT NULL) FROM _running WHERE id = ?1),"
+    " (SELECT state FROM _done WHERE id = ?1),"
+    " (SELECT u.job FROM _job j JOIN _unique u ON u.key = j.unique_key"
+    "  WHERE j.id = ?1)"};
+enum { WHERE_EXISTS, WHERE_RUNNING, WHERE_STATE, WHERE_RIVAL };
+
+struct whereabouts {
+    bool is_running, is_cancelled; /* its cancel was asked before */
+    int state;                     /* of its end; 0: it has not ended */
+    int64_t rival; /* the job that has its unique key; 0: none */
 };
 
 /* ROTA_NOTFOUND if it is nowhere. */
 static enum rota_error
-place_read(struct store *store, int64_t id, struct place *ret_place)
+job_seek(struct sqlite_store *store, int64_t id,
+         struct whereabouts *ret_whereabouts)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, JOB_STANDING, &error);
-    bool row = false, exists = false;
+    struct stmt stmt = stmt_of(&store->connection, &WHERE_IS_JOB);
+    sqlite3_stmt *s = stmt.s;
+    bool exists = false;
+    enum rota_error error;
 
-    if (s == NULL)
-        return error;
     (void)sqlite3_bind_int64(s, 1, id);
-    error = connection_row(&store->connection, s, &row);
-    if (row) {
-        exists = sqlite3_column_int(s, 0) != 0;
-        *ret_place = (struct place){.running = sqlite3_column_int(s, 1) > 0,
-                                    .told = sqlite3_column_int(s, 1) > 1,
-                                    .state = sqlite3_column_int(s, 2),
-                                    .rival = sqlite3_column_int64(s, 3)};
+    if (stmt_next(&stmt)) {
+        exists = sqlite3_column_int(s, WHERE_EXISTS) != 0;
+        *ret_whereabouts = (struct whereabouts){
+            .is_running = sqlite3_column_int(s, WHERE_RUNNING) > 0,
+            .is_cancelled = sqlite3_column_int(s, WHERE_RUNNING) > 1,
+            .state = sqlite3_column_int(s, WHERE_STATE),
+            .rival = sqlite3_column_int64(s, WHERE_RIVAL)};
     }
-    (void)sqlite3_reset(s);
+    error = stmt_end(&stmt);
     if (error != ROTA_OK || exists)
         return error;
     message_set("there is no job %jd", (intmax_t)id);
     return ROTA_NOTFOUND;
 }
 
+/* -- One job -------------------------------------------------------------- */
+
+STATEMENT(COMMAND_CANCEL) = {"INSERT INTO cancel(job, reason) VALUES(?1, ?2)"};
+STATEMENT(COMMAND_RETRY) = {"INSERT INTO retry(job, restart) VALUES(?1, ?2)"};
+STATEMENT(COMMAND_RESCHEDULE) = {"INSERT INTO reschedule VALUES(?1, ?2, ?3)"};
+
 enum rota_error
-store_cancel(struct store *store, int64_t id, const char *reason,
-             enum rota_cancel_answer *ret_answer)
+command_cancel(struct sqlite_store *store, int64_t id, const char *reason,
+               enum rota_cancel_answer *ret_answer)
 {
-    struct place place = {0};
-    enum rota_error error = place_read(store, id, &place);
-    sqlite3_stmt *s;
+    struct whereabouts job = {0};
+    enum rota_error error = job_seek(store, id, &job);
+    struct stmt stmt;
 
     if (error != ROTA_OK)
         return error;
-    *ret_answer = place.state != 0 ? ROTA_CANCEL_TOO_LATE
-                  : place.told     ? ROTA_CANCEL_AGAIN
-                  : place.running  ? ROTA_CANCEL_REQUESTED
-                                   : ROTA_CANCEL_DONE;
-    if (place.state != 0 || place.told)
+    *ret_answer = job.state != 0     ? ROTA_CANCEL_TOO_LATE
+                  : job.is_cancelled ? ROTA_CANCEL_AGAIN
+                  : job.is_running   ? ROTA_CANCEL_REQUESTED
+                                     : ROTA_CANCEL_DONE;
+    if (job.state != 0 || job.is_cancelled)
         return ROTA_OK;
-    s = store_statement(store, COMMAND_CANCEL, &error);
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, id);
-    bind_text(s, 2, reason);
-    return connection_run(&store->connection, s, NULL);
+    stmt = stmt_of(&store->connection, &COMMAND_CANCEL);
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    bind_text(stmt.s, 2, reason);
+    return stmt_run(&stmt, NULL);
 }
 
 enum rota_error
-store_retry(struct store *store, int64_t id, bool restart)
+retry_do(struct sqlite_store *store, int64_t id, bool restarts)
 {
-    struct place place = {0};
-    enum rota_error error = place_read(store, id, &place);
+    return RUN(store, COMMAND_RETRY, NULL, id, restarts);
+}
+
+enum rota_error
+command_retry(struct sqlite_store *store, int64_t id, bool restarts)
+{
+    struct whereabouts job = {0};
+    enum rota_error error = job_seek(store, id, &job);
 
     if (error != ROTA_OK)
         return error;
-    if (place.state == 0) {
+    if (job.state == 0) {
         message_set("job %jd has not ended", (intmax_t)id);
         return ROTA_INVALID;
     }
-    if (place.rival != 0) {
+    if (job.rival != 0) {
         message_set("job %jd has its unique key and has not ended",
-                    (intmax_t)place.rival);
+                    (intmax_t)job.rival);
         return ROTA_EXISTS;
     }
-    store->made_ready = true;
-    return RUN(store, COMMAND_RETRY, NULL, id, restart);
+    store->has_made_ready = true;
+    return retry_do(store, id, restarts);
 }
 
 static void
@@ -95,90 +115,84 @@ bind_optional(sqlite3_stmt *s, int at, const int64_t *value)
 }
 
 enum rota_error
-store_reschedule(struct store *store, int64_t id, const int64_t *priority,
-                 const int64_t *run_at)
+command_reschedule(struct sqlite_store *store, int64_t id,
+                   const int64_t *priority, const int64_t *run_at)
 {
-    struct place place = {0};
-    enum rota_error error = place_read(store, id, &place);
-    sqlite3_stmt *s;
+    struct whereabouts job = {0};
+    enum rota_error error = job_seek(store, id, &job);
+    struct stmt stmt;
 
     if (error != ROTA_OK)
         return error;
-    if (place.running || place.state != 0) {
+    if (job.is_running || job.state != 0) {
         message_set("job %jd %s", (intmax_t)id,
-                    place.running ? "is running" : "has ended");
+                    job.is_running ? "is running" : "has ended");
         return ROTA_INVALID;
     }
-    s = store_statement(store, COMMAND_RESCHEDULE, &error);
-    if (s == NULL)
-        return error;
-    store->made_ready = true;
-    (void)sqlite3_bind_int64(s, 1, id);
-    bind_optional(s, 2, priority);
-    bind_optional(s, 3, run_at);
-    return connection_run(&store->connection, s, NULL);
+    stmt = stmt_of(&store->connection, &COMMAND_RESCHEDULE);
+    store->has_made_ready = true;
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    bind_optional(stmt.s, 2, priority);
+    bind_optional(stmt.s, 3, run_at);
+    return stmt_run(&stmt, NULL);
 }
 
 /* -- Queues and limits ----------------------------------------------------- */
 
-static enum rota_error
-queue_exists(struct store *store, const char *queue)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, QUEUE_EXISTS, &error);
-    bool row = false;
+STATEMENT(QUEUE_EXISTS) = {"SELECT 1 FROM _queue WHERE name = ?1"};
+STATEMENT(COMMAND_PAUSE) = {"INSERT INTO pause(queue) VALUES(?1)"};
+STATEMENT(COMMAND_RESUME) = {"INSERT INTO resume(queue) VALUES(?1)"};
+STATEMENT(COMMAND_LIMIT) = {"INSERT INTO set_limit VALUES(?1, ?2, ?3)"};
+STATEMENT(COMMAND_RETAIN) = {"INSERT INTO retain VALUES(?1, ?2)"};
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_text(s, 1, queue, -1, SQLITE_STATIC);
-    error = connection_row(&store->connection, s, &row);
-    (void)sqlite3_reset(s);
-    if (error != ROTA_OK || row)
+static enum rota_error
+queue_check(struct sqlite_store *store, const char *queue)
+{
+    struct stmt stmt = stmt_of(&store->connection, &QUEUE_EXISTS);
+    enum rota_error error;
+    bool exists;
+
+    bind_text(stmt.s, 1, queue);
+    error = stmt_exists(&stmt, &exists);
+    if (error != ROTA_OK || exists)
         return error;
     message_set("there is no queue %s", queue);
     return ROTA_NOTFOUND;
 }
 
 enum rota_error
-store_pause(struct store *store, const char *queue, bool pauses)
+command_pause(struct sqlite_store *store, const char *queue, bool pauses)
 {
-    enum rota_error error = pauses ? ROTA_OK : queue_exists(store, queue);
-    sqlite3_stmt *s;
+    enum rota_error error = pauses ? ROTA_OK : queue_check(store, queue);
+    struct stmt stmt;
 
     if (error != ROTA_OK)
         return error;
-    s = store_statement(store, pauses ? COMMAND_PAUSE : COMMAND_RESUME, &error);
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_text(s, 1, queue, -1, SQLITE_STATIC);
-    return connection_run(&store->connection, s, NULL);
+    stmt = stmt_of(&store->connection,
+                   pauses ? &COMMAND_PAUSE : &COMMAND_RESUME);
+    bind_text(stmt.s, 1, queue);
+    return stmt_run(&stmt, NULL);
 }
 
 enum rota_error
-store_set_limit(struct store *store, const char *queue, const char *key,
-                int64_t limit)
+command_limit(struct sqlite_store *store, const char *queue, const char *key,
+              int64_t max_running)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, COMMAND_SET_LIMIT, &error);
+    struct stmt stmt = stmt_of(&store->connection, &COMMAND_LIMIT);
 
-    if (s == NULL)
-        return error;
-    store->made_ready = true;
-    bind_text(s, 1, queue);
-    bind_text(s, 2, key);
-    bind_positive(s, 3, limit);
-    return connection_run(&store->connection, s, NULL);
+    store->has_made_ready = true;
+    bind_text(stmt.s, 1, queue);
+    bind_text(stmt.s, 2, key);
+    bind_positive(stmt.s, 3, max_running);
+    return stmt_run(&stmt, NULL);
 }
 
 enum rota_error
-store_retain(struct store *store, const char *queue, int64_t ms)
+command_retain(struct sqlite_store *store, const char *queue, int64_t time_ms)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, COMMAND_RETAIN, &error);
+    struct stmt stmt = stmt_of(&store->connection, &COMMAND_RETAIN);
 
-    if (s == NULL)
-        return error;
-    bind_text(s, 1, queue);
-    bind_positive(s, 2, ms);
-    return connection_run(&store->connection, s, NULL);
+    bind_text(stmt.s, 1, queue);
+    bind_positive(stmt.s, 2, time_ms);
+    return stmt_run(&stmt, NULL);
 }

@@ -1,7 +1,3 @@
-/*
- * Opening a SQLite connection the same careful way everywhere, and the few
- * shapes in which the store runs statements. One thread at a time.
- */
 #define _GNU_SOURCE
 #include "store/sqlite/connection.h"
 
@@ -14,6 +10,7 @@
 
 #include "base/base.h"
 #include "base/sqlite_error.h"
+#include "store/sqlite/statement.h"
 
 /* How long a statement waits for a foreign client's lock, and how often it
  * looks: SQLite's own wait would look ten times a second in the end, and come
@@ -113,15 +110,17 @@ inode_note(struct connection *connection, int part, uint64_t inode)
 }
 
 enum rota_error
-connection_open(struct connection *connection, const char *path, bool writes,
-                const char *const *sql)
+connection_open(struct connection *connection, const char *path, bool writes)
 {
     int flags = SQLITE_OPEN_NOMUTEX |
                 (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
     enum rota_error error = ROTA_OK;
 
     memset(connection, 0, sizeof(*connection));
-    connection->sql = sql;
+    connection->statements = calloc((size_t)(__stop_rota_sql - __start_rota_sql),
+                                    sizeof(*connection->statements));
+    if (connection->statements == NULL)
+        return no_memory();
     for (int i = 0; i < PARTS; i++) {
         if (asprintf(&connection->parts[i], "%s%s", path, parts[i].suffix) >= 0)
             continue;
@@ -148,70 +147,25 @@ out:
 void
 connection_close(struct connection *connection)
 {
-    for (int i = 0; i < STATEMENTS_MAX; i++)
+    for (int i = 0; connection->statements != NULL &&
+                    i < __stop_rota_sql - __start_rota_sql;
+         i++)
         (void)sqlite3_finalize(connection->statements[i]);
+    free(connection->statements);
     MUST(sqlite3_close(connection->db));
     for (int i = 0; i < PARTS; i++)
         free(connection->parts[i]);
     *connection = (struct connection){0};
 }
 
-sqlite3_stmt *
-connection_statement(struct connection *connection, int n)
-{
-    sqlite3_stmt **statement = &connection->statements[n];
-
-    if (*statement == NULL &&
-        sqlite3_prepare_v3(connection->db, connection->sql[n], -1,
-                           SQLITE_PREPARE_PERSISTENT, statement,
-                           NULL) != SQLITE_OK)
-        return NULL;
-    return *statement;
-}
+STATEMENT(DATA_VERSION) = {"PRAGMA data_version"};
 
 enum rota_error
-connection_run(struct connection *connection, sqlite3_stmt *statement,
-               int64_t *ret_changed)
+connection_data_version(struct connection *connection, int64_t *ret_version)
 {
-    int code = sqlite3_step(statement);
-    enum rota_error error = ROTA_OK;
+    struct stmt stmt = stmt_of(connection, &DATA_VERSION);
 
-    if (code != SQLITE_DONE)
-        error = code == SQLITE_ROW ? ROTA_STORE : connection_error(connection);
-    else if (ret_changed != NULL)
-        *ret_changed = sqlite3_changes(connection->db);
-    (void)sqlite3_reset(statement);
-    return error;
-}
-
-enum rota_error
-connection_row(struct connection *connection, sqlite3_stmt *statement,
-               bool *ret_row)
-{
-    int code = sqlite3_step(statement);
-    enum rota_error error = ROTA_OK;
-
-    *ret_row = code == SQLITE_ROW;
-    if (*ret_row)
-        return ROTA_OK;
-    if (code != SQLITE_DONE)
-        error = connection_error(connection);
-    (void)sqlite3_reset(statement);
-    return error;
-}
-
-enum rota_error
-column_text(sqlite3_stmt *statement, int column, char **ret_text)
-{
-    const unsigned char *text;
-
-    *ret_text = NULL;
-    if (sqlite3_column_type(statement, column) == SQLITE_NULL)
-        return ROTA_OK;
-    text = sqlite3_column_text(statement, column);
-    if (text != NULL)
-        *ret_text = strdup((const char *)text);
-    return *ret_text == NULL ? no_memory() : ROTA_OK;
+    return stmt_number(&stmt, ret_version);
 }
 
 enum rota_error

@@ -11,186 +11,222 @@
  * time, and what is done to them may leave further rows. What is done depends
  * on where the job stands by then, not on what happened to it: so doing it
  * twice, or late, changes nothing.
+ *
  * One thread at a time, inside a transaction.
  */
 #include <stdio.h>
 
 #include "base/base.h"
-#include "store/sqlite/sqlite.h"
 #include "store/sqlite/schema.h"
+#include "store/sqlite/sqlite.h"
 
 /* At most so many are read at a time. */
 #define CHUNK 256
 
+/* -- Whom a row of _settle concerns --------------------------------------- */
+
+STATEMENT(NEXT_SETTLE) = {
+    "SELECT s.job, s.what, s.last,"
+    " (SELECT state FROM _done d WHERE d.id = s.job),"
+    " (SELECT cancel_at FROM _running r WHERE r.id = s.job)"
+    " FROM _settle s LIMIT 1"};
+enum { SETTLE_JOB, SETTLE_WHAT, SETTLE_LAST, SETTLE_STATE, SETTLE_CANCEL_AT };
+STATEMENT(SETTLE_FURTHER) = {"UPDATE _settle SET last = ?3"
+                             " WHERE job = ?1 AND what = ?2"};
+STATEMENT(SETTLE_OVER) = {"DELETE FROM _settle WHERE job = ?1 AND what = ?2"};
+STATEMENT(AWAITING_JOBS) = {"SELECT child FROM _dep"
+                            " WHERE parent = ?1 AND child > ?2"
+                            " ORDER BY child LIMIT ?3"};
+STATEMENT(CHILDREN_JOBS) = {"SELECT id FROM _job WHERE parent = ?1 AND id > ?2"
+                            " ORDER BY id LIMIT ?3"};
+
 /* A row of _settle, and where its job stands. */
-struct task {
+struct settling {
     int64_t job, what, last;
     int64_t state; /* of its end; 0: it has not ended */
     bool is_cancelled;
 };
 
 static enum rota_error
-task_read(struct store *store, struct task *ret_task, bool *ret_row)
+settling_read(struct sqlite_store *store, struct settling *ret_settling,
+              bool *ret_exists)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, NEXT_SETTLE, &error);
+    struct stmt stmt = stmt_of(&store->connection, &NEXT_SETTLE);
+    sqlite3_stmt *s = stmt.s;
 
-    if (s == NULL)
-        return error;
-    error = connection_row(&store->connection, s, ret_row);
-    if (*ret_row)
-        *ret_task = (struct task){
-            .job = sqlite3_column_int64(s, 0),
-            .what = sqlite3_column_int64(s, 1),
-            .last = sqlite3_column_int64(s, 2),
-            .state = sqlite3_column_int64(s, 3),
-            .is_cancelled = sqlite3_column_int64(s, 3) == ROTA_CANCELLED ||
-                            sqlite3_column_type(s, 4) != SQLITE_NULL};
-    (void)sqlite3_reset(s);
-    return error;
+    *ret_exists = stmt_next(&stmt);
+    if (*ret_exists)
+        *ret_settling = (struct settling){
+            .job = sqlite3_column_int64(s, SETTLE_JOB),
+            .what = sqlite3_column_int64(s, SETTLE_WHAT),
+            .last = sqlite3_column_int64(s, SETTLE_LAST),
+            .state = sqlite3_column_int64(s, SETTLE_STATE),
+            .is_cancelled =
+                sqlite3_column_int64(s, SETTLE_STATE) == ROTA_CANCELLED ||
+                sqlite3_column_type(s, SETTLE_CANCEL_AT) != SQLITE_NULL};
+    return stmt_end(&stmt);
 }
 
 /* The ids of the next ones that it concerns. */
 static enum rota_error
-task_next(struct store *store, const struct task *task, size_t limit,
-          int64_t *ids, size_t *ret_n)
+settling_next(struct sqlite_store *store, const struct settling *settling,
+              size_t limit, int64_t *ids, size_t *ret_n)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(
-        store, task->what == SETTLE_AWAITING ? AWAITING_JOBS : CHILDREN_JOBS,
-        &error);
+    struct stmt stmt = stmt_of(&store->connection,
+                               settling->what == SETTLE_AWAITING
+                                   ? &AWAITING_JOBS
+                                   : &CHILDREN_JOBS);
     size_t n = 0;
-    bool row;
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, task->job);
-    (void)sqlite3_bind_int64(s, 2, task->last);
-    (void)sqlite3_bind_int64(s, 3, (int64_t)limit);
-    while ((error = connection_row(&store->connection, s, &row)) == ROTA_OK &&
-           row)
-        ids[n++] = sqlite3_column_int64(s, 0);
+    (void)sqlite3_bind_int64(stmt.s, 1, settling->job);
+    (void)sqlite3_bind_int64(stmt.s, 2, settling->last);
+    (void)sqlite3_bind_int64(stmt.s, 3, (int64_t)limit);
+    while (stmt_next(&stmt))
+        ids[n++] = sqlite3_column_int64(stmt.s, 0);
     *ret_n = n;
-    return error;
+    return stmt_end(&stmt);
 }
+
+/* -- What is done to each ------------------------------------------------- */
+
+STATEMENT(MEET_DEP) = {"UPDATE _dep SET met = 1"
+                       " WHERE parent = ?1 AND child = ?2"};
+STATEMENT(UNBLOCK) = {"DELETE FROM _blocked WHERE id = ?1 AND NOT EXISTS"
+                      " (SELECT 1 FROM _dep WHERE child = ?1 AND met = 0)"};
+STATEMENT(SKIP_JOB) = {
+    "INSERT INTO _done(id, state, lease, attempt, finished_at, code, cause,"
+    "  skipped_by) SELECT j.id, " STATE_CANCELLED ", j.lease, j.failures, ?3,"
+    " 1, 'job ' || ?2 || ', which it waits for, ' || CASE d.state"
+    "  WHEN " STATE_FAILED " THEN 'failed' ELSE 'was cancelled' END, ?2"
+    " FROM _job j, _done d WHERE j.id = ?1 AND d.id = ?2"};
+_Static_assert(ROTA_CANCELED == 1, "as written above");
+STATEMENT(WAS_SKIPPED) = {"SELECT j.run_at, j.sort_key FROM _done d"
+                          " JOIN _job j ON j.id = d.id WHERE d.id = ?1"
+                          " AND d.skipped_by = ?2 AND NOT EXISTS (SELECT 1"
+                          "  FROM _unique u WHERE u.key = j.unique_key)"};
+enum { SKIPPED_RUN_AT, SKIPPED_SORT_KEY };
+STATEMENT(KEEP_TIME) = {"UPDATE _job SET run_at = ?2, sort_key = ?3"
+                        " WHERE id = ?1 AND EXISTS (SELECT 1 FROM _blocked"
+                        "  WHERE id = ?1)"};
 
 /* The job that id waited for has succeeded. */
 static enum rota_error
-meet(struct store *store, int64_t job, int64_t id)
+meet(struct sqlite_store *store, int64_t job, int64_t id)
 {
     enum rota_error error = RUN(store, MEET_DEP, NULL, job, id);
     int64_t changed = 0;
 
     if (error == ROTA_OK)
         error = RUN(store, UNBLOCK, &changed, id);
-    if (error != ROTA_OK || changed == 0)
-        return error;
-    return job_line_up(store, id);
+    return error == ROTA_OK && changed > 0 ? job_line_up(store, id) : error;
 }
 
 static enum rota_error
-skip(struct store *store, int64_t job, int64_t id)
+skip(struct sqlite_store *store, int64_t job, int64_t id)
 {
-    int64_t changed = 0;
-    enum rota_error error = RUN(store, LEAVE_BLOCKED, &changed, id);
+    bool was_blocked = false;
+    enum rota_error error = job_leave_blocked(store, id, &was_blocked);
 
-    if (error != ROTA_OK || changed == 0)
+    if (error != ROTA_OK || !was_blocked)
         return error;
     error = RUN(store, SKIP_JOB, NULL, id, job, store->now);
-    return error == ROTA_OK ? RUN(store, TELL_OF_END, NULL, id, ROTA_CANCELLED)
-                            : error;
+    return error == ROTA_OK ? end_tell(store, id, ROTA_CANCELLED) : error;
 }
 
 /* id was skipped for job, which has been retried: unless another job has taken
  * its unique key, it waits again; or is skipped for another one. */
 static enum rota_error
-revive(struct store *store, int64_t job, int64_t id)
+revive(struct sqlite_store *store, int64_t job, int64_t id)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, WAS_SKIPPED, &error);
+    struct stmt stmt = stmt_of(&store->connection, &WAS_SKIPPED);
     int64_t run_at = 0, sort_key = 0;
-    bool row = false;
+    enum rota_error error;
+    bool was_skipped;
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, id);
-    (void)sqlite3_bind_int64(s, 2, job);
-    error = connection_row(&store->connection, s, &row);
-    if (row) {
-        run_at = sqlite3_column_int64(s, 0);
-        sort_key = sqlite3_column_int64(s, 1);
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    (void)sqlite3_bind_int64(stmt.s, 2, job);
+    was_skipped = stmt_next(&stmt);
+    if (was_skipped) {
+        run_at = sqlite3_column_int64(stmt.s, SKIPPED_RUN_AT);
+        sort_key = sqlite3_column_int64(stmt.s, SKIPPED_SORT_KEY);
     }
-    (void)sqlite3_reset(s);
-    if (error != ROTA_OK || !row)
+    error = stmt_end(&stmt);
+    if (error != ROTA_OK || !was_skipped)
         return error;
-    error = RUN(store, COMMAND_RETRY, NULL, id, 0);
+    error = retry_do(store, id, false);
     /* if it waits again, with its time and place in line as before */
     return error == ROTA_OK ? RUN(store, KEEP_TIME, NULL, id, run_at, sort_key)
                             : error;
 }
 
 static enum rota_error
-cancel_child(struct store *store, const struct task *task, int64_t id)
+cancel_child(struct sqlite_store *store, const struct settling *settling,
+             int64_t id)
 {
     enum rota_cancel_answer answer;
     char reason[64];
 
     (void)snprintf(reason, sizeof(reason), "its parent, job %jd, was cancelled",
-                   (intmax_t)task->job);
-    return store_cancel(store, id, reason, &answer);
+                   (intmax_t)settling->job);
+    return command_cancel(store, id, reason, &answer);
 }
 
 static enum rota_error
-task_tell(struct store *store, const struct task *task, int64_t id)
+tell(struct sqlite_store *store, const struct settling *settling, int64_t id)
 {
-    if (task->what == SETTLE_CHILDREN)
-        return task->is_cancelled ? cancel_child(store, task, id) : ROTA_OK;
-    if (task->state == ROTA_SUCCEEDED)
-        return meet(store, task->job, id);
-    return task->state != 0 ? skip(store, task->job, id)
-                            : revive(store, task->job, id);
+    if (settling->what == SETTLE_CHILDREN)
+        return settling->is_cancelled ? cancel_child(store, settling, id)
+                                      : ROTA_OK;
+    if (settling->state == ROTA_SUCCEEDED)
+        return meet(store, settling->job, id);
+    return settling->state != 0 ? skip(store, settling->job, id)
+                                : revive(store, settling->job, id);
 }
 
-/* One task, as far as limit goes. */
+/* -- Settle --------------------------------------------------------------- */
+
+/* One row, as far as limit goes. */
 static enum rota_error
-task_do(struct store *store, const struct task *task, size_t limit,
-        size_t *ret_n)
+settling_do(struct sqlite_store *store, const struct settling *settling,
+            size_t limit, size_t *ret_n)
 {
     int64_t ids[CHUNK];
     enum rota_error error;
 
     if (limit > CHUNK)
         limit = CHUNK;
-    error = task_next(store, task, limit, ids, ret_n);
+    error = settling_next(store, settling, limit, ids, ret_n);
     for (size_t i = 0; error == ROTA_OK && i < *ret_n; i++)
-        error = task_tell(store, task, ids[i]);
+        error = tell(store, settling, ids[i]);
     if (error != ROTA_OK)
         return error;
-    return *ret_n < limit ? RUN(store, SETTLE_OVER, NULL, task->job, task->what)
-                          : RUN(store, SETTLE_FURTHER, NULL, task->job,
-                                task->what, ids[*ret_n - 1]);
+    return *ret_n < limit
+               ? RUN(store, SETTLE_OVER, NULL, settling->job, settling->what)
+               : RUN(store, SETTLE_FURTHER, NULL, settling->job,
+                     settling->what, ids[*ret_n - 1]);
 }
 
 enum rota_error
-store_settle(struct store *store, size_t limit, bool *ret_more)
+dependents_settle(struct sqlite_store *store, size_t limit, bool *ret_more)
 {
+    struct settling settling;
     enum rota_error error;
-    struct task task;
-    bool row = false;
+    bool exists = false;
     size_t n;
 
     *ret_more = false;
     for (;;) {
-        error = task_read(store, &task, &row);
-        if (error != ROTA_OK || !row)
+        error = settling_read(store, &settling, &exists);
+        if (error != ROTA_OK || !exists)
             return error;
         if (limit == 0) {
             *ret_more = true;
             return ROTA_OK;
         }
-        error = task_do(store, &task, limit, &n);
+        error = settling_do(store, &settling, limit, &n);
         if (error != ROTA_OK)
             return error;
+        /* a row without anybody counts too: there may be many */
         limit -= n < limit ? n + (n == 0) : limit;
     }
 }

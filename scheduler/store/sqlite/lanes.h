@@ -1,51 +1,43 @@
 /*
  * Lanes: a queue's jobs of one kind that are ready. Claims, and looks whether
  * there is something to claim, go from lane to lane, so that jobs that are not
- * for us are never stepped over.
+ * for us are never stepped over. On any connection, for its thread.
  */
-#ifndef LANE_H
-#define LANE_H
+#ifndef LANES_H
+#define LANES_H
 
-#include <sqlite3.h>
+#include "store/sqlite/statement.h"
+#include "store/work.h"
 
-#include "store/store.h"
+struct lane {
+    int64_t queue, kind;
+    bool is_ours;    /* the scope's process may claim in it */
+    bool is_limited; /* its queue has a limit, and by that */
+    int64_t room;    /* so many more jobs may run; <= 0: it is full */
+};
 
-/* The lane l: its queue, its kind, who may claim in it (NULL is anybody, -1
- * nobody), and how many more (NULL: any number). */
-#define LANE                                                                   \
-    "SELECT l.queue, l.kind, (SELECT iif(paused_at IS NULL, owner, -1)"        \
-    "  FROM _queue q WHERE q.id = l.queue),"                                   \
-    " (SELECT max_running - (SELECT count(*) FROM _running r"                  \
-    "   WHERE r.queue = q.id) FROM _queue q"                                   \
-    "  WHERE q.id = l.queue AND q.max_running IS NOT NULL)"
+/* Where a walk over the lanes of the scope's queue, or of all, begins. */
+struct lane lane_first(const struct scope *scope);
 
-/* The first one behind queue ?1 and kind ?2. (queue, kind) > (?1, ?2), but two
- * seeks: SQLite would use a row value's first column only and step over every
- * job of the queue. */
-#define LANE_NEXT                                                              \
-    LANE                                                                       \
-    " FROM (SELECT * FROM (SELECT queue, kind FROM _ready"                     \
-    "  WHERE queue = ?1 AND kind > ?2 ORDER BY kind LIMIT 1)"                  \
-    " UNION ALL SELECT * FROM (SELECT queue, kind FROM _ready"                 \
-    "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1) l"
+/* Go on to the next lane behind *lane, whoever's it is; *ret_exists false behind
+ * the last. */
+ROTA_MUST_USE enum rota_error lane_next(struct connection *connection,
+                                        const struct scope *scope,
+                                        struct lane *lane, bool *ret_exists);
 
-/* Whether the lane that a row of it names is one of the scope's, and whether
- * its queue runs as many jobs as it may. */
-bool scope_has_lane(const struct scope *scope, sqlite3_stmt *lane);
-bool lane_is_full(sqlite3_stmt *lane);
+/* The lane of a job, wherever that is; *ret_exists false if it is not there. */
+ROTA_MUST_USE enum rota_error lane_of_job(struct connection *connection,
+                                          const struct scope *scope,
+                                          int64_t job, struct lane *ret_lane,
+                                          bool *ret_exists);
 
-/* The first lane behind queue ?2 and kind ?3 of which jobs with the key ?1 are
- * held. */
-#define HELD_LANE_NEXT                                                         \
-    "SELECT * FROM (SELECT queue, kind FROM _held WHERE key = ?1"              \
-    "  AND queue = ?2 AND kind > ?3 ORDER BY kind LIMIT 1)"                    \
-    " UNION ALL SELECT * FROM (SELECT queue, kind FROM _held WHERE key = ?1"   \
-    "  AND queue > ?2 ORDER BY queue, kind LIMIT 1) LIMIT 1"
+static inline bool
+lane_is_full(const struct lane *lane)
+{
+    return lane->is_limited && lane->room <= 0;
+}
 
-/* When something is to be done that no commit tells of: a scheduled job is
- * due, a deadline passes. NULL: nothing. */
-#define DUE_NEXT                                                               \
-    "SELECT min(at) FROM (SELECT min(run_at) AS at FROM _scheduled"            \
-    " UNION ALL SELECT min(at) FROM _deadline)"
+/* Whether jobs of that kind are the scope's. */
+bool scope_has_kind(const struct scope *scope, int64_t kind);
 
 #endif

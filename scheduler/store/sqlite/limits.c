@@ -6,167 +6,189 @@
  *                            it leaves the line, and there is room
  *
  * so that each is stepped over once, however many there are, and a key at its
- * limit delays no other. How many run is counted from _running, never kept.
+ * limit delays no other. How many run is counted from _running, never kept: a
+ * number that is kept would have to be right after every crash.
+ *
  * One thread at a time, inside a transaction.
  */
 #include <stdlib.h>
 
 #include "base/base.h"
-#include "store/sqlite/lanes.h"
+#include "store/sqlite/candidates.h"
+#include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite.h"
 
-/* Where in its lane a job stands. */
-struct place {
-    int64_t sort_key, id;
+/* So many of a lane are brought back at a time. */
+#define RELEASE_MAX 64
+
+STATEMENT(KEY_ROOM) = {"SELECT " KEY_LIMIT("?1") " - (SELECT count(*)"
+                       " FROM _running WHERE limit_key = ?1)"};
+STATEMENT(KEY_OF_JOB) = {"SELECT limit_key FROM _job WHERE id = ?1"
+                         " AND limit_key IS NOT NULL"};
+STATEMENT(INSERT_HELD) = {"INSERT INTO _held VALUES(?1, ?2, ?3, ?4, ?5)"};
+STATEMENT(DELETE_HELD) = {"DELETE FROM _held WHERE key = ?1 AND queue = ?2"
+                          " AND kind = ?3 AND sort_key = ?4 AND id = ?5"};
+
+/* The first lane behind queue ?2 and kind ?3 of which jobs with the key ?1 are
+ * held: by two seeks, as lanes.c. */
+STATEMENT(NEXT_HELD_LANE) = {
+    "SELECT * FROM (SELECT queue, kind FROM _held WHERE key = ?1"
+    "  AND queue = ?2 AND kind > ?3 ORDER BY kind LIMIT 1)"
+    " UNION ALL SELECT * FROM (SELECT queue, kind FROM _held WHERE key = ?1"
+    "  AND queue > ?2 ORDER BY queue, kind LIMIT 1) LIMIT 1"};
+enum { HELD_LANE_QUEUE, HELD_LANE_KIND };
+
+STATEMENT(HELD_JOBS) = {"SELECT sort_key, id FROM _held WHERE key = ?1"
+                        " AND queue = ?2 AND kind = ?3 ORDER BY sort_key, id"
+                        " LIMIT ?4"};
+enum { HELD_SORT_KEY, HELD_ID };
+
+STATEMENT(ONE_HELD) = {"SELECT h.key, h.queue, h.kind, h.sort_key FROM _job j"
+                       " CROSS JOIN _held h ON h.key = j.limit_key"
+                       " AND h.queue = j.queue AND h.kind = j.kind"
+                       " AND h.sort_key = j.sort_key AND h.id = j.id"
+                       " WHERE j.id = ?1"};
+enum { ONE_KEY, ONE_QUEUE, ONE_KIND, ONE_SORT_KEY };
+
+/* A row of _held, but for its key. */
+struct held {
+    int64_t queue, kind, sort_key, id;
 };
 
 enum rota_error
-key_room(struct store *store, const char *key, int64_t *ret_room)
+key_room(struct sqlite_store *store, const char *key, int64_t *ret_room)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, KEY_ROOM, &error);
-    bool row = false;
+    struct stmt stmt = stmt_of(&store->connection, &KEY_ROOM);
 
-    if (s == NULL)
-        return error;
-    bind_text(s, 1, key);
-    error = connection_row(&store->connection, s, &row);
-    if (row)
-        *ret_room = sqlite3_column_int64(s, 0);
-    (void)sqlite3_reset(s);
-    return error;
+    bind_text(stmt.s, 1, key);
+    return stmt_number(&stmt, ret_room);
 }
 
-/* Bind a held job's key to ?1 ... ?5. */
-static sqlite3_stmt *
-held_statement(struct store *store, enum statement n, const char *key,
-               int64_t queue, int64_t kind, const struct place *job,
-               enum rota_error *error)
+/* INSERT_HELD or DELETE_HELD. */
+static enum rota_error
+held_run(struct sqlite_store *store, const struct statement *statement,
+         const char *key, const struct held *held)
 {
-    sqlite3_stmt *s = store_statement(store, n, error);
+    struct stmt stmt = stmt_of(&store->connection, statement);
 
-    if (s == NULL)
-        return NULL;
-    bind_text(s, 1, key);
-    (void)sqlite3_bind_int64(s, 2, queue);
-    (void)sqlite3_bind_int64(s, 3, kind);
-    if (job != NULL) {
-        (void)sqlite3_bind_int64(s, 4, job->sort_key);
-        (void)sqlite3_bind_int64(s, 5, job->id);
-    }
-    return s;
+    bind_text(stmt.s, 1, key);
+    (void)sqlite3_bind_int64(stmt.s, 2, held->queue);
+    (void)sqlite3_bind_int64(stmt.s, 3, held->kind);
+    (void)sqlite3_bind_int64(stmt.s, 4, held->sort_key);
+    (void)sqlite3_bind_int64(stmt.s, 5, held->id);
+    return stmt_run(&stmt, NULL);
 }
 
 /* held -> ready */
 static enum rota_error
-bring_back(struct store *store, const char *key, int64_t queue, int64_t kind,
-           const struct place *job)
+held_release(struct sqlite_store *store, const char *key,
+             const struct held *held)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s =
-        held_statement(store, DELETE_HELD, key, queue, kind, job, &error);
+    enum rota_error error = held_run(store, &DELETE_HELD, key, held);
 
-    if (s == NULL)
-        return error;
-    error = connection_run(&store->connection, s, NULL);
-    return error == ROTA_OK ? job_make_ready(store, job->id) : error;
+    return error == ROTA_OK ? job_make_ready(store, held->id) : error;
+}
+
+/* Go on to the next lane of the key's held jobs; *ret_exists false behind the
+ * last. */
+static enum rota_error
+held_lane_next(struct sqlite_store *store, const char *key, struct held *lane,
+               bool *ret_exists)
+{
+    struct stmt stmt = stmt_of(&store->connection, &NEXT_HELD_LANE);
+
+    bind_text(stmt.s, 1, key);
+    (void)sqlite3_bind_int64(stmt.s, 2, lane->queue);
+    (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
+    *ret_exists = stmt_next(&stmt);
+    if (*ret_exists) {
+        lane->queue = sqlite3_column_int64(stmt.s, HELD_LANE_QUEUE);
+        lane->kind = sqlite3_column_int64(stmt.s, HELD_LANE_KIND);
+    }
+    return stmt_end(&stmt);
 }
 
 /* The soonest room jobs of one lane. */
 static enum rota_error
-lane_release(struct store *store, const char *key, int64_t queue, int64_t kind,
-             int64_t room)
+lane_release(struct sqlite_store *store, const char *key,
+             const struct held *lane, int64_t room)
 {
-    struct place held[64];
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s =
-        held_statement(store, HELD_JOBS, key, queue, kind, NULL, &error);
+    struct stmt stmt = stmt_of(&store->connection, &HELD_JOBS);
+    struct held held[RELEASE_MAX];
+    enum rota_error error;
     int n = 0;
-    bool row;
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 4, room < 64 ? room : 64);
-    while ((error = connection_row(&store->connection, s, &row)) == ROTA_OK &&
-           row)
-        held[n++] = (struct place){sqlite3_column_int64(s, 0),
-                                   sqlite3_column_int64(s, 1)};
+    bind_text(stmt.s, 1, key);
+    (void)sqlite3_bind_int64(stmt.s, 2, lane->queue);
+    (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
+    (void)sqlite3_bind_int64(stmt.s, 4, room < RELEASE_MAX ? room : RELEASE_MAX);
+    while (stmt_next(&stmt))
+        held[n++] = (struct held){
+            .queue = lane->queue,
+            .kind = lane->kind,
+            .sort_key = sqlite3_column_int64(stmt.s, HELD_SORT_KEY),
+            .id = sqlite3_column_int64(stmt.s, HELD_ID)};
+    error = stmt_end(&stmt);
     for (int i = 0; error == ROTA_OK && i < n; i++)
-        error = bring_back(store, key, queue, kind, &held[i]);
+        error = held_release(store, key, &held[i]);
     return error;
 }
 
 enum rota_error
-key_release(struct store *store, const char *key)
+key_release(struct sqlite_store *store, const char *key)
 {
-    int64_t room = 0, queue = INT64_MIN, kind = INT64_MIN;
+    struct held lane = {.queue = INT64_MIN, .kind = INT64_MIN};
     enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s;
-    bool row;
+    int64_t room = 0;
+    bool exists = true;
 
     if (key == NULL)
         return ROTA_OK;
     error = key_room(store, key, &room);
-    while (error == ROTA_OK && room > 0) {
-        s = held_statement(store, NEXT_HELD_LANE, key, queue, kind, NULL,
-                           &error);
-        if (s == NULL)
-            return error;
-        error = connection_row(&store->connection, s, &row);
-        if (error != ROTA_OK || !row)
-            return error;
-        queue = sqlite3_column_int64(s, 0);
-        kind = sqlite3_column_int64(s, 1);
-        (void)sqlite3_reset(s);
-        error = lane_release(store, key, queue, kind, room);
+    while (error == ROTA_OK && room > 0 && exists) {
+        error = held_lane_next(store, key, &lane, &exists);
+        if (error == ROTA_OK && exists)
+            error = lane_release(store, key, &lane, room);
     }
     return error;
 }
 
 enum rota_error
-key_release_one(struct store *store, int64_t id)
+key_release_one(struct sqlite_store *store, int64_t id)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, HELD_PLACE, &error);
-    struct place place = {.id = id};
-    int64_t queue = 0, kind = 0, room = 0;
+    struct stmt stmt = stmt_of(&store->connection, &ONE_HELD);
+    struct held held = {.id = id};
+    enum rota_error error;
+    int64_t room = 0;
     char *key = NULL;
-    bool row = false;
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, id);
-    error = connection_row(&store->connection, s, &row);
-    if (row) {
-        error = column_text(s, 0, &key);
-        queue = sqlite3_column_int64(s, 1);
-        kind = sqlite3_column_int64(s, 2);
-        place.sort_key = sqlite3_column_int64(s, 3);
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    if (stmt_next(&stmt) &&
+        stmt_check(&stmt, column_text(stmt.s, ONE_KEY, &key))) {
+        held.queue = sqlite3_column_int64(stmt.s, ONE_QUEUE);
+        held.kind = sqlite3_column_int64(stmt.s, ONE_KIND);
+        held.sort_key = sqlite3_column_int64(stmt.s, ONE_SORT_KEY);
     }
-    (void)sqlite3_reset(s);
+    error = stmt_end(&stmt);
     if (error == ROTA_OK && key != NULL)
         error = key_room(store, key, &room);
     if (error == ROTA_OK && room > 0)
-        error = bring_back(store, key, queue, kind, &place);
+        error = held_release(store, key, &held);
     free(key);
     return error;
 }
 
 enum rota_error
-key_release_after(struct store *store, int64_t id)
+key_release_after(struct sqlite_store *store, int64_t id)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, KEY_OF_JOB, &error);
+    struct stmt stmt = stmt_of(&store->connection, &KEY_OF_JOB);
+    enum rota_error error;
     char *key = NULL;
-    bool row = false;
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, id);
-    error = connection_row(&store->connection, s, &row);
-    if (row)
-        error = column_text(s, 0, &key);
-    (void)sqlite3_reset(s);
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    if (stmt_next(&stmt))
+        (void)stmt_check(&stmt, column_text(stmt.s, 0, &key));
+    error = stmt_end(&stmt);
     if (error == ROTA_OK)
         error = key_release(store, key);
     free(key);
@@ -174,16 +196,16 @@ key_release_after(struct store *store, int64_t id)
 }
 
 enum rota_error
-key_hold(struct store *store, const char *key, int64_t queue, int64_t kind,
-         int64_t sort_key, int64_t id)
+key_hold(struct sqlite_store *store, const struct candidate *job)
 {
-    struct place place = {sort_key, id};
-    enum rota_error error =
-        RUN(store, DELETE_READY, NULL, queue, kind, sort_key, id);
-    sqlite3_stmt *s;
+    const struct held held = {.queue = job->queue,
+                              .kind = job->claim.kind,
+                              .sort_key = job->sort_key,
+                              .id = job->claim.id};
+    enum rota_error error = ready_delete(store, held.queue, held.kind,
+                                         held.sort_key, held.id);
 
-    if (error != ROTA_OK)
-        return error;
-    s = held_statement(store, INSERT_HELD, key, queue, kind, &place, &error);
-    return s == NULL ? error : connection_run(&store->connection, s, NULL);
+    return error == ROTA_OK
+               ? held_run(store, &INSERT_HELD, job->limit_key, &held)
+               : error;
 }

@@ -6,7 +6,7 @@
  *   byte 0      the turnstile: held by whoever is next to write
  *   byte 1      the gate: held by whoever writes
  *   byte 16+p   held by process p as long as it lives
- *   2^40+pid    held, and shared, by whoever has the queue open: courtesy.h
+ *   2^40+pid    held, and shared, by whoever has the queue open: yield.h
  *
  * A writer takes the turnstile, then the gate, then drops the turnstile. With
  * the gate alone a process that writes without pause would take it again

@@ -14,7 +14,7 @@
 struct lockfile;
 
 /* From this byte on a byte for each process id: read locks of those that have
- * the queue open. Nobody waits for them; courtesy.h looks who they are. */
+ * the queue open. Nobody waits for them; yield.h looks who they are. */
 #define LOCKFILE_PIDS (UINT64_C(1) << 40)
 
 /* Open, making the file with mode 0600 if it is not there. In a forked child

@@ -1,10 +1,13 @@
 /*
- * The file's tables, triggers and views, as SQL text, and how a file of an
- * older version becomes one of this. What they mean: schema.c, schema_commands.c and
- * schema_views.c. One thread at a time, on the connection that writes.
+ * The file's tables, triggers and views, as SQL text, and how a file of an older
+ * version becomes one of this. What they mean: schema.c, schema_commands.c and
+ * schema_views.c. To change a table: sqlite.h. One thread at a time, on the
+ * connection that writes.
  */
 #ifndef SCHEMA_H
 #define SCHEMA_H
+
+#include <rota/scheduler.h>
 
 #include "store/sqlite/connection.h"
 
@@ -32,6 +35,18 @@ ROTA_MUST_USE enum rota_error schema_upgrade(struct connection *connection);
     "strftime('%Y-%m-%dT%H:%M:%fZ', " column                                   \
     " / 1000.0, 'unixepoch') AS " column "_iso"
 
+/* The states of a job's end, as _done.state has them: stored, never changed. */
+#define STATE_SUCCEEDED "4"
+#define STATE_FAILED    "5"
+#define STATE_CANCELLED "6"
+_Static_assert(ROTA_SUCCEEDED == 4 && ROTA_JOB_FAILED == 5 &&
+                   ROTA_CANCELLED == 6,
+               "as written above");
+
+/* A number that is defined, as the text of it. */
+#define TEXT_OF_(n) #n
+#define TEXT_OF(n)  TEXT_OF_(n)
+
 /* How many jobs with a key may run at once unless told otherwise. */
 #define KEY_LIMIT(key)                                                         \
     "COALESCE((SELECT max_running FROM _limit WHERE key = " key "), 1)"
@@ -45,5 +60,7 @@ ROTA_MUST_USE enum rota_error schema_upgrade(struct connection *connection);
 /* What is to be done about those jobs: _settle.what. */
 #define SETTLE_AWAITING 1
 #define SETTLE_CHILDREN 2
+#define AWAITING TEXT_OF(SETTLE_AWAITING)
+#define CHILDREN TEXT_OF(SETTLE_CHILDREN)
 
 #endif

@@ -8,7 +8,7 @@
  * 3.37, so that it works from any client. An outer INSERT OR REPLACE overrides
  * the conflict rule of a trigger's statements: hence WHERE NOT EXISTS, and
  * never OR IGNORE. A trigger cannot reach jobs that depend on jobs that depend
- * on the one at hand; it leaves them to settle.c, by a row in _settle. Of JSON
+ * on the one at hand; it leaves them to dependents.c, by a row in _settle. Of JSON
  * only json_each() is used: the others are refused to a client that does not
  * trust schemas.
  */
@@ -16,14 +16,10 @@
 
 #include <stddef.h>
 
-#define TEXT_OF_(n) #n
-#define TEXT_OF(n) TEXT_OF_(n)
 #define UNIQUE TEXT_OF(TIE_UNIQUE)
 #define DEADLINE TEXT_OF(TIE_DEADLINE)
 #define AWAITED TEXT_OF(TIE_AWAITED)
 #define PARENT TEXT_OF(TIE_PARENT)
-#define AWAITING TEXT_OF(SETTLE_AWAITING)
-#define CHILDREN TEXT_OF(SETTLE_CHILDREN)
 
 /* Whether the row j of _job waits. */
 #define WAITS                                                                  \
@@ -62,7 +58,7 @@
 #define UNMET(id) \
     "EXISTS (SELECT 1 FROM _dep WHERE child = " id " AND met = 0)"
 
-/* Have settle.c tell those whom job concerns, from the first on. */
+/* Have dependents.c tell those whom job concerns, from the first on. */
 #define SETTLE(job, what, where)                                               \
     " DELETE FROM _settle WHERE job = " job " AND what = " what ";"            \
     " INSERT INTO _settle SELECT j.id, " what ", 0 FROM _job j"                \
@@ -170,7 +166,7 @@ static const char submit[] =
     " INSERT INTO _deadline SELECT NEW.deadline_at, NEW.id"
     "  WHERE NEW.deadline_at IS NOT NULL;"
     " INSERT INTO _dep SELECT DISTINCT e.value, NEW.id, EXISTS"
-    "   (SELECT 1 FROM _done d WHERE d.id = e.value AND d.state = 4)"
+    "   (SELECT 1 FROM _done d WHERE d.id = e.value AND d.state = " STATE_SUCCEEDED ")"
     "  FROM json_each(NEW.after) e;"
     " UPDATE _job SET ties = ties | " AWAITED " WHERE ties & " AWAITED " = 0"
     "  AND id IN (SELECT parent FROM _dep WHERE child = NEW.id);"
@@ -178,7 +174,7 @@ static const char submit[] =
     "  AND id = NEW.parent;"
     HEAR_PARENTS("NEW.id")
     " INSERT INTO _settle SELECT NEW.parent, " CHILDREN ", 0"
-    "  WHERE (EXISTS (SELECT 1 FROM _done WHERE id = NEW.parent AND state = 6)"
+    "  WHERE (EXISTS (SELECT 1 FROM _done WHERE id = NEW.parent AND state = " STATE_CANCELLED ")"
     "   OR EXISTS (SELECT 1 FROM _running"
     "    WHERE id = NEW.parent AND cancel_at IS NOT NULL))"
     "  AND NOT EXISTS (SELECT 1 FROM _settle"
@@ -205,10 +201,10 @@ static const char cancel[] =
            " AND EXISTS (SELECT 1 FROM _running WHERE id = NEW.job)")
     " INSERT INTO _done(id, state, lease, attempt, finished_at, code,"
     "   cancel_at, cause)"
-    "  SELECT j.id, 6, j.lease, j.failures, " NOW ", 1, " NOW ","
+    "  SELECT j.id, " STATE_CANCELLED ", j.lease, j.failures, " NOW ", 1, " NOW ","
     "   COALESCE(NEW.reason, 'context canceled') FROM _job j"
     "  WHERE j.id = NEW.job AND " WAITS ";"
-    " INSERT INTO _ended SELECT j.id, 6 FROM _job j"
+    " INSERT INTO _ended SELECT j.id, " STATE_CANCELLED " FROM _job j"
     "  WHERE j.id = NEW.job AND j.ties > 0 AND " WAITS ";"
     LEAVE_TURN
     LEAVE_LINE
@@ -226,7 +222,7 @@ static const char ended[] =
     " DELETE FROM _deadline WHERE id = NEW.job"
     "  AND at = " COLUMN("deadline_at") ";"
     SETTLE("NEW.job", AWAITING, "j.ties & " AWAITED)
-    SETTLE("NEW.job", CHILDREN, "j.ties & " PARENT " AND NEW.state = 6")
+    SETTLE("NEW.job", CHILDREN, "j.ties & " PARENT " AND NEW.state = " STATE_CANCELLED)
     " DELETE FROM _ended;"
     "END;";
 
@@ -247,7 +243,8 @@ static const char retry[] =
     " INSERT INTO _attempt(job, lease, process, started_at, ended_at, outcome,"
     "   code, message)"
     "  SELECT id, lease, process, started_at, finished_at,"
-    "   CASE state WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"
+    "   CASE state WHEN " STATE_SUCCEEDED " THEN 'succeeded'"
+    " WHEN " STATE_FAILED " THEN 'failed'"
     "    ELSE 'cancelled' END, code, cause"
     "  FROM _done d WHERE id = NEW.job AND process IS NOT NULL"
     "  AND NOT EXISTS (SELECT 1 FROM _attempt a"

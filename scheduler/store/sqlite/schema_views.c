@@ -19,8 +19,8 @@
     " WHEN 22 THEN 'SNOOZE' WHEN 23 THEN 'LOST'"                               \
     " ELSE CAST(" column " AS TEXT) END"
 #define END_NAME(column)                                                       \
-    "CASE " column " WHEN 4 THEN 'succeeded' WHEN 5 THEN 'failed'"             \
-    " ELSE 'cancelled' END"
+    "CASE " column " WHEN " STATE_SUCCEEDED " THEN 'succeeded' WHEN "          \
+    STATE_FAILED " THEN 'failed' ELSE 'cancelled' END"
 
 /* What a job says of itself wherever it stands. */
 #define NAMES " b.name AS batch, k.name AS kind, q.name AS queue,"
@@ -99,7 +99,7 @@ static const char jobs[] =
     " UNION ALL"
     " SELECT j.id," NAMES " 'blocked', 'blocked',"
     "  (SELECT 'waits for job ' || m.first"
-    "    || COALESCE((SELECT CASE p.state WHEN 6 THEN ', which was cancelled'"
+    "    || COALESCE((SELECT CASE p.state WHEN " STATE_CANCELLED " THEN ', which was cancelled'"
     "      ELSE ', which failed' END FROM _done p WHERE p.id = m.first), '')"
     "    || CASE m.n WHEN 1 THEN '' WHEN 2 THEN ' and another'"
     "     ELSE ' and ' || (m.n - 1) || ' others' END"
@@ -166,9 +166,9 @@ static const char others[] =
     "  count(j.id) - count(w.id) - count(s.id) - count(r.id) - count(d.id)"
     "   AS ready,"
     "  count(r.id) AS running,"
-    "  sum(COALESCE(d.state = 4, 0)) AS succeeded,"
-    "  sum(COALESCE(d.state = 5, 0)) AS failed,"
-    "  sum(COALESCE(d.state = 6, 0)) AS cancelled,"
+    "  sum(COALESCE(d.state = " STATE_SUCCEEDED ", 0)) AS succeeded,"
+    "  sum(COALESCE(d.state = " STATE_FAILED ", 0)) AS failed,"
+    "  sum(COALESCE(d.state = " STATE_CANCELLED ", 0)) AS cancelled,"
     "  b.created_at AS created_at"
     " FROM _batch b JOIN _job j ON j.batch = b.id"
     " LEFT JOIN _done d ON d.id = j.id LEFT JOIN _running r ON r.id = j.id"

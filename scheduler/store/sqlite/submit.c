@@ -1,278 +1,103 @@
 /*
- * Names as numbers, and the move of a new job into the queue:
+ * The move of a new job into the queue:
  *
  *   submit   new -> ready | scheduled | blocked
  *
- * INSERT INTO submit does the same by a trigger (schema.c); a test holds the
- * two against each other. One thread at a time, inside a transaction.
+ * INSERT INTO submit does the same by a trigger (schema_commands.c); a test
+ * holds the two against each other. One thread at a time, inside a transaction.
  */
 #define _GNU_SOURCE
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/base.h"
-#include "store/sqlite/sqlite.h"
 #include "store/sqlite/schema.h"
+#include "store/sqlite/sqlite.h"
 
-/* -- Names ---------------------------------------------------------------- */
+/* -- Ids ------------------------------------------------------------------ */
 
-static void
-names_clear(struct names *names)
-{
-    for (size_t i = 0; i < names->n; i++)
-        free(names->all[i].text);
-    names->n = 0;
-}
+/* sqlite_sequence's row for submit is the one counter of ids, which INSERT INTO
+ * submit moves too. */
+STATEMENT(RESERVE_IDS) = {"UPDATE sqlite_sequence SET seq = seq + ?1"
+                          " WHERE name = 'submit' RETURNING seq"};
+STATEMENT(RETURN_IDS) = {"UPDATE sqlite_sequence SET seq = seq - ?1"
+                         " WHERE name = 'submit'"};
 
-void
-names_forget(struct store *store)
-{
-    names_clear(&store->kinds);
-    names_clear(&store->queues);
-    names_clear(&store->batches);
-}
-
-static struct name *
-names_find(struct names *names, const char *text)
-{
-    for (size_t i = 0; i < names->n; i++)
-        if (strcmp(names->all[i].text, text) == 0)
-            return &names->all[i];
-    return NULL;
-}
-
-/* Remember a name; forgets all others when there are many, so that batches
- * without end cost no memory. */
-static struct name *
-names_add(struct names *names, const char *text)
-{
-    struct name *all = names->all, *name;
-
-    if (names->n == 1024)
-        names_clear(names);
-    if (names->n == names->room) {
-        all = realloc(all, (names->room + 16) * sizeof(*all));
-        if (all == NULL)
-            return NULL;
-        names->all = all;
-        names->room += 16;
-    }
-    name = &names->all[names->n];
-    *name = (struct name){.text = strdup(text)};
-    if (name->text == NULL)
-        return NULL;
-    names->n++;
-    return name;
-}
-
-/* Read the row of text with statement find; *ret_row false if it has none. */
+/* Reserve some more, in growing chunks: ids_return() takes back what is left. */
 static enum rota_error
-name_read(struct store *store, enum statement find, const char *text,
-          struct name *ret_name, bool *ret_row)
+ids_reserve(struct sqlite_store *store)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement = store_statement(store, find, &error);
+    struct stmt stmt = stmt_of(&store->connection, &RESERVE_IDS);
+    struct ids *ids = &store->ids;
+    int64_t last = -1;
 
-    if (statement == NULL)
-        return error;
-    (void)sqlite3_bind_text(statement, 1, text, -1, SQLITE_STATIC);
-    error = connection_row(&store->connection, statement, ret_row);
-    if (error == ROTA_OK && *ret_row) {
-        ret_name->number = sqlite3_column_int64(statement, 0);
-        ret_name->ageing_ms = sqlite3_column_int64(statement, 1);
-        ret_name->timeout_ms = sqlite3_column_int64(statement, 2);
-        ret_name->max_attempts = sqlite3_column_int(statement, 3);
+    (void)sqlite3_bind_int64(stmt.s, 1, ids->reserve);
+    while (stmt_next(&stmt)) /* to the end: the change is made then */
+        last = sqlite3_column_int64(stmt.s, 0);
+    if (stmt_end(&stmt) != ROTA_OK)
+        return stmt.error;
+    if (last < 0) {
+        message_set("%s: the counter of ids is gone", store->connection.path);
+        return ROTA_CORRUPT;
     }
-    (void)sqlite3_reset(statement);
-    return error;
-}
-
-/* The number of text, made with statement insert if it is new. */
-static enum rota_error
-name_number(struct store *store, struct names *names, enum statement find,
-            enum statement insert, const char *text, struct name **ret_name)
-{
-    struct name *name = names_find(names, text), read = {0};
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement;
-    bool row = false;
-
-    if (name != NULL) {
-        *ret_name = name;
-        return ROTA_OK;
-    }
-    error = name_read(store, find, text, &read, &row);
-    if (error == ROTA_OK && !row) {
-        statement = store_statement(store, insert, &error);
-        if (statement == NULL)
-            return error;
-        (void)sqlite3_bind_text(statement, 1, text, -1, SQLITE_STATIC);
-        if (insert == INSERT_BATCH)
-            (void)sqlite3_bind_int64(statement, 2, store->now);
-        error = connection_run(&store->connection, statement, NULL);
-        if (error == ROTA_OK)
-            error = name_read(store, find, text, &read, &row);
-    }
-    if (error != ROTA_OK)
-        return error;
-    name = names_add(names, text);
-    if (name == NULL)
-        return no_memory();
-    read.text = name->text;
-    *name = read;
-    *ret_name = name;
+    ids->last = last;
+    ids->first = last - ids->reserve + 1;
+    ids->reserve = ids->reserve < 1024 ? ids->reserve * 4 : 1024;
     return ROTA_OK;
 }
 
-enum rota_error
-store_queue(struct store *store, const char *name, int64_t *ret_queue)
-{
-    struct name *queue;
-    enum rota_error error = name_number(store, &store->queues, FIND_QUEUE,
-                                        INSERT_QUEUE, name, &queue);
-
-    if (error == ROTA_OK)
-        *ret_queue = queue->number;
-    return error;
-}
-
-enum rota_error
-store_kind(struct store *store, const char *name, int max_attempts,
-           int64_t timeout_ms, int64_t *ret_kind)
-{
-    struct name *kind;
-    enum rota_error error =
-        name_number(store, &store->kinds, FIND_KIND, INSERT_KIND, name, &kind);
-    sqlite3_stmt *statement;
-
-    if (error != ROTA_OK)
-        return error;
-    *ret_kind = kind->number;
-    if (kind->max_attempts == max_attempts && kind->timeout_ms == timeout_ms)
-        return ROTA_OK;
-    kind->max_attempts = max_attempts;
-    kind->timeout_ms = timeout_ms;
-    statement = store_statement(store, SET_KIND_DEFAULTS, &error);
-    if (statement == NULL)
-        return error;
-    (void)sqlite3_bind_int64(statement, 1, kind->number);
-    (void)sqlite3_bind_int(statement, 2, max_attempts);
-    if (timeout_ms > 0)
-        (void)sqlite3_bind_int64(statement, 3, timeout_ms);
-    else
-        (void)sqlite3_bind_null(statement, 3);
-    return connection_run(&store->connection, statement, NULL);
-}
-
-/* -- Submit --------------------------------------------------------------- */
-
-/* The next id of the one counter that INSERT INTO submit uses too. Reserved in
- * growing chunks; store_commit() returns what is left. */
 static enum rota_error
-id_take(struct store *store, int64_t *ret_id)
+id_take(struct sqlite_store *store, int64_t *ret_id)
 {
     enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement;
-    bool row = false;
 
-    if (store->ids.first > store->ids.last) {
-        statement = store_statement(store, RESERVE_IDS, &error);
-        if (statement == NULL)
-            return error;
-        (void)sqlite3_bind_int64(statement, 1, store->ids.reserve);
-        error = connection_row(&store->connection, statement, &row);
-        if (error == ROTA_OK && row) {
-            store->ids.last = sqlite3_column_int64(statement, 0);
-            store->ids.first = store->ids.last - store->ids.reserve + 1;
-            store->ids.reserve =
-                store->ids.reserve < 1024 ? store->ids.reserve * 4 : 1024;
-            /* the change is made at the first row, but end the statement */
-            error = connection_row(&store->connection, statement, &row);
-        } else if (error == ROTA_OK) {
-            message_set("%s: the counter of ids is gone", store_path(store));
-            error = ROTA_CORRUPT;
-        }
-        (void)sqlite3_reset(statement);
-        if (error != ROTA_OK)
-            return error;
-    }
+    if (store->ids.first > store->ids.last)
+        error = ids_reserve(store);
+    if (error != ROTA_OK)
+        return error;
     *ret_id = store->ids.first++;
     store->ids.taken++;
     return ROTA_OK;
 }
 
-static int64_t
-submission_ties(const struct rota_submission *submission)
+enum rota_error
+ids_return(struct sqlite_store *store)
 {
-    return (submission->unique_key != NULL ? TIE_UNIQUE : 0) +
-           (submission->deadline > 0 ? TIE_DEADLINE : 0);
-}
+    int64_t unused = store->ids.last - store->ids.first + 1;
 
-static enum rota_error
-job_insert(struct store *store, const struct rota_submission *submission,
-           const struct candidate *job, const struct name *batch)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement = store_statement(store, INSERT_JOB, &error);
-
-    if (statement == NULL)
-        return error;
-    (void)sqlite3_bind_int64(statement, 1, job->claim.id);
-    (void)sqlite3_bind_int64(statement, 2, job->claim.kind);
-    (void)sqlite3_bind_int64(statement, 3, job->queue);
-    bind_positive(statement, 4, batch == NULL ? 0 : batch->number);
-    (void)sqlite3_bind_int64(statement, 5, submission->priority);
-    (void)sqlite3_bind_int64(statement, 6, job->claim.run_at);
-    (void)sqlite3_bind_int64(statement, 7, job->sort_key);
-    (void)sqlite3_bind_int64(statement, 8, store->now);
-    bind_positive(statement, 9, submission->deadline);
-    bind_positive(statement, 10, job->claim.timeout_ms);
-    bind_positive(statement, 11, submission->max_attempts);
-    bind_text(statement, 12, submission->unique_key);
-    bind_text(statement, 13, submission->limit_key);
-    bind_positive(statement, 14, submission->parent);
-    (void)sqlite3_bind_int64(statement, 15, submission_ties(submission));
-    bind_data(statement, 16, submission->args, submission->args_size,
-              submission->args_blob);
-    return connection_run(&store->connection, statement, NULL);
+    return unused > 0 ? RUN(store, RETURN_IDS, NULL, unused) : ROTA_OK;
 }
 
 /* -- Ties ----------------------------------------------------------------- */
 
-static enum rota_error
-unique_check(struct store *store, const char *key, int64_t *ret_job)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, UNIQUE_JOB, &error);
-    bool row = false;
+STATEMENT(UNIQUE_JOB) = {"SELECT job FROM _unique WHERE key = ?1"};
+STATEMENT(JOB_EXISTS) = {"SELECT 1 FROM _job WHERE id = ?1"};
 
-    if (s == NULL)
+/* ROTA_EXISTS: a job that has not ended has the key. */
+static enum rota_error
+unique_check(struct sqlite_store *store, const char *key, int64_t *ret_job)
+{
+    struct stmt stmt = stmt_of(&store->connection, &UNIQUE_JOB);
+    int64_t job = 0;
+    enum rota_error error;
+
+    bind_text(stmt.s, 1, key);
+    error = stmt_number(&stmt, &job);
+    if (error != ROTA_OK || job == 0)
         return error;
-    bind_text(s, 1, key);
-    error = connection_row(&store->connection, s, &row);
-    if (error == ROTA_OK && row) {
-        *ret_job = sqlite3_column_int64(s, 0);
-        message_set("job %jd has the unique key %s and has not ended",
-                    (intmax_t)*ret_job, key);
-        error = ROTA_EXISTS;
-    }
-    (void)sqlite3_reset(s);
-    return error;
+    *ret_job = job;
+    message_set("job %jd has the unique key %s and has not ended",
+                (intmax_t)job, key);
+    return ROTA_EXISTS;
 }
 
 static enum rota_error
-job_check(struct store *store, int64_t id, const char *what)
+job_check(struct sqlite_store *store, int64_t id, const char *what)
 {
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, JOB_EXISTS, &error);
-    bool row = false;
+    struct stmt stmt = stmt_of(&store->connection, &JOB_EXISTS);
+    bool exists;
+    enum rota_error error;
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, id);
-    error = connection_row(&store->connection, s, &row);
-    (void)sqlite3_reset(s);
-    if (error != ROTA_OK || row)
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    error = stmt_exists(&stmt, &exists);
+    if (error != ROTA_OK || exists)
         return error;
     message_set("%s names job %jd, which is not there", what, (intmax_t)id);
     return ROTA_NOTFOUND;
@@ -281,13 +106,13 @@ job_check(struct store *store, int64_t id, const char *what)
 /* Whether the jobs that a submission names are there, and the one whose key it
  * has is not. */
 static enum rota_error
-ties_check(struct store *store, const struct rota_submission *submission,
-           int64_t *ret_standing)
+ties_check(struct sqlite_store *store, const struct rota_submission *submission,
+           int64_t *ret_rival)
 {
     enum rota_error error = ROTA_OK;
 
     if (submission->unique_key != NULL)
-        error = unique_check(store, submission->unique_key, ret_standing);
+        error = unique_check(store, submission->unique_key, ret_rival);
     for (size_t i = 0; error == ROTA_OK && i < submission->n_after; i++)
         error = job_check(store, submission->after[i], "after");
     if (error == ROTA_OK && submission->parent != 0)
@@ -295,35 +120,54 @@ ties_check(struct store *store, const struct rota_submission *submission,
     return error;
 }
 
-static enum rota_error
-unique_insert(struct store *store, const char *key, int64_t id)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, INSERT_UNIQUE, &error);
+STATEMENT(INSERT_UNIQUE) = {"INSERT INTO _unique VALUES(?1, ?2)"};
+STATEMENT(INSERT_DEADLINE) = {"INSERT INTO _deadline VALUES(?1, ?2)"};
+STATEMENT(INSERT_DEP) = {"INSERT INTO _dep SELECT ?1, ?2, EXISTS (SELECT 1"
+                         " FROM _done WHERE id = ?1"
+                         "  AND state = " STATE_SUCCEEDED ")"
+                         " WHERE NOT EXISTS (SELECT 1 FROM _dep"
+                         "  WHERE parent = ?1 AND child = ?2)"};
+STATEMENT(TIE_JOB) = {"UPDATE _job SET ties = ties | ?2"
+                      " WHERE id = ?1 AND ties & ?2 = 0"};
+/* What it waits for has ended badly before it came: it must hear of that. */
+STATEMENT(SETTLE_LATECOMER) = {"INSERT INTO _settle SELECT ?1, " AWAITING ", 0"
+                               " WHERE EXISTS (SELECT 1 FROM _done WHERE id = ?1"
+                               "  AND state <> " STATE_SUCCEEDED ")"
+                               " AND NOT EXISTS (SELECT 1 FROM _settle"
+                               "  WHERE job = ?1 AND what = " AWAITING ")"};
+/* Its parent has been cancelled, or is being so: likewise. */
+STATEMENT(SETTLE_LATE_CHILD) = {
+    "INSERT INTO _settle SELECT ?1, " CHILDREN ", 0 WHERE (EXISTS (SELECT 1 FROM _done"
+    "   WHERE id = ?1 AND state = " STATE_CANCELLED ")"
+    "  OR EXISTS (SELECT 1 FROM _running"
+    "   WHERE id = ?1 AND cancel_at IS NOT NULL))"
+    " AND NOT EXISTS (SELECT 1 FROM _settle WHERE job = ?1 AND what = " CHILDREN ")"};
 
-    if (s == NULL)
-        return error;
-    bind_text(s, 1, key);
-    (void)sqlite3_bind_int64(s, 2, id);
-    return connection_run(&store->connection, s, NULL);
+static enum rota_error
+unique_insert(struct sqlite_store *store, const char *key, int64_t id)
+{
+    struct stmt stmt = stmt_of(&store->connection, &INSERT_UNIQUE);
+
+    bind_text(stmt.s, 1, key);
+    (void)sqlite3_bind_int64(stmt.s, 2, id);
+    return stmt_run(&stmt, NULL);
 }
 
 static enum rota_error
-dep_insert(struct store *store, int64_t parent, int64_t id)
+dep_insert(struct sqlite_store *store, int64_t awaited, int64_t id)
 {
-    enum rota_error error = RUN(store, INSERT_DEP, NULL, parent, id);
+    enum rota_error error = RUN(store, INSERT_DEP, NULL, awaited, id);
 
     if (error == ROTA_OK)
-        error = RUN(store, TIE_JOB, NULL, parent, TIE_AWAITED);
-    /* it may have failed before this one came */
-    return error == ROTA_OK ? RUN(store, SETTLE_LATECOMER, NULL, parent)
+        error = RUN(store, TIE_JOB, NULL, awaited, TIE_AWAITED);
+    return error == ROTA_OK ? RUN(store, SETTLE_LATECOMER, NULL, awaited)
                             : error;
 }
 
 /* The rows that tie a new job to others. */
 static enum rota_error
-ties_insert(struct store *store, const struct rota_submission *submission,
-            int64_t id)
+ties_insert(struct sqlite_store *store,
+            const struct rota_submission *submission, int64_t id)
 {
     int64_t parent = submission->parent;
     enum rota_error error = ROTA_OK;
@@ -341,30 +185,31 @@ ties_insert(struct store *store, const struct rota_submission *submission,
     return error;
 }
 
-static enum rota_error
-has_unmet(struct store *store, int64_t id, bool *ret_unmet)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *s = store_statement(store, HAS_UNMET, &error);
+/* -- The job -------------------------------------------------------------- */
 
-    if (s == NULL)
-        return error;
-    (void)sqlite3_bind_int64(s, 1, id);
-    error = connection_row(&store->connection, s, ret_unmet);
-    (void)sqlite3_reset(s);
-    return error;
+STATEMENT(INSERT_JOB) = {
+    "INSERT INTO _job VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+    " ?10, ?11, 0, 0, 0, NULL, ?12, ?13, ?14, ?15, ?16)"};
+
+/* What else the job's end will concern: bits of _job.ties. */
+static int64_t
+ties_of(const struct rota_submission *submission)
+{
+    return (submission->unique_key != NULL ? TIE_UNIQUE : 0) +
+           (submission->deadline > 0 ? TIE_DEADLINE : 0);
 }
 
 /* The new job, as a claim would find it. */
 static struct candidate
-job_of(const struct store *store, const struct rota_submission *submission,
-       int64_t id, const struct name *kind, const struct name *queue)
+candidate_of(const struct sqlite_store *store,
+             const struct rota_submission *submission, int64_t id,
+             const struct name *kind, const struct name *queue)
 {
     int64_t run_at = submission->run_at == 0 ? store->now : submission->run_at;
     int64_t timeout_ms = submission->timeout / 1000000;
 
     if (submission->timeout > 0 && timeout_ms == 0)
-        timeout_ms = 1;
+        timeout_ms = 1; /* 0 would be none */
     return (struct candidate){
         .queue = queue->number,
         .sort_key = run_at + submission->priority * queue->ageing_ms,
@@ -380,9 +225,50 @@ job_of(const struct store *store, const struct rota_submission *submission,
                   .total = -1}};
 }
 
-/* Put the new job where it waits. */
 static enum rota_error
-job_place(struct store *store, const struct rota_submission *submission,
+job_insert(struct sqlite_store *store, const struct rota_submission *submission,
+           const struct candidate *job, const struct name *batch)
+{
+    struct stmt stmt = stmt_of(&store->connection, &INSERT_JOB);
+    sqlite3_stmt *s = stmt.s;
+
+    (void)sqlite3_bind_int64(s, 1, job->claim.id);
+    (void)sqlite3_bind_int64(s, 2, job->claim.kind);
+    (void)sqlite3_bind_int64(s, 3, job->queue);
+    bind_positive(s, 4, batch == NULL ? 0 : batch->number);
+    (void)sqlite3_bind_int64(s, 5, submission->priority);
+    (void)sqlite3_bind_int64(s, 6, job->claim.run_at);
+    (void)sqlite3_bind_int64(s, 7, job->sort_key);
+    (void)sqlite3_bind_int64(s, 8, store->now);
+    bind_positive(s, 9, submission->deadline);
+    bind_positive(s, 10, job->claim.timeout_ms);
+    bind_positive(s, 11, submission->max_attempts);
+    bind_text(s, 12, submission->unique_key);
+    bind_text(s, 13, submission->limit_key);
+    bind_positive(s, 14, submission->parent);
+    (void)sqlite3_bind_int64(s, 15, ties_of(submission));
+    bind_data(s, 16, submission->args, submission->args_size,
+              submission->args_blob);
+    return stmt_run(&stmt, NULL);
+}
+
+/* -- Where it waits ------------------------------------------------------- */
+
+STATEMENT(INSERT_SCHEDULED) = {"INSERT INTO _scheduled VALUES(?1, ?2)"};
+STATEMENT(INSERT_BLOCKED) = {"INSERT INTO _blocked VALUES(?1)"};
+STATEMENT(HAS_UNMET) = {"SELECT 1 FROM _dep WHERE child = ?1 AND met = 0"};
+
+static enum rota_error
+has_unmet(struct sqlite_store *store, int64_t id, bool *ret_unmet)
+{
+    struct stmt stmt = stmt_of(&store->connection, &HAS_UNMET);
+
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
+    return stmt_exists(&stmt, ret_unmet);
+}
+
+static enum rota_error
+job_place(struct sqlite_store *store, const struct rota_submission *submission,
           const struct candidate *job)
 {
     enum rota_error error = ROTA_OK;
@@ -396,15 +282,17 @@ job_place(struct store *store, const struct rota_submission *submission,
         return RUN(store, INSERT_SCHEDULED, NULL, job->claim.run_at,
                    job->claim.id);
     if (error == ROTA_OK && store->arrivals.limit > 0)
-        error = arrival_keep(store, submission, job, &is_kept);
+        error = arrivals_keep(store, submission, job, &is_kept);
     if (error != ROTA_OK || is_kept)
         return error;
-    return RUN(store, INSERT_READY, NULL, job->queue, job->claim.kind,
-               job->sort_key, job->claim.id);
+    return ready_insert(store, job->queue, job->claim.kind, job->sort_key,
+                        job->claim.id);
 }
 
+/* -- Submit --------------------------------------------------------------- */
+
 static enum rota_error
-submit_one(struct store *store, const struct rota_submission *submission,
+submit_one(struct sqlite_store *store, const struct rota_submission *submission,
            int64_t *ret_id)
 {
     const char *queue_name =
@@ -415,22 +303,17 @@ submit_one(struct store *store, const struct rota_submission *submission,
     enum rota_error error;
 
     error = ties_check(store, submission, ret_id);
-    if (error != ROTA_OK)
-        return error;
-    /* numbers are copied before the next lookup can move the array */
-    error = name_number(store, &store->kinds, FIND_KIND, INSERT_KIND,
-                        submission->kind, &kind);
     if (error == ROTA_OK)
-        error = name_number(store, &store->queues, FIND_QUEUE, INSERT_QUEUE,
-                            queue_name, &queue);
+        error = kind_find(store, submission->kind, &kind);
+    if (error == ROTA_OK)
+        error = queue_find(store, queue_name, &queue);
     if (error == ROTA_OK && submission->batch != NULL)
-        error = name_number(store, &store->batches, FIND_BATCH, INSERT_BATCH,
-                            submission->batch, &batch);
+        error = batch_find(store, submission->batch, &batch);
     if (error == ROTA_OK)
         error = id_take(store, &id);
     if (error != ROTA_OK)
         return error;
-    job = job_of(store, submission, id, kind, queue);
+    job = candidate_of(store, submission, id, kind, queue);
     error = job_insert(store, submission, &job, batch);
     if (error == ROTA_OK)
         error = ties_insert(store, submission, id);
@@ -453,8 +336,9 @@ may_be_refused(const struct rota_submission *submissions, size_t n)
 }
 
 static enum rota_error
-submit_each(struct store *store, const struct rota_submission *submissions,
-            size_t n, int64_t *ret_ids)
+submit_each(struct sqlite_store *store,
+            const struct rota_submission *submissions, size_t n,
+            int64_t *ret_ids)
 {
     enum rota_error error = ROTA_OK;
 
@@ -466,19 +350,24 @@ submit_each(struct store *store, const struct rota_submission *submissions,
     return error;
 }
 
+STATEMENT(SAVEPOINT) = {"SAVEPOINT several"};
+STATEMENT(ROLLBACK_TO) = {"ROLLBACK TO several"};
+STATEMENT(RELEASE) = {"RELEASE several"};
+
 /* All or none of several. */
 static enum rota_error
-submit_together(struct store *store, const struct rota_submission *submissions,
-                size_t n, int64_t *ret_ids)
+submit_together(struct sqlite_store *store,
+                const struct rota_submission *submissions, size_t n,
+                int64_t *ret_ids)
 {
     struct ids before = store->ids;
-    enum rota_error error = store_run(store, SAVEPOINT, NULL, 0, NULL), undone;
+    enum rota_error error = RUN_BARE(store, SAVEPOINT), undone;
 
     if (error != ROTA_OK)
         return error;
     error = submit_each(store, submissions, n, ret_ids);
     if (error == ROTA_EXISTS || error == ROTA_NOTFOUND) {
-        undone = store_run(store, ROLLBACK_TO, NULL, 0, NULL);
+        undone = RUN_BARE(store, ROLLBACK_TO);
         if (undone != ROTA_OK)
             return undone;
         store->ids = before;
@@ -486,13 +375,14 @@ submit_together(struct store *store, const struct rota_submission *submissions,
     } else if (error != ROTA_OK) {
         return error;
     }
-    undone = store_run(store, RELEASE, NULL, 0, NULL);
+    undone = RUN_BARE(store, RELEASE);
     return undone == ROTA_OK ? error : undone;
 }
 
 enum rota_error
-store_submit(struct store *store, const struct rota_submission *submissions,
-             size_t n, int64_t *ret_ids)
+jobs_submit(struct sqlite_store *store,
+            const struct rota_submission *submissions, size_t n,
+            int64_t *ret_ids)
 {
     size_t limit = store->arrivals.limit;
     enum rota_error error;
@@ -500,7 +390,7 @@ store_submit(struct store *store, const struct rota_submission *submissions,
     if (!may_be_refused(submissions, n))
         return submit_each(store, submissions, n, ret_ids);
     /* what is kept in memory cannot be undone */
-    error = store_line_up(store);
+    error = arrivals_line_up(store);
     store->arrivals.limit = 0;
     if (error == ROTA_OK)
         error = submit_together(store, submissions, n, ret_ids);

@@ -18,7 +18,7 @@
 static void
 pids_add(struct pids *pids, int64_t pid)
 {
-    if (pids->n < HOLDERS_MAX && !pids_have(pids, pid))
+    if (pids->n < USERS_MAX && !pids_have(pids, pid))
         pids->all[pids->n++] = pid;
 }
 
@@ -33,19 +33,19 @@ pids_have(const struct pids *pids, int64_t pid)
 
 /* A lock on the -shm file's bytes from first to last. */
 static void
-shm_note(struct holders *holders, int64_t pid, uintmax_t first, uintmax_t last)
+shm_note(struct users *users, int64_t pid, uintmax_t first, uintmax_t last)
 {
     if (first <= SHM_WRITE && last >= SHM_WRITE)
-        pids_add(&holders->writers, pid);
+        pids_add(&users->writers, pid);
     if (first <= SHM_LAST_READ && last >= SHM_READ)
-        pids_add(&holders->readers, pid);
+        pids_add(&users->readers, pid);
     if (first <= SHM_CONNECTION && last >= SHM_CONNECTION)
-        pids_add(&holders->open, pid);
+        pids_add(&users->open, pid);
 }
 
 bool
-holders_read(const char *shm_path, const char *lock_path,
-             struct holders *ret_holders)
+users_read(const char *shm_path, const char *lock_path,
+             struct users *ret_users)
 {
     struct stat shm, lock;
     char buffer[16384], line[256], kind[16];
@@ -53,7 +53,7 @@ holders_read(const char *shm_path, const char *lock_path,
     int64_t pid;
     FILE *file;
 
-    *ret_holders = (struct holders){.open.n = 0};
+    *ret_users = (struct users){.open.n = 0};
     if (stat(shm_path, &shm) != 0 || stat(lock_path, &lock) != 0)
         return false;
     file = fopen("/proc/locks", "re");
@@ -69,9 +69,9 @@ holders_read(const char *shm_path, const char *lock_path,
         if (strstr(line, " EOF") != NULL)
             last = UINTMAX_MAX;
         if (inode == shm.st_ino && strcmp(kind, "POSIX") == 0)
-            shm_note(ret_holders, pid, first, last);
+            shm_note(ret_users, pid, first, last);
         else if (inode == lock.st_ino && first >= LOCKFILE_PIDS)
-            pids_add(&ret_holders->rotas, (int64_t)(first - LOCKFILE_PIDS));
+            pids_add(&ret_users->rotas, (int64_t)(first - LOCKFILE_PIDS));
     }
     (void)fclose(file);
     return true;

@@ -4,22 +4,22 @@
  * besides (lockfile.h). To read it stops all locking of the machine for a
  * millisecond or two, so seldom. No state. Any thread.
  */
-#ifndef HOLDERS_H
-#define HOLDERS_H
+#ifndef USERS_H
+#define USERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Beyond so many of a sort the rest are not told of. */
-#define HOLDERS_MAX 64
+#define USERS_MAX 64
 
 struct pids {
-    int64_t all[HOLDERS_MAX];
+    int64_t all[USERS_MAX];
     size_t n;
 };
 
-struct holders {
+struct users {
     struct pids open, readers, writers;
     struct pids rotas; /* those that are ours */
 };
@@ -28,8 +28,8 @@ bool pids_have(const struct pids *pids, int64_t pid);
 
 /* Of the database with these companions. false: it cannot be told. Somebody
  * may be missing: what is read is of more than one moment. */
-bool holders_read(const char *shm, const char *lock,
-                  struct holders *ret_holders);
+bool users_read(const char *shm, const char *lock,
+                  struct users *ret_users);
 
 /* "process 12 (sqlite3) and 2 others": those of pids but for this one; ""
  * if there are none. */

@@ -1,25 +1,37 @@
 /*
- * The line: where jobs wait to be run, and the moves in it that time makes.
- *
- *   promote  scheduled -> ready                     when it is due
- *   expire   blocked | scheduled | ready -> failed  when its deadline passes
+ * Where jobs wait to be run: in _ready, where claims look; in _scheduled until
+ * they are due; in _blocked until others have succeeded; in _held while their
+ * key is at its limit (limits.c). In and out of there.
  *
  * One thread at a time, inside a transaction.
  */
 #include "base/base.h"
 #include "store/sqlite/sqlite.h"
 
-/* -- In and out ------------------------------------------------------------ */
+/* -- In ------------------------------------------------------------------- */
+
+STATEMENT(INSERT_READY) = {"INSERT INTO _ready VALUES(?1, ?2, ?3, ?4)"};
+STATEMENT(READY_AGAIN) = {"INSERT INTO _ready SELECT queue, kind, sort_key, id"
+                          " FROM _job WHERE id = ?1"};
+STATEMENT(SCHEDULED_AGAIN) = {"INSERT INTO _scheduled SELECT run_at, id"
+                              " FROM _job WHERE id = ?1 AND run_at > ?2"};
 
 enum rota_error
-job_make_ready(struct store *store, int64_t id)
+ready_insert(struct sqlite_store *store, int64_t queue, int64_t kind,
+             int64_t sort_key, int64_t id)
 {
-    store->made_ready = true;
+    return RUN(store, INSERT_READY, NULL, queue, kind, sort_key, id);
+}
+
+enum rota_error
+job_make_ready(struct sqlite_store *store, int64_t id)
+{
+    store->has_made_ready = true;
     return RUN(store, READY_AGAIN, NULL, id);
 }
 
 enum rota_error
-job_line_up(struct store *store, int64_t id)
+job_line_up(struct sqlite_store *store, int64_t id)
 {
     int64_t changed = 0;
     enum rota_error error =
@@ -28,113 +40,50 @@ job_line_up(struct store *store, int64_t id)
     return error == ROTA_OK && changed == 0 ? job_make_ready(store, id) : error;
 }
 
+/* -- Out ------------------------------------------------------------------ */
+
+STATEMENT(DELETE_READY) = {"DELETE FROM _ready WHERE queue = ?1 AND kind = ?2"
+                           " AND sort_key = ?3 AND id = ?4"};
+STATEMENT(LEAVE_READY) = {"DELETE FROM _ready WHERE (queue, kind, sort_key, id)"
+                          " = (SELECT queue, kind, sort_key, id FROM _job"
+                          "  WHERE id = ?1)"};
+STATEMENT(LEAVE_HELD) = {
+    "DELETE FROM _held WHERE (key, queue, kind, sort_key, id)"
+    " = (SELECT limit_key, queue, kind, sort_key, id FROM _job"
+    "  WHERE id = ?1)"};
+STATEMENT(LEAVE_SCHEDULED) = {"DELETE FROM _scheduled WHERE (run_at, id)"
+                              " = (SELECT run_at, id FROM _job WHERE id = ?1)"};
+STATEMENT(LEAVE_BLOCKED) = {"DELETE FROM _blocked WHERE id = ?1"};
+
 enum rota_error
-job_leave_line(struct store *store, int64_t id, bool *ret_waited)
+ready_delete(struct sqlite_store *store, int64_t queue, int64_t kind,
+             int64_t sort_key, int64_t id)
 {
-    static const enum statement leaves[] = {LEAVE_READY, LEAVE_HELD,
-                                            LEAVE_SCHEDULED, LEAVE_BLOCKED};
+    return RUN(store, DELETE_READY, NULL, queue, kind, sort_key, id);
+}
+
+enum rota_error
+job_leave_line(struct sqlite_store *store, int64_t id, bool *ret_waited)
+{
+    static const struct statement *const leaves[] = {
+        &LEAVE_READY, &LEAVE_HELD, &LEAVE_SCHEDULED, &LEAVE_BLOCKED};
     enum rota_error error = ROTA_OK;
     int64_t changed = 0;
 
     *ret_waited = false;
     for (size_t i = 0; error == ROTA_OK && i < 4 && !*ret_waited; i++) {
-        error = RUN(store, leaves[i], &changed, id);
+        error = RUN(store, *leaves[i], &changed, id);
         *ret_waited = changed > 0;
     }
     return error;
 }
 
-/* -- Promote -------------------------------------------------------------- */
-
-static enum rota_error
-next_due(struct store *store, int64_t *ret_next)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement = store_statement(store, NEXT_DUE, &error);
-    bool row = false;
-
-    if (statement == NULL)
-        return error;
-    *ret_next = INT64_MAX;
-    error = connection_row(&store->connection, statement, &row);
-    if (row && sqlite3_column_type(statement, 0) != SQLITE_NULL)
-        *ret_next = sqlite3_column_int64(statement, 0);
-    (void)sqlite3_reset(statement);
-    return error;
-}
-
-struct due {
-    int64_t at, id;
-};
-#define DUE_MAX 1000 /* the statements' LIMIT */
-
-/* What statement says is due by now. */
-static enum rota_error
-due_read(struct store *store, enum statement n, struct due *due, int *ret_n)
-{
-    enum rota_error error = ROTA_OK;
-    sqlite3_stmt *statement = store_statement(store, n, &error);
-    bool row;
-
-    *ret_n = 0;
-    if (statement == NULL)
-        return error;
-    (void)sqlite3_bind_int64(statement, 1, store->now);
-    while ((error = connection_row(&store->connection, statement, &row)) ==
-               ROTA_OK &&
-           row) {
-        due[*ret_n].at = sqlite3_column_int64(statement, 0);
-        due[(*ret_n)++].id = sqlite3_column_int64(statement, 1);
-    }
-    return error;
-}
-
 enum rota_error
-job_expire(struct store *store, int64_t id)
-{
-    enum rota_error error = RUN(store, EXPIRE_READY, NULL, id, store->now);
-
-    if (error == ROTA_OK)
-        error = RUN(store, TELL_OF_END, NULL, id, ROTA_JOB_FAILED);
-    return error == ROTA_OK ? key_release_after(store, id) : error;
-}
-
-/* What waits beyond its deadline fails. What runs ends by its context. */
-static enum rota_error
-expire(struct store *store, const struct due *due)
-{
-    enum rota_error error = RUN(store, DELETE_DEADLINE, NULL, due->at, due->id);
-    bool waited = false;
-
-    if (error == ROTA_OK)
-        error = job_leave_line(store, due->id, &waited);
-    return error == ROTA_OK && waited ? job_expire(store, due->id) : error;
-}
-
-static enum rota_error
-promote(struct store *store, const struct due *due)
+job_leave_blocked(struct sqlite_store *store, int64_t id, bool *ret_waited)
 {
     int64_t changed = 0;
-    enum rota_error error =
-        RUN(store, DELETE_SCHEDULED, &changed, due->at, due->id);
+    enum rota_error error = RUN(store, LEAVE_BLOCKED, &changed, id);
 
-    return error == ROTA_OK && changed == 1 ? job_make_ready(store, due->id)
-                                            : error;
-}
-
-enum rota_error
-store_promote(struct store *store, int64_t *ret_next)
-{
-    struct due due[DUE_MAX];
-    enum rota_error error;
-    int n;
-
-    error = due_read(store, DUE_DEADLINES, due, &n);
-    for (int i = 0; error == ROTA_OK && i < n; i++)
-        error = expire(store, &due[i]);
-    if (error == ROTA_OK)
-        error = due_read(store, DUE_JOBS, due, &n);
-    for (int i = 0; error == ROTA_OK && i < n; i++)
-        error = promote(store, &due[i]);
-    return error == ROTA_OK ? next_due(store, ret_next) : error;
+    *ret_waited = changed > 0;
+    return error;
 }

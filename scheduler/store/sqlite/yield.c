@@ -20,57 +20,57 @@
 #define STAY   ROTA_SEC(1)  /* who leaves may come again */
 
 enum rota_error
-courtesy_begin(struct courtesy *courtesy, const char *path)
+yield_begin(struct yield *yield, const char *path)
 {
-    *courtesy = (struct courtesy){.opens = -1};
-    if (asprintf(&courtesy->shm, "%s-shm", path) < 0) {
-        courtesy->shm = NULL;
+    *yield = (struct yield){.opens = -1};
+    if (asprintf(&yield->shm, "%s-shm", path) < 0) {
+        yield->shm = NULL;
         return no_memory();
     }
-    if (asprintf(&courtesy->lock, "%s-lock", path) < 0) {
-        courtesy->lock = NULL;
+    if (asprintf(&yield->lock, "%s-lock", path) < 0) {
+        yield->lock = NULL;
         return no_memory();
     }
-    courtesy->opens = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (courtesy->opens >= 0 &&
-        inotify_add_watch(courtesy->opens, path, IN_OPEN) < 0) {
-        (void)close(courtesy->opens);
-        courtesy->opens = -1;
+    yield->opens = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (yield->opens >= 0 &&
+        inotify_add_watch(yield->opens, path, IN_OPEN) < 0) {
+        (void)close(yield->opens);
+        yield->opens = -1;
     }
     return ROTA_OK;
 }
 
 void
-courtesy_end(struct courtesy *courtesy)
+yield_end(struct yield *yield)
 {
-    free(courtesy->shm);
-    free(courtesy->lock);
-    if (courtesy->opens >= 0)
-        (void)close(courtesy->opens);
+    free(yield->shm);
+    free(yield->lock);
+    if (yield->opens >= 0)
+        (void)close(yield->opens);
 }
 
 /* As of one reading, in which somebody may be missing. */
 static bool
-others_seem_there(const struct courtesy *courtesy)
+others_seem_there(const struct yield *yield)
 {
-    struct holders holders;
+    struct users users;
 
-    if (!holders_read(courtesy->shm, courtesy->lock, &holders))
+    if (!users_read(yield->shm, yield->lock, &users))
         return true;
-    if (!pids_have(&holders.open, getpid()) ||
-        !pids_have(&holders.rotas, getpid()))
+    if (!pids_have(&users.open, getpid()) ||
+        !pids_have(&users.rotas, getpid()))
         return true; /* the kernel does not tell of us: nor of others */
-    for (size_t i = 0; i < holders.open.n; i++)
-        if (!pids_have(&holders.rotas, holders.open.all[i]))
+    for (size_t i = 0; i < users.open.n; i++)
+        if (!pids_have(&users.rotas, users.open.all[i]))
             return true;
-    return holders.open.n == HOLDERS_MAX;
+    return users.open.n == USERS_MAX;
 }
 
 bool
-courtesy_looks(const struct courtesy *courtesy)
+yield_looks(const struct yield *yield)
 {
     for (int i = 0; i < 3; i++)
-        if (!others_seem_there(courtesy))
+        if (!others_seem_there(yield))
             return false;
     return true;
 }
@@ -87,56 +87,56 @@ sleep_until(int64_t time)
 }
 
 static bool
-was_opened(const struct courtesy *courtesy)
+was_opened(const struct yield *yield)
 {
     char events[1024];
     bool opened = false;
 
-    while (courtesy->opens >= 0 &&
-           read(courtesy->opens, events, sizeof(events)) > 0)
+    while (yield->opens >= 0 &&
+           read(yield->opens, events, sizeof(events)) > 0)
         opened = true;
     return opened;
 }
 
 /* For how long others are to be minded from now on. */
 static void
-look_again(struct courtesy *courtesy, int64_t now)
+look_again(struct yield *yield, int64_t now)
 {
-    bool opened = was_opened(courtesy);
-    bool minded = courtesy->until > courtesy->looked;
+    bool opened = was_opened(yield);
+    bool minded = yield->until > yield->looked;
 
-    if (now < courtesy->until ||
-        (!opened && !minded && now - courtesy->looked < LOOK))
+    if (now < yield->until ||
+        (!opened && !minded && now - yield->looked < LOOK))
         return;
-    courtesy->looked = now;
-    if (courtesy_looks(courtesy))
-        courtesy->until = now + STAY;
+    yield->looked = now;
+    if (yield_looks(yield))
+        yield->until = now + STAY;
 }
 
 void
-courtesy_wait(struct courtesy *courtesy)
+yield_wait(struct yield *yield)
 {
-    int64_t now = ctx_now(), time = now - courtesy->since;
+    int64_t now = ctx_now(), time = now - yield->since;
 
     if (time >= PERIOD) {
-        courtesy->is_crowded = courtesy->busy > time / 4;
-        courtesy->busy = 0;
-        courtesy->since = now;
+        yield->is_crowded = yield->busy > time / 4;
+        yield->busy = 0;
+        yield->since = now;
     }
-    if (courtesy->is_crowded && now - courtesy->asked >= ASK) {
-        courtesy->asked = now;
-        look_again(courtesy, now);
+    if (yield->is_crowded && now - yield->asked >= ASK) {
+        yield->asked = now;
+        look_again(yield, now);
     }
-    if (courtesy->is_crowded && now < courtesy->until &&
+    if (yield->is_crowded && now < yield->until &&
         now % PERIOD < WINDOW) {
         sleep_until(now - now % PERIOD + WINDOW);
         now = ctx_now();
     }
-    courtesy->began = now;
+    yield->began = now;
 }
 
 void
-courtesy_wrote(struct courtesy *courtesy)
+yield_wrote(struct yield *yield)
 {
-    courtesy->busy += ctx_now() - courtesy->began;
+    yield->busy += ctx_now() - yield->began;
 }

@@ -10,21 +10,21 @@
  * busy_timeout does is in within 35 ms, and a little later if a transaction
  * takes long.
  *
- * holders.h tells who has the file open; where it cannot be told, others are
+ * users.h tells who has the file open; where it cannot be told, others are
  * assumed. It is asked only when inotify says that somebody has opened the
  * file, when those who were there may have left, and every ten seconds.
  *
  * One thread at a time: the holder of the writer's role.
  */
-#ifndef COURTESY_H
-#define COURTESY_H
+#ifndef YIELD_H
+#define YIELD_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <rota/error.h>
 
-struct courtesy {
+struct yield {
     char *shm, *lock;    /* paths, malloc'd */
     int64_t since, busy; /* this period's beginning, our share of it */
     int64_t began, asked, looked;
@@ -34,17 +34,17 @@ struct courtesy {
 };
 
 /* Of the database at path. ROTA_NOMEM. */
-ROTA_MUST_USE enum rota_error courtesy_begin(struct courtesy *courtesy,
+ROTA_MUST_USE enum rota_error yield_begin(struct yield *yield,
                                              const char *path);
-void courtesy_end(struct courtesy *courtesy);
+void yield_end(struct yield *yield);
 
 /* Before the gate: wait if it is the others' time. */
-void courtesy_wait(struct courtesy *courtesy);
+void yield_wait(struct yield *yield);
 
 /* After it: so long we wrote, or waited to. */
-void courtesy_wrote(struct courtesy *courtesy);
+void yield_wrote(struct yield *yield);
 
 /* Whether a process that is not rota's has the file open; on doubt: yes. */
-bool courtesy_looks(const struct courtesy *courtesy);
+bool yield_looks(const struct yield *yield);
 
 #endif

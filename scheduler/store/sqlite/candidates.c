@@ -1,0 +1,73 @@
+#include "store/sqlite/candidates.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/grow.h"
+
+enum rota_error
+candidates_add(struct candidates *candidates, const struct candidate *candidate,
+               const void *args, size_t size)
+{
+    char *copy = malloc(size + 1);
+    struct candidate *added;
+
+    if (copy == NULL ||
+        !GROW(candidates->all, candidates->n, candidates->room)) {
+        free(copy);
+        return no_memory();
+    }
+    if (size > 0)
+        memcpy(copy, args, size);
+    copy[size] = '\0';
+    added = &candidates->all[candidates->n++];
+    *added = *candidate;
+    added->claim.args = copy;
+    added->claim.args_size = size;
+    return ROTA_OK;
+}
+
+enum rota_error
+candidates_join(struct candidates *candidates, struct candidates *from)
+{
+    for (size_t i = 0; i < from->n; i++) {
+        if (!GROW(candidates->all, candidates->n, candidates->room)) {
+            /* what has been moved is theirs by now: do not free it twice */
+            memmove(from->all, &from->all[i],
+                    (from->n - i) * sizeof(*from->all));
+            from->n -= i;
+            return no_memory();
+        }
+        candidates->all[candidates->n++] = from->all[i];
+    }
+    from->n = 0;
+    return ROTA_OK;
+}
+
+int
+candidates_order(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->sort_key != y->sort_key)
+        return x->sort_key < y->sort_key ? -1 : 1;
+    return x->claim.id < y->claim.id ? -1 : x->claim.id > y->claim.id;
+}
+
+void
+candidates_sort(struct candidates *candidates)
+{
+    if (candidates->n > 1)
+        qsort(candidates->all, candidates->n, sizeof(*candidates->all),
+              candidates_order);
+}
+
+void
+candidates_clear(struct candidates *candidates)
+{
+    for (size_t i = 0; i < candidates->n; i++) {
+        free(candidates->all[i].claim.args);
+        free(candidates->all[i].limit_key);
+    }
+    candidates->n = 0;
+}
