@@ -1,3 +1,14 @@
+/*
+ * What a child writes: reading it, and keeping its first and its last bytes.
+ *
+ * kept.head grows as it is needed, up to head_max. Behind it kept.tail is a
+ * ring of tail_max bytes, which is allocated when the head is full;
+ * output_end() puts it in order. kept.size counts every byte, whether it was
+ * kept or not.
+ *
+ * child.c and spawn.c call this. There is no lock: an output belongs to the one
+ * thread that sees its child through.
+ */
 #define _GNU_SOURCE
 #include "interrupt/output.h"
 
@@ -5,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/grow.h"
 
 void
 output_init(struct output *output, int fd, size_t max)
@@ -19,25 +32,20 @@ min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Room for n bytes more behind the head. */
+/* Make room for n bytes more behind the head. False without memory. */
 static bool
-reserve(struct output *output, size_t n)
+head_reserve(struct output *output, size_t n)
 {
-    size_t needed = output->kept.head_size + n, room = output->head_room;
-    char *grown;
+    struct rota_process_output *kept = &output->kept;
 
-    if (needed <= room)
-        return true;
-    for (room = room == 0 ? 1024 : room; room < needed; room *= 2)
-        continue;
-    grown = realloc(output->kept.head, room);
-    if (grown == NULL)
-        return false;
-    output->kept.head = grown;
-    output->head_room = room;
+    while (output->head_room - kept->head_size < n)
+        if (!array_grow(&kept->head, &output->head_room, 1))
+            return false;
     return true;
 }
 
+/* Put size bytes where they belong: what the head has room for behind it, the
+ * rest into the ring. False without memory: they are only counted. */
 static bool
 keep(struct output *output, const char *data, size_t size)
 {
@@ -46,7 +54,7 @@ keep(struct output *output, const char *data, size_t size)
 
     kept->size += (int64_t)size;
     if (n > 0) {
-        if (!reserve(output, n))
+        if (!head_reserve(output, n))
             return false;
         memcpy(kept->head + kept->head_size, data, n);
         kept->head_size += n;
@@ -92,7 +100,8 @@ output_read(struct output *output)
     return ok;
 }
 
-/* Turn the ring, so that its oldest byte comes first: three reversals. */
+/* Reverse the order of the bytes between from and to. Reversing both parts of a
+ * full ring, and then all of it, puts its oldest byte first without a copy. */
 static void
 reverse(char *from, char *to)
 {

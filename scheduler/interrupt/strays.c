@@ -1,3 +1,13 @@
+/*
+ * Finding processes by their environment, in /proc/PID/environ, and ending
+ * them.
+ *
+ * A number is read from /proc, and by the time it is used another process may
+ * have it. So a process is signalled through a pidfd, and its environment is
+ * read once more after that has been opened: then both were the same process.
+ *
+ * Any thread may call. There is no lock and no state; strays_kill() sleeps.
+ */
 #define _GNU_SOURCE
 #include "interrupt/strays.h"
 
@@ -15,11 +25,20 @@
 
 #include <rota/ctx.h>
 
-/* A tree that forks faster than we look is given up on after so many looks. */
+#include "base/grow.h"
+
+/* A tree of processes that forks faster than we look is given up on after so
+ * many looks. */
 #define LOOKS_MAX 50
 
-/* Whether the size bytes at text, entries that end in NUL, have the entry.
- */
+/* How often the environment of a process in the middle of exec() is read. */
+#define TRIES_MAX 100
+
+/* With how much room a file in /proc is read at first: most fit. */
+#define ROOM 8192
+
+/* True if one of the entries in the size bytes at text, which end in NUL each,
+ * begins with entry. */
 static bool
 has_entry(const char *text, size_t size, const char *entry)
 {
@@ -38,13 +57,13 @@ has_entry(const char *text, size_t size, const char *entry)
     return false;
 }
 
-/* All that the file name of the process pid says, allocated. *ret_size is 0 if
- * it says nothing, or the process is gone or not ours. */
+/* All that /proc/PID/NAME says; the caller frees it. *ret_size is 0 if it says
+ * nothing, or the process is gone or not ours, or there is no memory. */
 static char *
 read_about(const char *pid, const char *name, size_t *ret_size)
 {
-    char path[64], *text = NULL, *grown;
-    size_t size = 0, room = 0;
+    char path[64], *text;
+    size_t size = 0, room = ROOM;
     ssize_t n = 1;
     int fd;
 
@@ -53,13 +72,8 @@ read_about(const char *pid, const char *name, size_t *ret_size)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return NULL;
-    while (n > 0) {
-        if (size == room) {
-            grown = realloc(text, room = room == 0 ? 8192 : 2 * room);
-            if (grown == NULL)
-                break;
-            text = grown;
-        }
+    text = malloc(room);
+    while (text != NULL && n > 0 && GROW(text, size, room)) {
         n = read(fd, text + size, room - size);
         if (n > 0)
             size += (size_t)n;
@@ -69,8 +83,9 @@ read_about(const char *pid, const char *name, size_t *ret_size)
     return text;
 }
 
-/* In the middle of exec() a process has memory, which tells it from a zombie
- * and from a thread of the kernel, and no environment. */
+/* True for a process of whose environment nothing could be read because it is
+ * in the middle of exec(). It has memory then, which a zombie and a thread of
+ * the kernel have not. */
 static bool
 is_in_exec(const char *pid)
 {
@@ -82,6 +97,8 @@ is_in_exec(const char *pid)
     return has_memory;
 }
 
+/* True if pid's environment has an entry that begins with entry. Who is in the
+ * middle of exec() is asked again. */
 static bool
 process_has_entry(const char *pid, const char *entry)
 {
@@ -89,7 +106,7 @@ process_has_entry(const char *pid, const char *entry)
     char *text;
     size_t size;
 
-    for (int tries = 0; tries < 100; tries++) {
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
         text = read_about(pid, "environ", &size);
         found = size > 0 && has_entry(text, size, entry);
         free(text);
@@ -100,21 +117,23 @@ process_has_entry(const char *pid, const char *entry)
     return found;
 }
 
-/* True if it is there, and was sent signal. */
+/* Send signal to the process if its environment has the entry. True if it was
+ * sent. */
 static bool
-signal_if_it_has(const char *name, const char *entry, int signal)
+signal_if_it_has(const char *number, const char *entry, int signal)
 {
-    pid_t pid = (pid_t)strtol(name, NULL, 10);
+    pid_t pid = (pid_t)strtol(number, NULL, 10);
     bool sent = false;
     int pidfd;
 
-    if (pid == getpid() || !process_has_entry(name, entry))
+    if (pid == getpid() || !process_has_entry(number, entry))
         return false;
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0)
         return false;
-    /* looked at again: the number may have become somebody else's */
-    if (process_has_entry(name, entry))
+    /* asked again, as the number may have become another process's before the
+     * pidfd was opened */
+    if (process_has_entry(number, entry))
         sent = syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0;
     (void)close(pidfd);
     return sent;
@@ -124,14 +143,14 @@ int
 strays_signal(const char *entry, int signal)
 {
     DIR *proc = opendir("/proc");
-    struct dirent *process;
+    struct dirent *folder;
     int n = 0;
 
     if (proc == NULL)
         return 0;
-    while ((process = readdir(proc)) != NULL)
-        if (isdigit((unsigned char)process->d_name[0]))
-            n += signal_if_it_has(process->d_name, entry, signal);
+    while ((folder = readdir(proc)) != NULL)
+        if (isdigit((unsigned char)folder->d_name[0]))
+            n += signal_if_it_has(folder->d_name, entry, signal);
     (void)closedir(proc);
     return n;
 }
@@ -142,7 +161,7 @@ strays_kill(const char *entry)
     int first = strays_signal(entry, SIGKILL), empty = first == 0;
 
     for (int look = 1; look < LOOKS_MAX && empty < 2; look++) {
-        /* those that were killed need a moment to be gone */
+        /* those that were killed are still found for a moment */
         (void)ctx_sleep(ctx_background(), ROTA_MS(1));
         empty = strays_signal(entry, SIGKILL) == 0 ? empty + 1 : 0;
     }
