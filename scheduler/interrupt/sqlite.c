@@ -1,5 +1,11 @@
 /*
- * Binding a SQLite connection to a context (rota/interrupt.h).
+ * Binding a SQLite connection to a context (rota/interrupt.h). Programs call
+ * it, and target.c; any thread may, but one at a time for each connection.
+ *
+ * Locking. A shard's lock guards the bindings of the connections that hash to
+ * it: which is the innermost, and whether it is settled, so that its hook sends
+ * no interrupt any more. It is a leaf, and held around sqlite3_interrupt(),
+ * which is a single store.
  *
  * Three ways reach a statement, and together they miss none and hit no other:
  *
@@ -15,11 +21,6 @@
  * committed, and would call a commit interrupted. The interrupt flag is looked
  * at only where nothing has been committed yet, COMMIT included, so that
  * SQLITE_INTERRUPT always means "not done" and SQLITE_DONE "done".
- *
- * Locking. A shard's lock guards the bindings of the connections that hash to
- * it: which is the innermost, and whether its one interrupt has been sent. It
- * is a leaf, and held around sqlite3_interrupt(), which is a single store. A
- * connection's own calls are its user's, one thread at a time.
  */
 #define _GNU_SOURCE
 #include <rota/interrupt.h>
@@ -36,9 +37,9 @@ struct binding {
     struct ctx *ctx;
     struct sqlite3 *db;
     struct binding *outer; /* of the same connection; read-only */
-    struct binding *next;  /* in the shard, under its lock */
-    int busy_ms;           /* the timeout that was there before; read-only */
-    bool sent;             /* the hook interrupts no more; under shard->lock */
+    struct binding *next;  /* of another connection; under shard->lock */
+    int busy_ms;           /* the timeout before the binding; read-only */
+    bool is_settled;       /* the hook interrupts no more; under shard->lock */
 };
 _Static_assert(sizeof(struct binding) <= sizeof(struct rota_sqlite),
                "struct rota_sqlite is too small");
@@ -58,7 +59,8 @@ shard_of(const struct sqlite3 *db)
     return &shards[((uintptr_t)db >> 6) * 2654435761u / SHARDS % SHARDS];
 }
 
-/* The link that holds the innermost binding of db, or NULL at the end. */
+/* The link in which the innermost binding of db hangs, or the last one, which
+ * is NULL. shard->lock held. */
 static struct binding **
 innermost_of(struct shard *shard, const struct sqlite3 *db)
 {
@@ -77,7 +79,8 @@ binding_of(const struct rota_sqlite *bound)
 
 /* -- Stopping -------------------------------------------------------------- */
 
-/* The context has ended: a ctx_hook_fn. */
+/* A ctx_hook_fn: the context has ended. Any thread. Only the innermost binding
+ * may interrupt: what runs is run under that one's context. */
 static void
 on_end(void *arg)
 {
@@ -85,31 +88,33 @@ on_end(void *arg)
     struct shard *shard = shard_of(b->db);
 
     lock_take(&shard->lock);
-    if (!b->sent && *innermost_of(shard, b->db) == b) {
-        b->sent = true;
+    if (!b->is_settled && *innermost_of(shard, b->db) == b) {
+        b->is_settled = true;
         sqlite3_interrupt(b->db);
     }
     lock_drop(&shard->lock);
 }
 
-/* From here on no interrupt comes from another thread. */
+/* From here on no interrupt comes from another thread. No lock is held. */
 static void
 settle(struct binding *b)
 {
     struct shard *shard = shard_of(b->db);
 
     lock_take(&shard->lock);
-    b->sent = true;
+    b->is_settled = true;
     lock_drop(&shard->lock);
 }
 
+/* What on_start() does not interrupt. */
 static bool
 is_rollback(const char *sql)
 {
     return strncasecmp(sql + strspn(sql, " \t\r\n;"), "ROLLBACK", 8) == 0;
 }
 
-/* A statement starts. */
+/* SQLite's trace callback: a statement starts. A ROLLBACK is let through, for
+ * that is how a transaction that was interrupted ends. */
 static int
 on_start(unsigned event, void *arg, void *statement, void *sql)
 {
@@ -123,7 +128,8 @@ on_start(unsigned event, void *arg, void *statement, void *sql)
     return 0;
 }
 
-/* Wait a little for a lock, longer each time, but not past the context. */
+/* SQLite's busy handler: wait a little for a lock, longer each time, but not
+ * past the end of the context. 0 gives up. */
 static int
 on_busy(void *arg, int times)
 {
@@ -135,7 +141,8 @@ on_busy(void *arg, int times)
 
 /* -- Binding --------------------------------------------------------------- */
 
-/* In milliseconds; -1: there is no memory to ask. */
+/* How long db waits for a lock, in milliseconds; -1: there is no memory to ask.
+ */
 static int
 busy_timeout_of(struct sqlite3 *db)
 {
@@ -150,10 +157,11 @@ busy_timeout_of(struct sqlite3 *db)
     return ms;
 }
 
+/* Make b the one whom SQLite asks. */
 static void
 handlers_install(struct binding *b)
 {
-    /* what cannot be put back is left where it is */
+    /* a timeout that is not known could not be put back, so it is left */
     if (b->busy_ms >= 0)
         (void)sqlite3_busy_handler(b->db, on_busy, b);
     (void)sqlite3_trace_v2(b->db, SQLITE_TRACE_STMT, on_start, b);
@@ -203,8 +211,9 @@ rota_sqlite_unbind(struct rota_sqlite *bound)
         if (b->busy_ms >= 0)
             (void)sqlite3_busy_timeout(b->db, b->busy_ms);
     }
-    /* preparing throws away an interrupt that found no statement */
-    if (b->sent)
+    /* an interrupt that found no statement to stop would stop the next one;
+     * preparing one throws the interrupt away */
+    if (b->is_settled)
         (void)sqlite3_prepare_v2(b->db, "", -1, &nothing, NULL);
 }
 
@@ -219,7 +228,8 @@ rota_sqlite_step(struct rota_sqlite *bound, struct sqlite3_stmt *statement)
     if (ctx_done(b->ctx)) {
         if (!sqlite3_stmt_busy(statement))
             return SQLITE_INTERRUPT;
-        /* it stands at a row: it must not go on, nor commit when it is reset */
+        /* the statement stands at a row: with the interrupt set it does not go
+         * on, nor does it commit when it is reset */
         settle(b);
         sqlite3_interrupt(b->db);
     }
@@ -253,21 +263,23 @@ rota_sqlite_error(const struct rota_sqlite *bound, int code)
     return error;
 }
 
-/* Make sure that nothing of a transaction is left. Never stopped. */
+/* Make sure that nothing of a transaction is left. The end of the context does
+ * not stop this. No lock is held. */
 static void
 roll_back(struct binding *b)
 {
     sqlite3_stmt *statement = NULL;
 
     settle(b);
-    /* a statement that stands at a row would keep the interrupt alive */
+    /* SQLite throws an interrupt away only while no statement is running, and
+     * one that stands at a row is running */
     while ((statement = sqlite3_next_stmt(b->db, statement)) != NULL)
         (void)sqlite3_reset(statement);
     if (!sqlite3_get_autocommit(b->db))
         (void)sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* Run the statement at *sql, and move *sql behind it. */
+/* Run the statement at *sql, and move *sql behind it. A SQLite code. */
 static int
 run_one(struct rota_sqlite *bound, struct sqlite3 *db, const char **sql)
 {
@@ -283,6 +295,7 @@ run_one(struct rota_sqlite *bound, struct sqlite3 *db, const char **sql)
     return code == SQLITE_DONE ? reset : code;
 }
 
+/* Run all statements of sql, until one fails. */
 static enum rota_error
 run_all(struct rota_sqlite *bound, struct sqlite3 *db, const char *sql)
 {
@@ -308,7 +321,7 @@ rota_sqlite_exec(struct ctx *ctx, struct sqlite3 *db, const char *sql)
     return error;
 }
 
-/* From BEGIN to COMMIT. */
+/* From BEGIN to COMMIT. On an error the transaction may still be open. */
 static enum rota_error
 transact(struct rota_sqlite *bound, struct sqlite3 *db, rota_sqlite_fn *fn,
          void *arg)

@@ -1,12 +1,14 @@
 /*
- * A job's own SQLite connections, and the exactly-once step on them.
+ * A job's own SQLite connections, and the exactly-once step on them. The engine
+ * and the job's public calls use it, on the thread that runs the job.
  *
  * The cursor lives in the target, in the same transaction as the rows it
  * counts: two files are never committed together, because a commit across two
  * write-ahead logs tears. Its row carries the lease of the latest run: a run
  * that was overtaken updates no row, and rolls back.
  *
- * Locking: none. One thread at a time for each connection.
+ * Locking: none, and none of ours is to be held, as the calls wait for the
+ * disk. One thread at a time for each connection.
  */
 #define _GNU_SOURCE
 #include "interrupt/target.h"
@@ -18,9 +20,11 @@
 #include "base/base.h"
 #include "base/sqlite_error.h"
 
-/* No single value is longer: what makes one cannot be stopped half-way. */
+/* No single value is longer: SQLite looks for an interrupt between the steps of
+ * a statement, and a function that makes a huge value is a single step. */
 #define VALUE_MAX (64 << 20)
 
+/* What the last call on db failed with, after saying so. */
 static enum rota_error
 target_error(struct sqlite3 *db)
 {
@@ -77,16 +81,17 @@ target_is_file(struct sqlite3 *db, const char *path)
     const char *name = sqlite3_db_filename(db, "main");
     struct stat a, b;
 
-    /* stat() opens nothing, so it drops none of SQLite's locks */
+    /* stat() opens nothing: opening the file and closing it would drop all
+     * locks that SQLite has on it in this process */
     return name != NULL && stat(name, &a) == 0 && stat(path, &b) == 0 &&
            a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* Run sql with queue, job, lease and cursor bound to ?1 .. ?4. *ret_row, unless
- * NULL, is the integer in the first row's first column. */
+/* Run sql with queue, job, lease and cursor bound to ?1 .. ?4. Unless ret_value
+ * is NULL, *ret_value becomes the integer in the first row's first column. */
 static enum rota_error
-run(struct sqlite3 *db, const char *sql, const struct stepper *stepper,
-    int64_t cursor, int64_t *ret_row)
+cursor_run(struct sqlite3 *db, const char *sql, const struct stepper *stepper,
+           int64_t cursor, int64_t *ret_value)
 {
     sqlite3_stmt *statement = NULL;
     enum rota_error error = ROTA_OK;
@@ -99,14 +104,15 @@ run(struct sqlite3 *db, const char *sql, const struct stepper *stepper,
     (void)sqlite3_bind_int64(statement, 3, stepper->lease);
     (void)sqlite3_bind_int64(statement, 4, cursor);
     code = sqlite3_step(statement);
-    if (code == SQLITE_ROW && ret_row != NULL)
-        *ret_row = sqlite3_column_int64(statement, 0);
+    if (code == SQLITE_ROW && ret_value != NULL)
+        *ret_value = sqlite3_column_int64(statement, 0);
     else if (code != SQLITE_DONE && code != SQLITE_ROW)
         error = target_error(db);
     (void)sqlite3_finalize(statement);
     return error;
 }
 
+/* ROTA_LOST, after saying so. */
 static enum rota_error
 lost(const struct stepper *stepper)
 {
@@ -117,43 +123,46 @@ lost(const struct stepper *stepper)
 
 /* -- Resume ---------------------------------------------------------------- */
 
+/* What resume() is given, and what it finds. */
 struct resumption {
     const struct stepper *stepper;
-    int64_t cursor;
+    int64_t cursor; /* where the job goes on */
 };
 
-/* A rota_sqlite_fn. */
+/* A rota_sqlite_fn: make the job's row if there is none, put our lease into it,
+ * and read the cursor. A row that has a later lease keeps it. */
 static enum rota_error
 resume(struct sqlite3 *db, void *arg)
 {
     struct resumption *r = arg;
     int64_t lease = 0;
-    enum rota_error error =
-        run(db,
-            "CREATE TABLE IF NOT EXISTS _rota_cursor(queue TEXT, job INTEGER,"
-            " lease INTEGER NOT NULL, cursor INTEGER NOT NULL,"
-            " PRIMARY KEY(queue, job)) WITHOUT ROWID",
-            r->stepper, 0, NULL);
+    enum rota_error error = cursor_run(
+        db,
+        "CREATE TABLE IF NOT EXISTS _rota_cursor(queue TEXT, job INTEGER,"
+        " lease INTEGER NOT NULL, cursor INTEGER NOT NULL,"
+        " PRIMARY KEY(queue, job)) WITHOUT ROWID",
+        r->stepper, 0, NULL);
 
     if (error == ROTA_OK)
-        error = run(db,
-                    "INSERT INTO _rota_cursor VALUES(?1, ?2, ?3, 0)"
-                    " ON CONFLICT(queue, job) DO UPDATE"
-                    " SET cursor = CASE WHEN lease <= ?4 THEN 0 ELSE cursor END,"
-                    " lease = max(lease, excluded.lease)",
-                    r->stepper, r->stepper->restart, NULL);
+        error = cursor_run(db,
+                           "INSERT INTO _rota_cursor VALUES(?1, ?2, ?3, 0)"
+                           " ON CONFLICT(queue, job) DO UPDATE"
+                           " SET cursor ="
+                           " CASE WHEN lease <= ?4 THEN 0 ELSE cursor END,"
+                           " lease = max(lease, excluded.lease)",
+                           r->stepper, r->stepper->restart, NULL);
     if (error == ROTA_OK)
-        error = run(db,
-                    "SELECT lease FROM _rota_cursor"
-                    " WHERE queue = ?1 AND job = ?2",
-                    r->stepper, 0, &lease);
+        error = cursor_run(db,
+                           "SELECT lease FROM _rota_cursor"
+                           " WHERE queue = ?1 AND job = ?2",
+                           r->stepper, 0, &lease);
     if (error == ROTA_OK && lease != r->stepper->lease)
         error = lost(r->stepper);
     if (error == ROTA_OK)
-        error = run(db,
-                    "SELECT cursor FROM _rota_cursor"
-                    " WHERE queue = ?1 AND job = ?2",
-                    r->stepper, 0, &r->cursor);
+        error = cursor_run(db,
+                           "SELECT cursor FROM _rota_cursor"
+                           " WHERE queue = ?1 AND job = ?2",
+                           r->stepper, 0, &r->cursor);
     return error;
 }
 
@@ -171,14 +180,16 @@ target_resume(struct ctx *ctx, struct sqlite3 *db,
 
 /* -- Step ------------------------------------------------------------------ */
 
+/* What step() is given. */
 struct step {
     const struct stepper *stepper;
-    int64_t cursor;
+    int64_t cursor; /* behind the items of this step */
     rota_sqlite_fn *fn;
     void *arg;
 };
 
-/* A rota_sqlite_fn: the items' rows, and the cursor behind them. */
+/* A rota_sqlite_fn: write the items' rows, and move the cursor behind them.
+ * That fn has ended the transaction is for rota_sqlite_tx() to find out. */
 static enum rota_error
 step(struct sqlite3 *db, void *arg)
 {
@@ -187,10 +198,10 @@ step(struct sqlite3 *db, void *arg)
 
     if (error != ROTA_OK || sqlite3_get_autocommit(db))
         return error;
-    error = run(db,
-                "UPDATE _rota_cursor SET cursor = ?4"
-                " WHERE queue = ?1 AND job = ?2 AND lease = ?3",
-                s->stepper, s->cursor, NULL);
+    error = cursor_run(db,
+                       "UPDATE _rota_cursor SET cursor = ?4"
+                       " WHERE queue = ?1 AND job = ?2 AND lease = ?3",
+                       s->stepper, s->cursor, NULL);
     return error == ROTA_OK && sqlite3_changes(db) == 0 ? lost(s->stepper)
                                                         : error;
 }

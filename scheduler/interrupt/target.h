@@ -2,7 +2,8 @@
  * A job's own databases: connections that end with the job's context, and the
  * step, a transaction that holds the items' rows and the cursor.
  *
- * One thread at a time: the job's.
+ * The engine and the public calls of jobs use it. One thread at a time: the one
+ * that runs the job. No lock is wanted, and none of ours is to be held.
  */
 #ifndef TARGET_H
 #define TARGET_H
@@ -14,16 +15,17 @@
 
 /* A connection that is bound to a job's context until it is closed. */
 struct target {
-    struct target *next; /* the job's */
+    struct target *next; /* another one of the same job; for the caller */
     struct sqlite3 *db;
     struct rota_sqlite bound;
 };
 
-/* Who steps: what stands in the target's _rota_cursor. */
+/* Whose step it is: the row of the target's table _rota_cursor, and the lease
+ * of the run. */
 struct stepper {
     const char *queue; /* the queue's instance */
     int64_t job, lease;
-    int64_t restart; /* a cursor of a lease up to this is 0 again */
+    int64_t restart; /* a cursor left by a lease up to this is 0 again */
 };
 
 /* Open path, making it if it is not there. ctx must outlive the target.
