@@ -30,11 +30,10 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/base.h"
 #include "context/node.h"
-#include "pool/pool.h"
+#include "pool/worker.h"
 
 /* So much of a group's count a worker takes in advance. */
 #define ADVANCE 64
@@ -514,60 +513,4 @@ rota_group_close(struct rota_group *group)
     ctx_end(group->ctx);
     group_unref(group);
     return error;
-}
-
-/* -- Pools -------------------------------------------------------------------
- */
-
-enum rota_error
-rota_pool_open(int workers, struct rota_pool **ret_pool)
-{
-    if (workers == 0)
-        workers = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    if (workers < 1) {
-        message_set("a pool has at least one worker");
-        return ROTA_INVALID;
-    }
-    return pool_open(workers, "rota-pool", ret_pool);
-}
-
-enum rota_error
-rota_pool_close(struct rota_pool *pool)
-{
-    enum rota_error error = pool_close(pool);
-
-    if (error == ROTA_INVALID)
-        message_set("a pool cannot be closed by one of its own workers");
-    return error;
-}
-
-struct pool_hook {
-    struct ctx_hook hook;
-    struct rota_pool *pool;
-    ctx_hook_fn *fn;
-    void *arg;
-};
-_Static_assert(sizeof(struct pool_hook) <= sizeof(struct rota_pool_hook),
-               "a hook fits into what callers provide");
-
-/* A ctx_hook_fn. */
-static void
-hook_queue(void *arg)
-{
-    const struct pool_hook *hook = arg;
-
-    if (pool_submit(hook->pool, hook->fn, hook->arg) != ROTA_OK)
-        hook->fn(hook->arg);
-}
-
-void
-rota_pool_after(struct rota_pool *pool, struct ctx *ctx,
-                struct rota_pool_hook *pool_hook, ctx_hook_fn *fn, void *arg)
-{
-    struct pool_hook *hook = (struct pool_hook *)(void *)pool_hook;
-
-    hook->pool = pool;
-    hook->fn = fn;
-    hook->arg = arg;
-    ctx_after(ctx, &hook->hook, hook_queue, hook);
 }

@@ -40,6 +40,8 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "pool/shared.h"
+#include "pool/worker.h"
 
 /* So many at most go from the shared queue to a worker at once: more gains
  * nothing. It is the room that each worker's own queue has from the start. */
@@ -48,21 +50,13 @@
 /* After so many tasks that its tasks queued, the shared queue comes first. */
 #define TURN 64
 
-/* So many of the shared arguments are for the same call: most are. So a task
- * that changes threads costs the room of a pointer, which is what counts. */
-struct run {
-    struct call call;
-    size_t count;
-};
-
 struct rota_pool {
     int workers;           /* how many; read-only */
     atomic_int idle;       /* asleep, and not called; changed under the lock */
     char apart_[64];       /* what is read often from what is written often */
     pthread_mutex_t lock;  /* guards the rest */
     pthread_cond_t called; /* calls has risen, or closing was set */
-    struct ring args;      /* of the shared queue: void *, the oldest first */
-    struct ring runs;      /* struct run, which say what they are for */
+    struct shared shared;  /* tasks that no worker has taken yet */
     int calls;             /* that nobody has followed yet */
     bool is_closing;
     struct worker worker[];
@@ -71,158 +65,16 @@ struct rota_pool {
 /* The worker that this thread is. */
 static _Thread_local struct worker *current;
 
-/* -- Rings; their lock is held in all of this section ---------------------- */
-
-static inline size_t
-ring_index(const struct ring *ring, size_t i)
-{
-    return (ring->first + i) & (ring->capacity - 1);
-}
-
 static inline struct task *
 task_at(const struct ring *ring, size_t i)
 {
     return (struct task *)ring->items + ring_index(ring, i);
 }
 
-static inline void **
-arg_at(const struct ring *ring, size_t i)
-{
-    return (void **)ring->items + ring_index(ring, i);
-}
-
-static inline struct run *
-run_at(const struct ring *ring, size_t i)
-{
-    return (struct run *)ring->items + ring_index(ring, i);
-}
-
-/* Grow, so that there is room for n more, of size bytes each. */
-static bool
-ring_grow(struct ring *ring, size_t n, size_t size)
-{
-    size_t capacity = ring->capacity ? ring->capacity : 64;
-    size_t to_end = ring->capacity - ring->first;
-    char *items, *old = ring->items;
-
-    while (capacity - ring->count < n) {
-        if (capacity > SIZE_MAX / size / 2)
-            return false;
-        capacity *= 2;
-    }
-    items = malloc(capacity * size);
-    if (items == NULL)
-        return false;
-    if (to_end > ring->count)
-        to_end = ring->count;
-    if (ring->count > 0) {
-        memcpy(items, old + ring->first * size, to_end * size);
-        memcpy(items + to_end * size, old, (ring->count - to_end) * size);
-    }
-    free(old);
-    *ring = (struct ring){items, capacity, 0, ring->count};
-    return true;
-}
-
-/* Room for n more. False without memory, and nothing has changed. */
-static inline bool
-ring_reserve(struct ring *ring, size_t n, size_t size)
-{
-    return n <= ring->capacity - ring->count || ring_grow(ring, n, size);
-}
-
-static inline void
-ring_drop_oldest(struct ring *ring)
-{
-    ring->first = ring_index(ring, 1);
-    ring->count--;
-}
-
-/* Make room vanish between the i-th item, which has been taken, and the
- * nearer end, by moving the others up to it. */
-#define RING_CLOSE(ring, i, at)                             \
-    do {                                                    \
-        size_t i_ = (i);                                    \
-                                                            \
-        if (i_ < (ring)->count / 2) {                       \
-            for (; i_ > 0; i_--)                            \
-                *at(ring, i_) = *at(ring, i_ - 1);          \
-            ring_drop_oldest(ring);                         \
-        } else {                                            \
-            for ((ring)->count--; i_ < (ring)->count; i_++) \
-                *at(ring, i_) = *at(ring, i_ + 1);          \
-        }                                                   \
-    } while (0)
-
-/* -- The shared queue; pool->lock is held ---------------------------------- */
-
-static bool
-shared_reserve(struct rota_pool *pool, size_t n, size_t runs)
-{
-    return ring_reserve(&pool->args, n, sizeof(void *)) &&
-           ring_reserve(&pool->runs, runs, sizeof(struct run));
-}
-
-/* There is room for n, and for a run. */
-static inline void
-shared_put(struct rota_pool *pool, struct call call, void *const *args,
-           size_t n)
-{
-    struct ring *runs = &pool->runs;
-    struct run *last = run_at(runs, runs->count - 1);
-
-    if (runs->count == 0 || last->call.plain != call.plain ||
-        last->call.side != call.side) {
-        last = run_at(runs, runs->count++);
-        *last = (struct run){call, 0};
-    }
-    last->count += n;
-    for (size_t i = 0; i < n; i++)
-        *arg_at(&pool->args, pool->args.count++) = args[i];
-}
-
-/* The oldest; there is one. */
-static void
-shared_take(struct rota_pool *pool, struct task *ret_task)
-{
-    while (run_at(&pool->runs, 0)->count == 0)
-        ring_drop_oldest(&pool->runs);
-    ret_task->call = run_at(&pool->runs, 0)->call;
-    ret_task->arg = *arg_at(&pool->args, 0);
-    run_at(&pool->runs, 0)->count--;
-    ring_drop_oldest(&pool->args);
-}
-
 static bool
 is_of(struct call call, const struct rota_group *group)
 {
     return call.side != NULL && call.side->group == group;
-}
-
-static bool
-is_within(struct call call, const struct rota_group *group)
-{
-    return call.side != NULL && group_is_within(call.side->group, group);
-}
-
-/* Take the oldest out that is within group. */
-static bool
-shared_take_within(struct rota_pool *pool, const struct rota_group *group,
-                   struct task *ret_task)
-{
-    for (size_t r = 0, i = 0; r < pool->runs.count; r++) {
-        struct run *run = run_at(&pool->runs, r);
-
-        if (run->count == 0 || !is_within(run->call, group)) {
-            i += run->count;
-            continue;
-        }
-        *ret_task = (struct task){run->call, *arg_at(&pool->args, i)};
-        run->count--;
-        RING_CLOSE(&pool->args, i, arg_at);
-        return true;
-    }
-    return false;
 }
 
 /* -- Calling; pool->lock is held ------------------------------------------- */
@@ -271,7 +123,7 @@ worker_pop(struct worker *self, struct task *ret_task)
 static bool
 worker_refill(struct rota_pool *pool, struct worker *self)
 {
-    size_t n = (pool->args.count + 1) / 2;
+    size_t n = (pool->shared.args.count + 1) / 2;
 
     if (n == 0)
         return false;
@@ -280,7 +132,7 @@ worker_refill(struct rota_pool *pool, struct worker *self)
     self->own.first = 0;
     self->own.count = n;
     while (n-- > 0)
-        shared_take(pool, task_at(&self->own, n));
+        shared_take(&pool->shared, task_at(&self->own, n));
     return true;
 }
 
@@ -326,7 +178,7 @@ worker_fill(struct rota_pool *pool, struct worker *self)
 static bool
 has_more(struct rota_pool *pool, struct worker *self)
 {
-    bool has = pool->args.count > 0;
+    bool has = pool->shared.args.count > 0;
 
     for (int i = 0; i < pool->workers && !has; i++) {
         struct worker *worker = &pool->worker[i];
@@ -380,9 +232,9 @@ worker_take_turn(struct rota_pool *pool, struct worker *self,
         return false;
     self->turn = 0;
     lock_take(&pool->lock);
-    is_there = pool->args.count > 0;
+    is_there = pool->shared.args.count > 0;
     if (is_there) {
-        shared_take(pool, ret_task);
+        shared_take(&pool->shared, ret_task);
     }
     lock_drop(&pool->lock);
     return is_there;
@@ -437,8 +289,8 @@ pool_free(struct rota_pool *pool)
     }
     MUST(pthread_cond_destroy(&pool->called));
     MUST(pthread_mutex_destroy(&pool->lock));
-    free(pool->args.items);
-    free(pool->runs.items);
+    free(pool->shared.args.items);
+    free(pool->shared.streaks.items);
     free(pool);
 }
 
@@ -508,7 +360,7 @@ pool_reserve(struct rota_pool *pool, size_t n)
     bool is_reserved;
 
     lock_take(&pool->lock);
-    is_reserved = shared_reserve(pool, n, n);
+    is_reserved = shared_reserve(&pool->shared, n, n);
     lock_drop(&pool->lock);
     return is_reserved ? ROTA_OK : no_memory();
 }
@@ -524,13 +376,13 @@ put_shared(struct rota_pool *pool, struct call call, void *const *args,
     lock_take(&pool->lock);
     if (pool->is_closing) {
         error = ROTA_CLOSED;
-    } else if (!shared_reserve(pool, n, 1)) {
+    } else if (!shared_reserve(&pool->shared, n, 1)) {
         error = no_memory();
     } else {
         /* if it was not empty, who made it so has called one, or nobody was
          * idle */
-        calls = pool->args.count == 0 && n > 0 && call_is_due(pool);
-        shared_put(pool, call, args, n);
+        calls = pool->shared.args.count == 0 && n > 0 && call_is_due(pool);
+        shared_put(&pool->shared, call, args, n);
     }
     lock_drop(&pool->lock);
     if (calls) /* after the lock, so that who wakes does not run into it */
@@ -667,7 +519,7 @@ pool_take(struct worker *self, struct rota_group *group, struct task *ret_task)
         is_found = worker_take_within(&pool->worker[(own + i) % pool->workers],
                                       group, ret_task);
     if (!is_found && group_is_fed_from_outside(group))
-        is_found = shared_take_within(pool, group, ret_task);
+        is_found = shared_take_within(&pool->shared, group, ret_task);
     lock_drop(&pool->lock);
     return is_found;
 }
