@@ -1,30 +1,34 @@
 /*
- * Groups: tasks that share a context, on a pool.
+ * Groups: tasks that share a context, on a pool (rota/group.h). Programs call
+ * it on any thread; a worker of pool.c calls what worker.h lists.
  *
- * A task waits in its worker's queue, or, given by another thread, in the
- * pool's: a group itself has none. It counts those of its tasks that have not
- * ended, and knows who waits for that. A worker that waits runs the group's
- * tasks, wherever they are queued, and those of the groups within it, which
- * would have to be waited for as well.
+ * Locking: group->lock guards what is said below. It is a leaf: tasks, contexts
+ * and the pool are called without it. The count of pending tasks falls to 0
+ * under it only, so that a waiter that finds 0, under it too, may free the
+ * group.
+ *
+ * A task waits in its worker's own queue, or, given by another thread, in the
+ * pool's shared one: a group itself has none. It counts those of its tasks that
+ * have not ended, and knows who waits for that. A worker that waits runs the
+ * group's tasks, wherever they are queued, and those of the groups within it,
+ * which would have to be waited for as well.
  *
  * How a task is counted at the price of an increment on its worker: a worker
- * that ends a task of a group holds on to its count, and gives it to the next
- * task that it queues for that group; it takes more in advance, but only while
- * it runs a task of that group, so that what it holds never keeps a group from
- * its end. It gives back what it holds, group_settle(), before it runs anything
- * else, looks for work elsewhere, or waits. A group with a limit counts one by
- * one.
- *
- * Locking: group->lock guards what it says below. It is a leaf: tasks, contexts
- * and the pool are called without it. The count falls to 0 under it only, so
- * that who finds it at 0, under it too, may free the group.
+ * that ends a task of a group does not take it off the group's count, but holds
+ * that count back, and gives it to the next task that it queues for the group.
+ * It takes more in advance, but only while it runs a task of that group, which
+ * is pending itself, so that what is held never keeps a group from its end. It
+ * gives back what it holds, group_settle(), before it runs anything else, looks
+ * for work elsewhere, or waits. A group with a limit counts one by one.
  *
  * Why nobody waits for ever: a worker that is about to sleep on a group first
- * says so in helpers, and then looks into every queue under its lock; who
- * queues a task does so under the queue's lock and looks at helpers afterwards.
- * So a task that has not ended and whose group is waited for by a worker is
- * running, or is taken by who waits; and what a running task waits on in turn
- * is further in.
+ * counts itself in helpers, and then looks into every queue under its lock; a
+ * thread that queues a task does so under the queue's lock and looks at helpers
+ * afterwards. So either the worker finds the task, or the thread sees helpers
+ * and wakes it: a task that has not ended, of a group that a worker waits for,
+ * is running or is taken by that worker. And the group that a running task
+ * waits for in turn is further in, so that the tasks of the innermost one go
+ * on.
  */
 #include <rota/group.h>
 
@@ -35,44 +39,53 @@
 #include "context/node.h"
 #include "pool/worker.h"
 
-/* So much of a group's count a worker takes in advance. */
+/* A worker that has to add to a group's count adds so much more in advance. */
 #define ADVANCE 64
 
-/* A failure that is kept. */
+/* A failure that is kept until the group is freed. */
 struct failure {
-    struct link on_group;
+    struct link on_group; /* in group->failed */
     struct rota_failure what;
 };
 
 struct rota_group {
-    struct ctx *ctx;          /* read-only, as the next six are */
-    struct rota_pool *pool;   /* NULL: the one that stands for "no memory" */
+    struct ctx *ctx;          /* the tasks'; read-only, as the next six are */
+    struct rota_pool *pool;   /* NULL: this is no_memory_group */
     struct rota_group *outer; /* whose task opened it, with a reference */
-    struct side required, optional; /* of this group */
+    struct side required, optional; /* what its tasks' calls point to */
     int limit;                      /* 0: none */
-    int depth;                      /* how many are outside it */
+    int depth;                      /* how many groups are outside it */
+    /* Set once, before the first task that a thread which is no worker gives is
+     * queued, under no lock: the queue's lock makes it seen with the task. */
     atomic_bool is_fed_from_outside;
-    atomic_int helpers;      /* workers about to sleep on it, or asleep */
-    char apart_[64];         /* what is read often from what is written often */
-    _Atomic int64_t pending; /* tasks queued and running, and what is held */
-    _Atomic int refs;
-    pthread_mutex_t lock;    /* guards the rest */
-    int others;              /* that sleep on it and are no workers */
-    unsigned news;           /* a task was queued, or has ended */
-    struct ctx_cond changed; /* news has risen, or pending fallen to 0 */
-    struct link failed;      /* struct failure */
-    enum rota_error first;   /* failure that was not optional */
-    bool was_late;           /* the context had ended before the last task */
+    /* Workers about to sleep on it, or asleep. Changed under lock. Read without
+     * it by put() after the queue's lock: see "why nobody waits for ever". */
+    atomic_int helpers;
+    char apart_[64]; /* keeps what is seldom written off pending's cache line */
+    /* Tasks queued and running, and what workers hold back. Rises without the
+     * lock; falls without it too, by a release, but never to 0. */
+    _Atomic int64_t pending;
+    _Atomic int refs;     /* its own until it is closed, and groups within it */
+    pthread_mutex_t lock; /* guards the rest */
+    int others;           /* threads that sleep on it and are no workers */
+    unsigned news; /* how often a task was queued or ended; wraps round */
+    struct ctx_cond changed; /* news has risen, so pending may be 0 */
+    struct link failed;      /* struct failure, in the order they came */
+    enum rota_error first;   /* of the failures, the first not optional */
+    bool was_late; /* the context had ended when pending last fell to 0 */
 };
 
-static struct rota_group no_memory = {.ctx = &node_nomem.pub};
+/* What rota_group_open() returns without memory: it runs tasks at once, in a
+ * context that has ended. */
+static struct rota_group no_memory_group = {.ctx = &node_nomem.pub};
 
-/* The tasks that run on this thread, the innermost first. */
-struct running {
+/* The tasks that run on this thread, the innermost first: a task that waits for
+ * a group has that group's tasks run inside it. On the stack of call(). */
+struct frame {
     struct rota_group *group;
-    struct running *outer;
+    struct frame *outer;
 };
-static _Thread_local struct running *running;
+static _Thread_local struct frame *innermost;
 
 bool
 group_is_within(const struct rota_group *inner, const struct rota_group *outer)
@@ -88,17 +101,20 @@ group_is_fed_from_outside(const struct rota_group *group)
     return atomic_load(&group->is_fed_from_outside);
 }
 
-/* True in a task of group, or in one of a group within it. */
+/* True if this thread is in a task of group, or in one of a group within it. */
 static bool
 is_inside(const struct rota_group *group)
 {
-    const struct running *entry = running;
+    const struct frame *frame = innermost;
 
-    while (entry != NULL && !group_is_within(entry->group, group))
-        entry = entry->outer;
-    return entry != NULL;
+    while (frame != NULL && !group_is_within(frame->group, group))
+        frame = frame->outer;
+    return frame != NULL;
 }
 
+/* Drop a reference. The last frees the group, and drops its own to the group
+ * outside it. No lock is held. The order, acq_rel, makes what others did to the
+ * group before they dropped theirs visible to who frees it. */
 static void
 group_unref(struct rota_group *group)
 {
@@ -118,17 +134,18 @@ group_unref(struct rota_group *group)
 
 /* -- Counting -------------------------------------------------------------- */
 
-/* Tell those who sleep on the group. group->lock held. */
+/* There is news: wake those who sleep on the group. group->lock held. */
 static void
-group_tell(struct rota_group *group)
+group_wake(struct rota_group *group)
 {
     group->news++;
     if (atomic_load(&group->helpers) > 0 || group->others > 0)
         ctx_cond_broadcast(&group->changed);
 }
 
-/* n of pending are no more. No lock is held. Afterwards the group may be gone,
- * unless the caller has a task of it or is going to wait for it. */
+/* Take n off pending, and wake the waiters if that may be the end, or makes
+ * room in a group with a limit. No lock is held. Afterwards the group may be
+ * gone, unless the caller has a task of it or is going to wait for it. */
 static void
 pending_drop(struct rota_group *group, int64_t n)
 {
@@ -143,7 +160,7 @@ pending_drop(struct rota_group *group, int64_t n)
     lock_take(&group->lock);
     if (atomic_fetch_sub(&group->pending, n) == n)
         group->was_late = ctx_done(group->ctx);
-    group_tell(group);
+    group_wake(group);
     lock_drop(&group->lock);
 }
 
@@ -159,6 +176,7 @@ group_settle(struct worker *self)
         pending_drop(group, held);
 }
 
+/* What self holds is of group from now on. No lock is held. */
 static void
 hold_of(struct worker *self, struct rota_group *group)
 {
@@ -168,12 +186,12 @@ hold_of(struct worker *self, struct rota_group *group)
     self->held_of = group;
 }
 
-/* Count n tasks that are to be queued by self, or, if it is NULL, by another
- * thread. The group has no limit. */
+/* Count n tasks that are to be queued by self, or, if it is NULL, by a thread
+ * that is no worker. The group has no limit. No lock is held. */
 static void
 pending_add(struct rota_group *group, struct worker *self, int64_t n)
 {
-    if (self == NULL || running == NULL || running->group != group) {
+    if (self == NULL || innermost == NULL || innermost->group != group) {
         atomic_fetch_add_explicit(&group->pending, n, memory_order_relaxed);
         return;
     }
@@ -186,7 +204,8 @@ pending_add(struct rota_group *group, struct worker *self, int64_t n)
     self->held -= n;
 }
 
-/* Count one more if there is room. The group has a limit. */
+/* Count one task more if there is room. The group has a limit. No lock is held.
+ */
 static bool
 pending_add_within_limit(struct rota_group *group)
 {
@@ -203,8 +222,8 @@ pending_add_within_limit(struct rota_group *group)
 
 /* -- Running --------------------------------------------------------------- */
 
-/* Keep a failure, and call the others off if it is the first that counts. No
- * lock is held. */
+/* Keep a failure, and end the context of all if it is the first that is not
+ * optional. Without memory it is not kept. No lock is held. */
 static void
 group_fail(struct rota_group *group, const struct rota_failure *what)
 {
@@ -225,16 +244,16 @@ group_fail(struct rota_group *group, const struct rota_failure *what)
                                rota_strerror(what->error));
 }
 
-/* The task itself, and what becomes of its failure. No lock is held. */
+/* Run a task, and see to its failure. No lock is held. */
 static void
 call(struct rota_group *group, rota_group_fn *fn, void *arg, bool is_optional)
 {
-    struct running self = {.group = group, .outer = running};
+    struct frame frame = {.group = group, .outer = innermost};
     enum rota_error error;
 
-    running = &self;
+    innermost = &frame;
     error = fn(group->ctx, arg);
-    running = self.outer;
+    innermost = frame.outer;
     if (error != ROTA_OK && group->pool != NULL) {
         const struct rota_failure failure = {error, is_optional, arg};
 
@@ -270,8 +289,8 @@ is_over(const struct rota_group *group, bool for_room)
     return pending == 0 || (for_room && pending < group->limit);
 }
 
-/* Run a task of the group, or sleep until there is news. self holds nothing of
- * it. */
+/* Run one task of the group, or sleep until there is news. No lock is held, and
+ * self holds nothing of the group. */
 static void
 help(struct rota_group *group, struct worker *self, bool for_room)
 {
@@ -294,7 +313,8 @@ help(struct rota_group *group, struct worker *self, bool for_room)
         group_run(self, &task);
 }
 
-/* Returns when it is over; self may be NULL. */
+/* Wait until it is over. self is this thread's worker, which runs the group's
+ * tasks meanwhile; NULL: this is no worker, and sleeps. No lock is held. */
 static void
 await(struct rota_group *group, struct worker *self, bool for_room)
 {
@@ -302,7 +322,7 @@ await(struct rota_group *group, struct worker *self, bool for_room)
     bool is_over_now;
 
     if (self != NULL)
-        pool_turn(self, group);
+        pool_turn_round(self, group);
     for (;;) {
         while (self != NULL && pool_take_own(self, group, &task))
             group_run(self, &task);
@@ -324,7 +344,8 @@ await(struct rota_group *group, struct worker *self, bool for_room)
 
 /* -- Giving tasks ---------------------------------------------------------- */
 
-/* Queue what is counted. False without memory. */
+/* Queue tasks that have been counted, and wake a worker that waits for them.
+ * False without memory. No lock is held. */
 static bool
 put(struct rota_group *group, struct worker *self, struct call call,
     void *const *args, size_t n)
@@ -335,16 +356,19 @@ put(struct rota_group *group, struct worker *self, struct call call,
         return false;
     if (atomic_load(&group->helpers) > 0) {
         lock_take(&group->lock);
-        group_tell(group);
+        group_wake(group);
         lock_drop(&group->lock);
     }
     return true;
 }
 
+/* Which public call it is: the last does not wait for room. */
 enum go_how { GO, GO_OPTIONAL, GO_AT_ONCE };
 
-/* Count a task of a group with a limit. False: it is to be run here, because
- * the caller is one of those that fill it, or not at all if at once. */
+/* Wait for room in a group with a limit, and count a task. False: there is
+ * none. GO_AT_ONCE is refused then; otherwise the caller is in one of the tasks
+ * that fill the group, so that waiting for room might be for ever, and runs the
+ * task itself. No lock is held. */
 static bool
 await_room(struct rota_group *group, struct worker *self, enum go_how how)
 {
@@ -356,7 +380,8 @@ await_room(struct rota_group *group, struct worker *self, enum go_how how)
     return true;
 }
 
-/* False: at once was not possible. */
+/* Give the group a task. Without memory it is run here. False: it was to be at
+ * once, and there is no room. No lock is held. */
 static bool
 go(struct rota_group *group, rota_group_fn *fn, void *arg, enum go_how how)
 {
@@ -469,15 +494,15 @@ struct rota_group *
 rota_group_open(struct ctx *ctx, struct rota_pool *pool, int limit)
 {
     struct rota_group *group = malloc(sizeof(*group));
-    struct rota_group *outer = running != NULL ? running->group : NULL;
+    struct rota_group *outer = innermost != NULL ? innermost->group : NULL;
     struct ctx *own = group != NULL ? ctx_with_cancel(ctx) : NULL;
 
     if (group == NULL || own == &node_nomem.pub) {
         free(group);
-        return &no_memory;
+        return &no_memory_group;
     }
     if (outer != NULL && outer->pool != pool)
-        outer = NULL; /* of one pool only: the other's tasks are not ours */
+        outer = NULL; /* who waits here cannot run the tasks of another pool */
     if (outer != NULL)
         atomic_fetch_add_explicit(&outer->refs, 1, memory_order_relaxed);
     *group = (struct rota_group){.ctx = own,

@@ -1,5 +1,11 @@
 /*
- * The pool: a queue for all, a queue for each worker, and who sleeps when.
+ * The pool: a queue for all, a queue for each worker, and who sleeps when. The
+ * engine calls it through pool.h, groups through worker.h.
+ *
+ * Locking: pool->lock guards the shared queue, who sleeps, and closing. A
+ * worker's own queue is touched by others with pool->lock and worker->lock both
+ * held, in that order; so for the worker itself either is enough. Tasks, and
+ * what group.c does for a worker, run without any.
  *
  *   other threads ──> pool->shared ──> a worker's own queue ──> run
  *                      a worker's tasks ──>┘   └──> a thief's own queue
@@ -12,23 +18,21 @@
  * into the shared queue first, lest tasks that go on queueing tasks keep it
  * waiting for ever.
  *
- * Locking: pool->lock guards the shared queue, who sleeps, and closing. A
- * worker's own queue is touched by others with pool->lock and worker->lock both
- * held, in that order; so for the worker itself either is enough. Tasks run
- * without any.
- *
  * What makes a pool fast is how seldom it wakes anybody. pool->idle says how
- * many sleep and have not been called yet: while it is 0 nobody is called, and
- * it is read without a lock. Why no task is left behind all the same:
+ * many sleep for whom no wake-up is on its way yet: while it is 0 nobody is
+ * woken, and it is read without a lock. Why no task is left behind all the
+ * same:
  *
- *   1. Who is about to sleep first says so in idle, and then looks once more
- *      into every queue, under its lock.
- *   2. Who queues a task does so under that queue's lock, and looks at idle
- *      afterwards. If he had the lock first, 1 finds the task; if second, he
- *      sees idle, and calls one.
- *   3. Who is called looks everywhere; and who takes a task and sees others
- *      left, calls the next. So into the shared queue one need only call when
- *      it was empty: it has been looked at since, or will be.
+ *   1. A worker that is about to sleep first counts itself in idle, and then
+ *      looks once more into every queue, under that queue's lock.
+ *   2. A thread that queues a task does so under that queue's lock, and looks
+ * at idle afterwards. If it had that lock before the worker of 1, the worker
+ *      finds the task; if after it, the thread sees the worker in idle, and
+ *      wakes one. The queue's lock orders the two, so idle is read relaxed.
+ *   3. A worker that was woken looks everywhere; and one that takes a task and
+ *      sees others left wakes the next. So whoever puts a task into the shared
+ *      queue need only wake somebody if it was empty: otherwise a worker that
+ *      looks into it is awake, or on its way.
  */
 #define _GNU_SOURCE
 #include "pool/pool.h"
@@ -47,64 +51,75 @@
  * nothing. It is the room that each worker's own queue has from the start. */
 #define BATCH 256
 
-/* After so many tasks that its tasks queued, the shared queue comes first. */
-#define TURN 64
+/* When a worker's tasks have queued so many tasks on its own queue, it takes
+ * one from the shared queue first. */
+#define OWN_IN_A_ROW 64
 
 struct rota_pool {
-    int workers;           /* how many; read-only */
-    atomic_int idle;       /* asleep, and not called; changed under the lock */
-    char apart_[64];       /* what is read often from what is written often */
-    pthread_mutex_t lock;  /* guards the rest */
-    pthread_cond_t called; /* calls has risen, or closing was set */
-    struct shared shared;  /* tasks that no worker has taken yet */
-    int calls;             /* that nobody has followed yet */
-    bool is_closing;
-    struct worker worker[];
+    int workers; /* how many; read-only */
+    /* Workers asleep, or about to sleep, for whom no wake-up is on its way.
+     * Changed under lock. Read without it and relaxed by pool_put(), after the
+     * lock of the queue that it put a task into: see 2 above. */
+    atomic_int idle;
+    char apart_[64]; /* keeps what is only read off the lock's cache line */
+    pthread_mutex_t lock;   /* guards the rest */
+    pthread_cond_t woken;   /* wakeups has risen, or is_closing was set */
+    struct shared shared;   /* tasks that no worker has taken yet */
+    int wakeups;            /* given, and not taken by a sleeper yet */
+    bool is_closing;        /* no tasks are taken in from outside any more */
+    struct worker worker[]; /* those of the pool, by number; see worker.h */
 };
 
 /* The worker that this thread is. */
 static _Thread_local struct worker *current;
 
+/* The i-th oldest task of a worker's own queue. The queue's lock held. */
 static inline struct task *
 task_at(const struct ring *ring, size_t i)
 {
     return (struct task *)ring->items + ring_index(ring, i);
 }
 
+/* True if what is called is a task of group itself. */
 static bool
 is_of(struct call call, const struct rota_group *group)
 {
     return call.side != NULL && call.side->group == group;
 }
 
-/* -- Calling; pool->lock is held ------------------------------------------- */
+/* -- Waking; pool->lock is held -------------------------------------------- */
 
-/* True if one who sleeps is now called, and is to be signalled. */
+/* Send a wake-up on its way if anybody sleeps for whom there is none. True: the
+ * caller is to signal pool->woken, best after it has dropped the lock, so that
+ * the worker that wakes does not run into it. pool->lock held. */
 static bool
-call_is_due(struct rota_pool *pool)
+wakeup_give(struct rota_pool *pool)
 {
     if (atomic_load_explicit(&pool->idle, memory_order_relaxed) == 0)
         return false;
     atomic_fetch_sub_explicit(&pool->idle, 1, memory_order_relaxed);
-    pool->calls++;
+    pool->wakeups++;
     return true;
 }
 
-/* Sleep until called; or less, as who has been woken may as well look. Idle
- * counts us already. */
+/* Sleep until there is a wake-up, and take it. The caller has counted itself in
+ * idle. It may be woken without one, which does no harm: it looks into the
+ * queues, and counts itself again. pool->lock held; let go while asleep. */
 static void
-await_call(struct rota_pool *pool)
+wakeup_await(struct rota_pool *pool)
 {
-    if (pool->calls == 0 && !pool->is_closing)
-        MUST(pthread_cond_wait(&pool->called, &pool->lock));
-    if (pool->calls > 0)
-        pool->calls--;
+    if (pool->wakeups == 0 && !pool->is_closing)
+        MUST(pthread_cond_wait(&pool->woken, &pool->lock));
+    if (pool->wakeups > 0)
+        pool->wakeups--;
     else
         atomic_fetch_sub_explicit(&pool->idle, 1, memory_order_relaxed);
 }
 
 /* -- Workers --------------------------------------------------------------- */
 
+/* Take the newest task of self's own queue. False if it is empty. No lock is
+ * held. */
 static bool
 worker_pop(struct worker *self, struct task *ret_task)
 {
@@ -118,8 +133,9 @@ worker_pop(struct worker *self, struct task *ret_task)
     return is_there;
 }
 
-/* Into self's own queue, which is empty, goes half of what is shared, the
- * oldest last. False if there was nothing. pool->lock held. */
+/* Into self's own queue, which is empty, goes half of what is shared, but no
+ * more than a batch. The oldest goes to the newest's place, as that is the end
+ * from which self takes. False if there was nothing. pool->lock held. */
 static bool
 worker_refill(struct rota_pool *pool, struct worker *self)
 {
@@ -136,8 +152,9 @@ worker_refill(struct rota_pool *pool, struct worker *self)
     return true;
 }
 
-/* Into self's own queue, which is empty, goes the older half of victim's. False
- * if there was nothing. pool->lock held. */
+/* Into self's own queue, which is empty, goes the older half of victim's, but
+ * no more than a batch, in the same order. False if there was nothing.
+ * pool->lock held. */
 static bool
 worker_steal(struct worker *self, struct worker *victim)
 {
@@ -157,17 +174,19 @@ worker_steal(struct worker *self, struct worker *victim)
     return n > 0;
 }
 
-/* Fill self's empty queue with what is anywhere. pool->lock held. */
+/* Fill self's empty queue from the shared one, or else from another worker's.
+ * False if there is no task anywhere. pool->lock held. */
 static bool
 worker_fill(struct rota_pool *pool, struct worker *self)
 {
-    int own = (int)(self - pool->worker);
+    int number = (int)(self - pool->worker);
 
-    /* shared first: what is in a worker's queue has its worker already */
+    /* the shared queue first: nobody else is going to run what is in it, while
+     * a worker's own queue has its worker */
     if (worker_refill(pool, self))
         return true;
     for (int i = 1; i < pool->workers; i++) {
-        if (worker_steal(self, &pool->worker[(own + i) % pool->workers]))
+        if (worker_steal(self, &pool->worker[(number + i) % pool->workers]))
             return true;
     }
     return false;
@@ -191,13 +210,15 @@ has_more(struct rota_pool *pool, struct worker *self)
 }
 
 /* Fill self's empty queue; sleep until that is possible. False once the pool is
- * closing and there is nothing left. */
+ * closing and there is nothing left. No lock is held. */
 static bool
 worker_fetch(struct rota_pool *pool, struct worker *self)
 {
-    bool is_filled, calls;
+    bool is_filled, is_to_signal;
 
-    group_settle(self); /* with nothing more at hand, who waits is to know */
+    /* self has nothing to run, so it gives back what it holds of a group, for
+     * whoever waits for that group would otherwise not see the count at 0 */
+    group_settle(self);
     lock_take(&pool->lock);
     is_filled = worker_fill(pool, self);
     while (!is_filled && !pool->is_closing) {
@@ -207,41 +228,43 @@ worker_fetch(struct rota_pool *pool, struct worker *self)
             atomic_fetch_sub_explicit(&pool->idle, 1, memory_order_relaxed);
             break;
         }
-        await_call(pool);
+        wakeup_await(pool);
         is_filled = worker_fill(pool, self);
     }
-    calls = is_filled &&
-            atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0 &&
-            has_more(pool, self);
-    if (calls)
-        calls = call_is_due(pool);
+    is_to_signal =
+        is_filled &&
+        atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0 &&
+        has_more(pool, self);
+    if (is_to_signal)
+        is_to_signal = wakeup_give(pool);
     lock_drop(&pool->lock);
-    if (calls)
-        MUST(pthread_cond_signal(&pool->called));
+    if (is_to_signal)
+        MUST(pthread_cond_signal(&pool->woken));
     return is_filled;
 }
 
-/* One of the shared tasks, if it is their turn. */
+/* Take one of the shared tasks if self's own have been first for long enough.
+ * No lock is held. */
 static bool
-worker_take_turn(struct rota_pool *pool, struct worker *self,
-                 struct task *ret_task)
+worker_take_shared(struct rota_pool *pool, struct worker *self,
+                   struct task *ret_task)
 {
     bool is_there;
 
-    if (self->turn < TURN)
+    if (self->own_in_a_row < OWN_IN_A_ROW)
         return false;
-    self->turn = 0;
+    self->own_in_a_row = 0;
     lock_take(&pool->lock);
     is_there = pool->shared.args.count > 0;
-    if (is_there) {
+    if (is_there)
         shared_take(&pool->shared, ret_task);
-    }
     lock_drop(&pool->lock);
     return is_there;
 }
 
-/* Ends when the pool is closing and nothing is left to take: what is then still
- * in a worker's own queue is run by it. */
+/* What a worker does. It ends when the pool is closing and no task is left to
+ * take: what is still in another's own queue then, that one will run. No lock
+ * is held where a task runs. */
 static void *
 worker_body(void *arg)
 {
@@ -250,7 +273,7 @@ worker_body(void *arg)
 
     current = self;
     for (;;) {
-        if (!worker_take_turn(self->pool, self, &task) &&
+        if (!worker_take_shared(self->pool, self, &task) &&
             !worker_pop(self, &task)) {
             if (!worker_fetch(self->pool, self))
                 return NULL;
@@ -262,12 +285,12 @@ worker_body(void *arg)
         }
         if (self->held_of != NULL)
             group_settle(self);
-        /* this and group_run() are the only lines that are not ours */
+        /* here and in group_run() only is code run that is not the pool's */
         task.call.plain(task.arg);
     }
 }
 
-/* Start the i-th worker. An errno number, or 0. */
+/* Start the i-th worker. An errno number, or 0. No lock is held. */
 static int
 worker_start(struct rota_pool *pool, int i, const char *prefix)
 {
@@ -275,11 +298,12 @@ worker_start(struct rota_pool *pool, int i, const char *prefix)
     char number[12], name[16];
     int length = snprintf(number, sizeof(number), "-%d", i);
 
-    /* of a long prefix the end goes, not the number */
+    /* a thread's name has 15 bytes: a long prefix loses its end */
     (void)snprintf(name, sizeof(name), "%.*s%s", 15 - length, prefix, number);
     return thread_start(&worker->thread, name, worker_body, worker);
 }
 
+/* No worker runs any more, and nobody else uses the pool. */
 static void
 pool_free(struct rota_pool *pool)
 {
@@ -287,20 +311,21 @@ pool_free(struct rota_pool *pool)
         MUST(pthread_mutex_destroy(&pool->worker[i].lock));
         free(pool->worker[i].own.items);
     }
-    MUST(pthread_cond_destroy(&pool->called));
+    MUST(pthread_cond_destroy(&pool->woken));
     MUST(pthread_mutex_destroy(&pool->lock));
     free(pool->shared.args.items);
     free(pool->shared.streaks.items);
     free(pool);
 }
 
-/* Have the first n workers finish what is queued, and free the pool. */
+/* Have the first n workers, which are those that were started, finish what is
+ * queued, and free the pool. No lock is held. */
 static void
 pool_join(struct rota_pool *pool, int n)
 {
     lock_take(&pool->lock);
     pool->is_closing = true;
-    MUST(pthread_cond_broadcast(&pool->called));
+    MUST(pthread_cond_broadcast(&pool->woken));
     lock_drop(&pool->lock);
     for (int i = 0; i < n; i++)
         MUST(pthread_join(pool->worker[i].thread, NULL));
@@ -321,7 +346,7 @@ pool_open(int workers, const char *name, struct rota_pool **ret_pool)
     if (pool == NULL)
         return no_memory();
     lock_init(&pool->lock);
-    MUST(pthread_cond_init(&pool->called, NULL));
+    MUST(pthread_cond_init(&pool->woken, NULL));
     pool->workers = workers;
     for (int i = 0; i < workers; i++) {
         pool->worker[i].pool = pool;
@@ -365,13 +390,13 @@ pool_reserve(struct rota_pool *pool, size_t n)
     return is_reserved ? ROTA_OK : no_memory();
 }
 
-/* pool_put() into the shared queue. */
+/* Queue call with each of n args for all workers. No lock is held. */
 static inline enum rota_error
 put_shared(struct rota_pool *pool, struct call call, void *const *args,
            size_t n)
 {
     enum rota_error error = ROTA_OK;
-    bool calls = false;
+    bool is_to_signal = false;
 
     lock_take(&pool->lock);
     if (pool->is_closing) {
@@ -379,14 +404,15 @@ put_shared(struct rota_pool *pool, struct call call, void *const *args,
     } else if (!shared_reserve(&pool->shared, n, 1)) {
         error = no_memory();
     } else {
-        /* if it was not empty, who made it so has called one, or nobody was
-         * idle */
-        calls = pool->shared.args.count == 0 && n > 0 && call_is_due(pool);
+        /* see 3 above: if the queue is not empty, the task that made it so has
+         * had somebody woken, unless nobody slept */
+        is_to_signal =
+            pool->shared.args.count == 0 && n > 0 && wakeup_give(pool);
         shared_put(&pool->shared, call, args, n);
     }
     lock_drop(&pool->lock);
-    if (calls) /* after the lock, so that who wakes does not run into it */
-        MUST(pthread_cond_signal(&pool->called));
+    if (is_to_signal)
+        MUST(pthread_cond_signal(&pool->woken));
     return error;
 }
 
@@ -431,11 +457,11 @@ bool
 pool_put(struct rota_pool *pool, struct worker *self, struct call call,
          void *const *args, size_t n)
 {
-    bool has_room, calls;
+    bool has_room, is_to_signal;
 
     if (self == NULL)
         return put_shared(pool, call, args, n) == ROTA_OK;
-    self->turn++;
+    self->own_in_a_row++;
     lock_take(&self->lock);
     has_room = ring_reserve(&self->own, n, sizeof(struct task));
     for (size_t i = 0; has_room && i < n; i++)
@@ -444,16 +470,16 @@ pool_put(struct rota_pool *pool, struct worker *self, struct call call,
     if (has_room &&
         atomic_load_explicit(&pool->idle, memory_order_relaxed) > 0) {
         lock_take(&pool->lock);
-        calls = call_is_due(pool);
+        is_to_signal = wakeup_give(pool);
         lock_drop(&pool->lock);
-        if (calls)
-            MUST(pthread_cond_signal(&pool->called));
+        if (is_to_signal)
+            MUST(pthread_cond_signal(&pool->woken));
     }
     return has_room;
 }
 
 void
-pool_turn(struct worker *self, const struct rota_group *group)
+pool_turn_round(struct worker *self, const struct rota_group *group)
 {
     size_t i, j;
 
@@ -486,7 +512,8 @@ pool_take_own(struct worker *self, struct rota_group *group,
     return is_found;
 }
 
-/* Take the oldest out that is within group. */
+/* Take the oldest task of group, or of a group within it, out of worker's own
+ * queue. False if there is none. The lock of worker's pool held. */
 static bool
 worker_take_within(struct worker *worker, const struct rota_group *group,
                    struct task *ret_task)
@@ -511,13 +538,13 @@ bool
 pool_take(struct worker *self, struct rota_group *group, struct task *ret_task)
 {
     struct rota_pool *pool = self->pool;
-    int own = (int)(self - pool->worker);
+    int number = (int)(self - pool->worker);
     bool is_found = false;
 
     lock_take(&pool->lock);
     for (int i = 0; i < pool->workers && !is_found; i++)
-        is_found = worker_take_within(&pool->worker[(own + i) % pool->workers],
-                                      group, ret_task);
+        is_found = worker_take_within(
+            &pool->worker[(number + i) % pool->workers], group, ret_task);
     if (!is_found && group_is_fed_from_outside(group))
         is_found = shared_take_within(&pool->shared, group, ret_task);
     lock_drop(&pool->lock);

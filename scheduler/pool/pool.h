@@ -1,8 +1,10 @@
 /*
- * A fixed number of worker threads, the tasks they run, and where these wait.
+ * A fixed number of worker threads that run what they are given: the pool as
+ * the engine uses it, and public.c, which is the pool of programs.
  *
- * group.c builds on it, and is called back: a worker leaves to it how a group's
- * task is run and counted.
+ * No call here wants a lock. Each takes the pool's own, a leaf but for those of
+ * the workers' queues, for a moment; pool_close() waits. So all but
+ * pool_close() may be called under any lock of the caller's.
  */
 #ifndef POOL_H
 #define POOL_H
@@ -47,6 +49,7 @@ ROTA_MUST_USE enum rota_error pool_submit_many(struct rota_pool *pool,
 /* True on a thread of pool. */
 bool pool_is_worker(const struct rota_pool *pool);
 
+/* How many there are. */
 int pool_workers(const struct rota_pool *pool);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * A ring: items of one kind that wait, the oldest first, and whose room grows.
  *
- * The queues of the pool are rings. pool.c and shared.h use this. There is no
+ * The queues of the pool are rings; pool.c and shared.h use this. There is no
  * lock in it: whoever calls anything here holds the lock of the queue that the
- * ring is. All of it is inline, for a task costs a few nanoseconds in all.
+ * ring is. It is a header so that all but ring_grow(), which is seldom wanted,
+ * is inlined: giving a task and taking it costs a few nanoseconds in all.
  */
 #ifndef RING_H
 #define RING_H
@@ -31,7 +32,9 @@ ring_index(const struct ring *ring, size_t i)
     return (ring->first + i) & (ring->capacity - 1);
 }
 
-/* Grow, so that there is room for n more, of size bytes each. */
+/* Make room for n more items of size bytes each. The oldest comes to the
+ * beginning, which is why this is not array_grow(). False without memory: the
+ * ring is as it was. Do not call it, call ring_reserve(). */
 static bool
 ring_grow(struct ring *ring, size_t n, size_t size)
 {
@@ -58,13 +61,15 @@ ring_grow(struct ring *ring, size_t n, size_t size)
     return true;
 }
 
-/* Room for n more. False without memory, and nothing has changed. */
+/* See to it that there is room for n more items of size bytes each. False
+ * without memory: the ring is as it was. */
 static inline bool
 ring_reserve(struct ring *ring, size_t n, size_t size)
 {
     return n <= ring->capacity - ring->count || ring_grow(ring, n, size);
 }
 
+/* Forget the oldest item. There is one. */
 static inline void
 ring_drop_oldest(struct ring *ring)
 {
@@ -72,8 +77,8 @@ ring_drop_oldest(struct ring *ring)
     ring->count--;
 }
 
-/* Make room vanish between the i-th item, which has been taken, and the
- * nearer end, by moving the others up to it. */
+/* Take the i-th item out of the middle, after the caller has copied it: those
+ * between it and the nearer end move up by one. at is the user's task_at(). */
 #define RING_CLOSE(ring, i, at)                             \
     do {                                                    \
         size_t i_ = (i);                                    \

@@ -1,8 +1,8 @@
 /*
  * The shared queue of a pool: tasks that no worker has taken yet, oldest first.
  *
- * Only pool.c uses this, with pool->lock held around every call. All of it is
- * inline, as pool_submit() is measured in nanoseconds.
+ * Only pool.c uses this, with pool->lock held around every call. It is a header
+ * so that pool_submit(), which is measured in nanoseconds, has it inlined.
  *
  * Most tasks that are given one after the other are the same call with other
  * arguments. So the queue keeps the arguments, a pointer each, and apart from
@@ -20,10 +20,10 @@ struct shared {
     struct ring streaks; /* struct streak; their counts add up to args.count */
 };
 
-/* The next count arguments are for this call. */
+/* So many arguments in a row are for the same call. */
 struct streak {
     struct call call;
-    size_t count; /* may have come down to 0 by now */
+    size_t count; /* those taken are not counted: 0 if all have been taken */
 };
 
 static inline void **
@@ -38,12 +38,15 @@ streak_at(const struct ring *ring, size_t i)
     return (struct streak *)ring->items + ring_index(ring, i);
 }
 
+/* True if what is called is a task of group, or of a group within it. */
 static bool
 is_within(struct call call, const struct rota_group *group)
 {
     return call.side != NULL && group_is_within(call.side->group, group);
 }
 
+/* See to it that there is room for n tasks more, of so many streaks. False
+ * without memory: no task has been lost. pool->lock held. */
 static bool
 shared_reserve(struct shared *shared, size_t n, size_t streaks)
 {
@@ -51,7 +54,8 @@ shared_reserve(struct shared *shared, size_t n, size_t streaks)
            ring_reserve(&shared->streaks, streaks, sizeof(struct streak));
 }
 
-/* There is room for n, and for a run. */
+/* Queue call with each of n args. There is room for n tasks and one streak.
+ * pool->lock held. */
 static inline void
 shared_put(struct shared *shared, struct call call, void *const *args, size_t n)
 {
@@ -68,7 +72,7 @@ shared_put(struct shared *shared, struct call call, void *const *args, size_t n)
         *arg_at(&shared->args, shared->args.count++) = args[i];
 }
 
-/* The oldest; there is one. */
+/* Take the oldest task, which there is. pool->lock held. */
 static void
 shared_take(struct shared *shared, struct task *ret_task)
 {
@@ -80,13 +84,14 @@ shared_take(struct shared *shared, struct task *ret_task)
     ring_drop_oldest(&shared->args);
 }
 
-/* Take the oldest out that is within group. */
+/* Take the oldest task of group, or of a group within it. False if there is
+ * none. pool->lock held. */
 static bool
 shared_take_within(struct shared *shared, const struct rota_group *group,
                    struct task *ret_task)
 {
-    for (size_t r = 0, i = 0; r < shared->streaks.count; r++) {
-        struct streak *streak = streak_at(&shared->streaks, r);
+    for (size_t s = 0, i = 0; s < shared->streaks.count; s++) {
+        struct streak *streak = streak_at(&shared->streaks, s);
 
         if (streak->count == 0 || !is_within(streak->call, group)) {
             i += streak->count;
