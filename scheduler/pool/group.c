@@ -80,7 +80,7 @@ struct rota_group {
 static struct rota_group no_memory_group = {.ctx = &node_nomem.pub};
 
 /* The tasks that run on this thread, the innermost first: a task that waits for
- * a group has that group's tasks run inside it. On the stack of call(). */
+ * a group has that group's tasks run inside it. On the stack of run_here(). */
 struct frame {
     struct rota_group *group;
     struct frame *outer;
@@ -244,9 +244,10 @@ group_fail(struct rota_group *group, const struct rota_failure *what)
                                rota_strerror(what->error));
 }
 
-/* Run a task, and see to its failure. No lock is held. */
+/* Run a task on this thread, and see to its failure. No lock is held. */
 static void
-call(struct rota_group *group, rota_group_fn *fn, void *arg, bool is_optional)
+run_here(struct rota_group *group, rota_group_fn *fn, void *arg,
+         bool is_optional)
 {
     struct frame frame = {.group = group, .outer = innermost};
     enum rota_error error;
@@ -268,7 +269,7 @@ group_run(struct worker *self, const struct task *task)
 
     if (self->held_of != group)
         group_settle(self);
-    call(group, task->call.fn, task->arg, task->call.side->is_optional);
+    run_here(group, task->call.fn, task->arg, task->call.side->is_optional);
     if (group->limit > 0) {
         pending_drop(group, 1);
         return;
@@ -392,7 +393,7 @@ go(struct rota_group *group, rota_group_fn *fn, void *arg, enum go_how how)
     bool is_counted = false;
 
     if (group->pool == NULL) {
-        call(group, fn, arg, is_optional);
+        run_here(group, fn, arg, is_optional);
         return true;
     }
     self = pool_self(group->pool);
@@ -406,7 +407,7 @@ go(struct rota_group *group, rota_group_fn *fn, void *arg, enum go_how how)
     }
     if (is_counted && put(group, self, what, &arg, 1))
         return true;
-    call(group, fn, arg, is_optional);
+    run_here(group, fn, arg, is_optional);
     if (is_counted)
         pending_drop(group, 1);
     return true;

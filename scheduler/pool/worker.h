@@ -50,7 +50,7 @@ struct worker {
     struct rota_pool *pool; /* read-only */
     pthread_t thread;       /* of pool.c's opening and closing */
     /* Its thread's: how many tasks it has queued on its own queue since it last
-     * looked into the shared one before that. */
+     * looked into the shared one first. */
     unsigned own_in_a_row;
     /* Its thread's, for group.c: of held_of's pending tasks this worker holds
      * back `held` counts, which stand for tasks that have ended, or are still
