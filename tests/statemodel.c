@@ -304,8 +304,11 @@ charge(struct model *model, int number, const struct model_ending *ending)
 {
     struct model_job *job = &model->jobs[number];
     int64_t delay = INT64_C(1000) << job->failures;
-    enum rota_error code =
-        ending->stop == ROTA_STOP_DEADLINE ? ROTA_TIMEOUT : ending->error;
+    bool stopped =
+        ending->error == ROTA_CANCELED || ending->error == ROTA_DEADLINE;
+    enum rota_error code = stopped && ending->stop == ROTA_STOP_DEADLINE
+                               ? ROTA_TIMEOUT
+                               : ending->error;
 
     if (code == ROTA_FATAL || is_late(model, job) ||
         job->failures + 1 >= job->max_attempts) {

@@ -160,6 +160,20 @@ START_TEST(what_is_no_path_is_refused)
 }
 END_TEST
 
+START_TEST(a_kind_of_store_that_is_not_built_in_is_refused_by_name)
+{
+    const char *const names[] = {"postgres://localhost/q",
+                                 "postgresql:///q?host=/tmp"};
+    struct rota *other = NULL;
+
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq(rota_open(names[i], NULL, &other), ROTA_INVALID);
+        ck_assert_ptr_nonnull(strstr(rota_errmsg(NULL), "no PostgreSQL"));
+    }
+    ck_assert_ptr_null(other);
+}
+END_TEST
+
 START_TEST(options_that_were_not_initialised_are_refused)
 {
     struct rota_options zero = {0}, negative = ROTA_OPTIONS_INIT;
@@ -238,6 +252,7 @@ add_opening(TCase *t)
     tcase_add_loop_test(t, what_is_no_queue_is_refused_and_left_as_it_is, 0,
                         (int)(sizeof(strangers) / sizeof(strangers[0])));
     tcase_add_test(t, what_is_no_path_is_refused);
+    tcase_add_test(t, a_kind_of_store_that_is_not_built_in_is_refused_by_name);
     tcase_add_test(t, options_that_were_not_initialised_are_refused);
     tcase_add_test(t, a_queue_keeps_its_name_for_life);
     tcase_add_test(t, who_opened_to_look_can_look_and_nothing_else);

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -206,6 +207,59 @@ START_TEST(who_wants_to_know_is_told_where_each_run_led)
 }
 END_TEST
 
+/* -- Beside a drain -------------------------------------------------------- */
+
+static void *
+drains(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 20; i++)
+        if (rota_drain(NULL, rota) != ROTA_OK)
+            return rota;
+    return NULL;
+}
+
+/* The job that the workers are for becomes known with its submit, while others
+ * look which one it is: for ThreadSanitizer. */
+START_TEST(a_drain_may_go_on_while_the_job_that_workers_are_for_is_submitted)
+{
+    pthread_t drainer;
+    void *failed;
+
+    open_with(1, at_once);
+    ck_assert_int_eq(rota_start_job(run, rota, 0), ROTA_OK);
+    ck_assert_int_eq(pthread_create(&drainer, NULL, drains, NULL), 0);
+    wait_for(submit());
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(pthread_join(drainer, &failed), 0);
+    ck_assert_ptr_null(failed);
+}
+END_TEST
+
+static void *
+starts(void *ret_error)
+{
+    *(enum rota_error *)ret_error = rota_start(run, rota);
+    return NULL;
+}
+
+START_TEST(of_two_that_start_at_once_one_does_and_one_is_told)
+{
+    enum rota_error errors[2];
+    pthread_t other;
+
+    open_with(1, at_once);
+    ck_assert_int_eq(pthread_create(&other, NULL, starts, &errors[0]), 0);
+    (void)starts(&errors[1]);
+    ck_assert_int_eq(pthread_join(other, NULL), 0);
+    ck_assert(errors[0] != errors[1]);
+    ck_assert(errors[0] == ROTA_OK || errors[1] == ROTA_OK);
+    ck_assert(errors[0] == ROTA_BUSY || errors[1] == ROTA_BUSY);
+    wait_for(submit());
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 static void
@@ -221,6 +275,9 @@ add_starting(TCase *t)
     tcase_add_test(t, workers_for_a_queue_run_and_drain_that_one_only);
     tcase_add_test(t, workers_for_a_queue_may_come_before_its_first_job);
     tcase_add_test(t, who_wants_to_know_is_told_where_each_run_led);
+    tcase_add_test(
+        t, a_drain_may_go_on_while_the_job_that_workers_are_for_is_submitted);
+    tcase_add_test(t, of_two_that_start_at_once_one_does_and_one_is_told);
 }
 
 int

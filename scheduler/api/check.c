@@ -52,8 +52,9 @@ limit_is_valid(int64_t max_running)
 
 /* -- Options and defaults -------------------------------------------------- */
 
-/* Sizes that were released and are not the present one: none yet. To add a field,
- * add here what the struct was, as SIZE_UP_TO(struct rota_options, log_max). */
+/* Sizes that were released and are not the present one: none yet. To add a
+ * field, add here what the struct was, as SIZE_UP_TO(struct rota_options,
+ * log_max). */
 static const size_t none[] = {0};
 
 enum rota_error
@@ -78,7 +79,8 @@ defaults_take(struct rota_defaults *ours, const struct rota_defaults *given)
     if (abi_take(ours, sizeof(*ours), given, none) && ours->max_attempts >= 0 &&
         ours->timeout >= 0 && ours->grace >= 0)
         return ROTA_OK;
-    message_set("defaults start as ROTA_DEFAULTS_INIT and must not be negative");
+    message_set(
+        "defaults start as ROTA_DEFAULTS_INIT and must not be negative");
     return ROTA_INVALID;
 }
 

@@ -1,14 +1,15 @@
 /*
- * What callers hand in, checked before it goes further: structs, names, numbers,
- * times. What is wrong is ROTA_INVALID, or false, and words about it by
- * message_get(). No state; no lock. Any thread.
+ * What callers hand in, checked before it goes further: structs, names,
+ * numbers, times. What is wrong is ROTA_INVALID, or false, and words about it
+ * by message_get(). No state; no lock. Any thread.
  */
 #ifndef CHECK_H
 #define CHECK_H
 
 #include "engine/engine.h"
 
-/* -- Structs; of older and newer versions too (base/abi.h) ------------------ */
+/* -- Structs; of older and newer versions too (base/abi.h) ------------------
+ */
 
 /* NULL is the defaults. */
 ROTA_MUST_USE enum rota_error options_take(struct rota_options *ours,
@@ -24,8 +25,8 @@ submissions_take(const struct rota *rota,
                  const struct rota_submission **ret_taken,
                  struct rota_submission **ret_copy);
 
-/* Give a caller as much of outcome as his struct has room for. NULL: he does not
- * want it. */
+/* Give a caller as much of outcome as his struct has room for. NULL: he does
+ * not want it. */
 void outcome_give(struct rota_outcome *ret_outcome,
                   const struct rota_outcome *outcome);
 

@@ -69,7 +69,8 @@ enum rota_error
 rota_retry(struct rota *rota, int64_t id, bool restart)
 {
     struct request request = {
-        .wish = {.kind = WISH_RETRY, .retry = {.job = id, .restarts = restart}}};
+        .wish = {.kind = WISH_RETRY,
+                 .retry = {.job = id, .restarts = restart}}};
 
     return request_ask(rota, &request);
 }
@@ -78,10 +79,10 @@ enum rota_error
 rota_reschedule(struct rota *rota, int64_t id, const int64_t *priority,
                 const int64_t *run_at)
 {
-    struct request request = {.wish = {.kind = WISH_RESCHEDULE,
-                                       .reschedule = {.job = id,
-                                                      .priority = priority,
-                                                      .run_at = run_at}}};
+    struct request request = {
+        .wish = {
+            .kind = WISH_RESCHEDULE,
+            .reschedule = {.job = id, .priority = priority, .run_at = run_at}}};
 
     if ((priority != NULL && !priority_is_valid(*priority)) ||
         (run_at != NULL && !time_is_valid(rota, *run_at, "run_at")))

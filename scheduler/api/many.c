@@ -1,7 +1,7 @@
 /*
- * What concerns many jobs: their ids are read first, by a connection of its own,
- * and then they are cancelled or forgotten some hundreds at a time, so that
- * others can write in between. Any thread, no lock held.
+ * What concerns many jobs: their ids are read first, by a connection of its
+ * own, and then they are cancelled or forgotten some hundreds at a time, so
+ * that others can write in between. Any thread, no lock held.
  */
 #define _GNU_SOURCE
 #include <stdio.h>

@@ -24,8 +24,8 @@ rota_query(struct ctx *ctx, struct rota *rota, const char *sql,
     reader = reader_acquire(rota, &error);
     if (reader == NULL)
         return error;
-    error = reader_query(ctx, reader, sql, params, params == NULL ? 0 : n, fn,
-                         arg);
+    error =
+        reader_query(ctx, reader, sql, params, params == NULL ? 0 : n, fn, arg);
     reader_release(rota, reader);
     return error;
 }

@@ -3,7 +3,7 @@
  * cycle is the same; what it claims is run here instead of in a pool.
  */
 #define _GNU_SOURCE
-#include "api/life.h"
+#include "api/start.h"
 #include "engine/job.h"
 #include "engine/state.h"
 

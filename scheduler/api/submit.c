@@ -80,7 +80,8 @@ wait_a_little(struct rota *rota, int64_t id, struct rota_outcome *ret_outcome)
     return error;
 }
 
-/* ctx has ended first, with that error: have the job end too, and wait for it. */
+/* ctx has ended first, with that error: have the job end too, and wait for it.
+ */
 static enum rota_error
 run_call_off(struct ctx *ctx, struct rota *rota, int64_t id,
              enum rota_error error, struct rota_outcome *ret_outcome)

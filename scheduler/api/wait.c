@@ -95,7 +95,8 @@ is_drained(struct rota *rota, bool *ret_drained)
     (void)engine_scope(rota, &scope);
     error = reader_waiting(reader, &scope, &waiting);
     reader_release(rota, reader);
-    /* after the look: what was claimed or came back before it is known by now */
+    /* after the look: what was claimed or came back before it is known by now
+     */
     lock_take(&rota->lock);
     is_quiet = engine_is_quiet(rota);
     lock_drop(&rota->lock);
@@ -135,8 +136,8 @@ rota_drain(struct ctx *ctx, struct rota *rota)
         error = is_drained(rota, &is_over);
         if (error != ROTA_OK || is_over)
             break;
-        error = sleeper_sleep(rota, ctx == NULL ? ctx_background() : ctx,
-                              &sleeper);
+        error =
+            sleeper_sleep(rota, ctx == NULL ? ctx_background() : ctx, &sleeper);
         if (error != ROTA_OK)
             return error;
     }

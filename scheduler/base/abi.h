@@ -1,11 +1,12 @@
 /*
  * Structs that callers fill, and that may grow: each begins with its size. A
- * program that was compiled against another version of a header has another one:
+ * program that was compiled against another version of a header has another
+ * one:
  *
- *   an older struct is one of a size that was released; what it lacks is the
- *   default, 0;
- *   a newer one is taken if what we do not know of it is 0, so that nothing that
- *   was asked for is passed over.
+ *   an older struct is one of a size that was released; what it lacks is
+ *   the default, 0;
+ *   a newer one is taken if what we do not know of it is 0, so that
+ *   nothing that was asked for is passed over.
  *
  * No state. Any thread.
  */

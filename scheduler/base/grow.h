@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Make sure that array (malloc'd, or NULL), of which room elements are there and
- * n are in use, has room for one more. False without memory: it is as it was. */
+/* Make sure that array (malloc'd, or NULL), of which room elements are there
+ * and n are in use, has room for one more. False without memory: it is as it
+ * was. */
 #define GROW(array, n, room) \
     ((n) < (room) || array_grow(&(array), &(room), sizeof(*(array))))
 

@@ -2,15 +2,17 @@
  * The engine's data: a scheduler, its jobs, what callers ask of it; and who
  * guards each field. What is done with it, in the order to read it:
  *
- *   state.h     questions about it, asked under rota.lock; what wakes the writer
- *   writer.c    the writer's role and its cycle: the life of the file's changes
- *   gather.c    what a cycle is to do: batch.h
- *   publish.c   what a cycle that is committed means to others
- *   job.c       a claimed job: made, found, cancelled, freed
- *   run.c       a claimed job on its worker
- *   sleepers.c  who waits for a job's end;  readers.c  connections to look by
- *   listener.c  the thread that learns what others did
- *   rescue.c    the jobs of processes that died;  retention.c  forgetting
+ *   state.h      questions about it, under rota.lock; waking the writer
+ *   writer.c     the writer's role, and its cycle
+ *   gather.c     what a cycle is to do (batch.h)
+ *   publish.c    what a cycle that is committed means to others
+ *   job.c        a claimed job: made, found, cancelled, freed
+ *   run.c        a claimed job on its worker
+ *   sleepers.c   who waits for a job's end
+ *   readers.c    connections to look by
+ *   listener.c   the thread that learns what others did
+ *   rescue.c     the jobs of processes that died
+ *   retention.c  forgetting what was kept long enough
  *
  * Locks, in the order in which they may be taken: rota.start_lock, rota.lock.
  * The writer's role is above both: who has it takes rota.lock for moments, and
@@ -20,8 +22,8 @@
  * The flags, all under rota.lock:
  *
  *   flag         means                     set by            cleared by
- *   is_starting  rota_start() is on        life.c            life.c
- *   is_started   workers may claim         life.c            (stays)
+ *   is_starting  rota_start() is on        start.c           start.c
+ *   is_started   workers may claim         start.c           (stays)
  *   is_stopping  no more claims            life.c            (stays)
  *   is_closing   the threads must end      life.c            (stays)
  *   is_writing   somebody has the role     writer.c          writer.c
@@ -29,7 +31,7 @@
  *                go through a cycle        role_leave()      takes the role
  *   maybe_ready  a claim may find          publish.c,        gather.c, before
  *                something                 listener.c,       the claim looks
- *                                          life.c, writer.c
+ *                                          start.c, writer.c
  *   is_limited   some wait for a job's     publish.c, by     publish.c
  *                end: of a limit           what claims left
  *   is_unsettled jobs are to be told of    publish.c         publish.c
@@ -39,7 +41,7 @@
  *   is_alone     what runs here must have  publish.c, by     publish.c: it has
  *                no neighbour              claim.is_alone    advanced or ended
  *   must_flush   a job has got going       api/job.c         gather.c
- *   is_stepping  rota_step() stands in     life.c            (stays)
+ *   is_stepping  rota_step() stands in     start.c           (stays)
  *                for the workers
  *   in_step      on the thread stepper     step.c            step.c
  */
@@ -67,8 +69,8 @@
 /* None are kept ahead beyond so many bytes of arguments. */
 #define PREFETCH_BYTES (64 << 20)
 /* The latest time that is stored, Unix milliseconds. What is less than
- * FIRST_TIME, which was in March 1973, is taken for seconds, except by a clock of
- * a test that is not there yet. */
+ * FIRST_TIME, which was in March 1973, is taken for seconds, except by a clock
+ * of a test that is not there yet. */
 #define LAST_TIME  INT64_C(99999999999999)
 #define FIRST_TIME INT64_C(100000000000)
 /* How many jobs are cancelled, or forgotten, in one transaction. */
@@ -86,7 +88,8 @@ struct kind {
     rota_job_fn *fn;
     void *arg;
     struct rota_defaults defaults;
-    int64_t number; /* in the store; set before rota.is_started, then read-only */
+    int64_t
+        number; /* in the store; set before rota.is_started, then read-only */
 };
 
 /* -- A claimed job -------------------------------------------------------- */
@@ -111,19 +114,20 @@ struct rota_job {
     int64_t delivered_at;  /* the same; when the cancel reached us, or 0 */
     /* why ctx has ended: set before it is, relaxed, as ctx publishes them */
     atomic_bool is_cancelled, is_lost;
-    int64_t deadline;      /* of ctx by itself, monotonic */
-    int max_attempts;      /* the submission's, or the kind's */
-    int64_t timeout;       /* the same, in nanoseconds; 0: none */
-    /* by the job, read by the writer; relaxed: each orders nothing but itself */
+    int64_t deadline; /* of ctx by itself, monotonic */
+    int max_attempts; /* the submission's, or the kind's */
+    int64_t timeout;  /* the same, in nanoseconds; 0: none */
+    /* by the job, read by the writer; relaxed: each orders nothing but itself
+     */
     _Atomic int64_t cursor;
-    _Atomic int64_t total; /* -1: unknown */
+    _Atomic int64_t total;         /* -1: unknown */
     _Atomic int64_t base, base_at; /* where this run took up, and when */
     _Atomic int64_t started_at;    /* Unix milliseconds; 0: not started */
-    bool has_advanced;     /* the job's own: its first advance was announced */
+    bool has_advanced; /* the job's own: its first advance was announced */
     /* whether it ignores that ctx has ended; under rota.lock */
-    int64_t end_seen_at;   /* the writer saw it, monotonic; 0: not yet */
-    int64_t report_at;     /* when that is to be told of next */
-    int64_t stuck_since;   /* Unix milliseconds; 0: it is not stuck */
+    int64_t end_seen_at; /* the writer saw it, monotonic; 0: not yet */
+    int64_t report_at;   /* when that is to be told of next */
+    int64_t stuck_since; /* Unix milliseconds; 0: it is not stuck */
     /* what the store has of it; the role's */
     int64_t flushed_cursor, flushed_total, flushed_stuck;
     bool flushed_start;
@@ -186,9 +190,9 @@ struct rota {
     bool is_starting, is_started, is_stopping, is_closing;
     bool is_writing, must_write, maybe_ready, is_limited, is_unsettled;
     bool is_claiming, is_alone, must_flush, is_stepping, in_step;
-    bool has_writer;       /* set under start_lock too */
+    bool has_writer; /* set under start_lock too */
     pthread_t stepper;
-    struct kind *kinds;    /* the list; each is read-only once started */
+    struct kind *kinds; /* the list; each is read-only once started */
     size_t n_kinds;
     /* set before is_started, then read-only */
     int64_t *kind_numbers;
@@ -196,15 +200,15 @@ struct rota {
     struct scope scope;     /* of our claims; its job may become known later */
     struct ctx *run_ctx;    /* of all jobs; a step's while it lasts */
 
-    int64_t active;     /* jobs claimed and not yet recorded as ended */
-    int64_t unstarted;  /* of these, in the pool's queue */
-    int64_t stuck;      /* of these, running, and their context has ended long
-                         * ago */
-    size_t args_bytes;  /* of the active jobs' arguments */
-    int64_t steps;      /* how many jobs a step's cycle claims */
-    int64_t prefetch;   /* how many are claimed ahead of the workers */
+    int64_t active;    /* jobs claimed and not yet recorded as ended */
+    int64_t unstarted; /* of these, in the pool's queue */
+    int64_t stuck;     /* of these, running, and their context has ended long
+                        * ago */
+    size_t args_bytes; /* of the active jobs' arguments */
+    int64_t steps;     /* how many jobs a step's cycle claims */
+    int64_t prefetch;  /* how many are claimed ahead of the workers */
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
-    int64_t last_cycle;   /* monotonic, as the next three */
+    int64_t last_cycle;          /* monotonic, as the next three */
     int64_t next_flush;
     int64_t retry_at;     /* not before: the store failed; 0: at once */
     int64_t linger_until; /* ends wait until then for others; 0: none do */

@@ -1,12 +1,12 @@
 /*
  * What a cycle is to do: what has ended, what callers wish, whose progress the
- * store lacks, how many jobs may be claimed. By the holder of the writer's role;
- * rota.lock is taken by batch_gather() and held in all that it calls.
+ * store lacks, how many jobs may be claimed. By the holder of the writer's
+ * role; rota.lock is taken by batch_gather() and held in all that it calls.
  *
  * It is looked at together, under one lock, because the parts depend on each
  * other: each end makes room for a claim, and what is flagged as ready is taken
- * note of before the claim looks, never after, so that news which comes while it
- * looks flags it anew and is not forgotten.
+ * note of before the claim looks, never after, so that news which comes while
+ * it looks flags it anew and is not forgotten.
  */
 #include <stdlib.h>
 
@@ -77,8 +77,8 @@ job_release(struct rota *rota, struct batch *batch, struct rota_job *job)
 }
 
 /* If no worker has come to any claim since the last flush, while others may be
- * idle elsewhere, all those that wait are given back. They are not counted among
- * the endings, which make room for as many claims. */
+ * idle elsewhere, all those that wait are given back. They are not counted
+ * among the endings, which make room for as many claims. */
 static void
 gather_released(struct rota *rota, struct batch *batch)
 {

@@ -137,8 +137,8 @@ job_find(struct rota *rota, int64_t id)
     return NULL;
 }
 
-/* Under rota.lock: note the cancel, if it is the first. The context to end; NULL
- * if there is none, or it was told before. */
+/* Under rota.lock: note the cancel, if it is the first. The context to end;
+ * NULL if there is none, or it was told before. */
 static struct ctx *
 cancel_note(struct rota *rota, struct rota_job *job, const char *reason)
 {

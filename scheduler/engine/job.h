@@ -9,8 +9,8 @@
 
 /* -- Memory; the role's --------------------------------------------------- */
 
-/* Have memory for so many claims, and for the jobs that they become, so that what
- * is claimed can be run. False if there is not enough. */
+/* Have memory for so many claims, and for the jobs that they become, so that
+ * what is claimed can be run. False if there is not enough. */
 bool jobs_reserve(struct rota *rota, size_t n);
 
 /* A claimed job, out of what was reserved. Takes the claim's arguments. */

@@ -3,8 +3,8 @@
  * (store.h), acts on the news, and sleeps until the watch hears something or
  * something is due.
  *
- * Its own fields are the thread's alone; it takes rota.lock briefly, and cancels
- * running jobs' contexts with no lock held.
+ * Its own fields are the thread's alone; it takes rota.lock briefly, and
+ * cancels running jobs' contexts with no lock held.
  */
 #define _GNU_SOURCE
 #include "engine/listener.h"
@@ -37,7 +37,7 @@ struct listener {
     int stop;           /* an eventfd: readable when the thread is to end */
     struct pollfd *fds; /* the first is stop's, then the watch's */
     size_t room;
-    int64_t chores_at;  /* Unix milliseconds; INT64_MAX: never */
+    int64_t chores_at;    /* Unix milliseconds; INT64_MAX: never */
     int64_t retention_at; /* monotonic */
 };
 
@@ -121,8 +121,7 @@ descriptors_fill(struct listener *listener, size_t *ret_n)
         if (!array_grow(&listener->fds, &listener->room,
                         sizeof(*listener->fds)))
             return false;
-    listener->fds[0] =
-        (struct pollfd){.fd = listener->stop, .events = POLLIN};
+    listener->fds[0] = (struct pollfd){.fd = listener->stop, .events = POLLIN};
     (void)watch_descriptors(listener->watch, listener->fds + 1, n - 1);
     *ret_n = n;
     return true;

@@ -6,9 +6,9 @@
  *
  * The order matters. What ended is told before it counts as gone, so that who
  * waits for quiet has heard of every end; claims count as active before the
- * workers may start them, so that there is no moment at which nothing is claimed
- * and nothing runs; requests are answered last, since with its answer a caller
- * may close the scheduler.
+ * workers may start them, so that there is no moment at which nothing is
+ * claimed and nothing runs; requests are answered last, since with its answer a
+ * caller may close the scheduler.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,8 +52,8 @@ wake_both(struct request *const behind[2])
 
 /* Callers are woken as a binary tree: we wake the first two, and each caller,
  * once it is awake, at most two others (request.behind). So the writer begins
- * its next commit after two wake-ups, however many callers there are. The caller
- * with the role is awake already, and has no place in the tree. */
+ * its next commit after two wake-ups, however many callers there are. The
+ * caller with the role is awake already, and has no place in the tree. */
 void
 batch_answer(struct batch *batch, enum rota_error error)
 {
@@ -103,8 +103,8 @@ endings_tell(struct rota *rota, const struct ending *ending)
     }
 }
 
-/* Under rota.lock: the job is not ours any more. True if it is to be freed here,
- * and not by the worker that has yet to come to it. */
+/* Under rota.lock: the job is not ours any more. True if it is to be freed
+ * here, and not by the worker that has yet to come to it. */
 static bool
 job_forget(struct rota *rota, struct rota_job *job, bool is_durable)
 {

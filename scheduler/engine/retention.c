@@ -40,8 +40,8 @@ retention_check(struct rota *rota, int64_t *next)
     if (rota->is_readonly || now < *next)
         return;
     reader = reader_acquire(rota, &error);
-    while (reader != NULL &&
-           reader_retaining(reader, &queue, &ms) == ROTA_OK && queue != 0) {
+    while (reader != NULL && reader_retaining(reader, &queue, &ms) == ROTA_OK &&
+           queue != 0) {
         queue_prune(rota, reader, queue, ms);
         if (saturating_ms(ms) / 16 < pause)
             pause = saturating_ms(ms) / 16;

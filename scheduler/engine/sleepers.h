@@ -1,6 +1,7 @@
 /*
- * Who sleeps until a job ends here, or until any news. A sleeper joins before it
- * looks at the truth, so that no news is lost between the look and the sleep.
+ * Who sleeps until a job ends here, or until any news. A sleeper joins before
+ * it looks at the truth, so that no news is lost between the look and the
+ * sleep.
  */
 #ifndef SLEEPERS_H
 #define SLEEPERS_H

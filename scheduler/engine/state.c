@@ -147,8 +147,8 @@ writer_poke(struct rota *rota)
 }
 
 /* What it is told of may have been written without the lock (rota.ended).
- * Taking the lock once makes sure that the writer either waits on the condition,
- * and gets the signal, or will look after us, and sees it. */
+ * Taking the lock once makes sure that the writer either waits on the
+ * condition, and gets the signal, or will look after us, and sees it. */
 void
 writer_tell(struct rota *rota)
 {

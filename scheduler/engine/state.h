@@ -1,7 +1,7 @@
 /*
  * Questions about the engine's state, and the few things that everybody does to
- * it. Where a comment says "Under rota.lock", the caller holds it; where it does
- * not, the call may take it.
+ * it. Where a comment says "Under rota.lock", the caller holds it; where it
+ * does not, the call may take it.
  */
 #ifndef STATE_H
 #define STATE_H
@@ -38,8 +38,8 @@ bool engine_is_stopping(struct rota *rota);
 /* Our scope as it stands; false, and an empty one, before the start. */
 bool engine_scope(struct rota *rota, struct scope *ret_scope);
 
-/* ROTA_INVALID, and words, if it was opened to look only, or by the process that
- * this one was forked from. */
+/* ROTA_INVALID, and words, if it was opened to look only, or by the process
+ * that this one was forked from. */
 enum rota_error engine_writable(const struct rota *rota);
 
 /* True, after saying that it cannot do what, if a job of rota's calls. */

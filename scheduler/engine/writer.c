@@ -4,18 +4,18 @@
  * callers wish, write progress down, claim for the slots that are free. What
  * arrives during a commit forms the next cycle.
  *
- * The role is the flag rota.is_writing, under rota.lock. A caller takes it if it
- * is free and so commits on its own thread; otherwise it sleeps until another
- * has answered it, or handed it the role. The writer thread takes it for work
- * that no caller waits for, and from callers who come faster than they are
- * answered. rota.lock is not held during a cycle but for gathering work
+ * The role is the flag rota.is_writing, under rota.lock. A caller takes it if
+ * it is free and so commits on its own thread; otherwise it sleeps until
+ * another has answered it, or handed it the role. The writer thread takes it
+ * for work that no caller waits for, and from callers who come faster than they
+ * are answered. rota.lock is not held during a cycle but for gathering work
  * (gather.c) and telling of it (publish.c). Contexts' callbacks do not run
  * under the role, except for jobs that were lost.
  *
  * The hard case is a store that fails. If it could not be had at all, everybody
- * gets its error, and what ended is kept in memory and tried again. If it could,
- * something in the work may be to blame: then each part is tried alone, so that
- * everybody gets the answer that is theirs.
+ * gets its error, and what ended is kept in memory and tried again. If it
+ * could, something in the work may be to blame: then each part is tried alone,
+ * so that everybody gets the answer that is theirs.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -114,8 +114,8 @@ static void
 write_singly(struct rota *rota, struct batch *batch)
 {
     const struct work *whole = &batch->work;
-    struct batch single = {.work = {.is_durable = whole->is_durable,
-                                    .is_idle = whole->is_idle}};
+    struct batch single = {
+        .work = {.is_durable = whole->is_durable, .is_idle = whole->is_idle}};
     struct work *work = &single.work;
     struct ending *next;
     struct link *l;
@@ -256,7 +256,8 @@ wish_run(struct rota *rota, struct request *request)
     return request->wish.error;
 }
 
-/* -- The thread; rota.lock is held in all of this section but for cycles ---- */
+/* -- The thread; rota.lock is held in all of this section but for cycles ----
+ */
 
 /* Whether what has ended is to be recorded now. */
 static bool

@@ -112,20 +112,19 @@ outcome_of(enum run_end end, enum rota_error error, int64_t snooze_ms,
 {
     int64_t crashes = standing->crashes + (end == END_DIED);
     int64_t failures = standing->failures + 1;
-    unsigned conditions =
-        (standing->is_cancelled ? IF_CANCELLED : 0) |
-        (standing->is_late ? IF_LATE : 0) |
-        (crashes >= CRASHES_MAX ? IF_POISON : 0) |
-        (failures >= standing->max_attempts ? IF_SPENT : 0);
+    unsigned conditions = (standing->is_cancelled ? IF_CANCELLED : 0) |
+                          (standing->is_late ? IF_LATE : 0) |
+                          (crashes >= CRASHES_MAX ? IF_POISON : 0) |
+                          (failures >= standing->max_attempts ? IF_SPENT : 0);
     const struct outcome_rule *rule =
         &outcome_rules[outcome_rule_of(end, conditions)];
-    struct outcome outcome = {
-        .state = rule->state,
-        .code = code_of(rule->code, end, error),
-        .cause = rule->cause,
-        .attempt = rule->attempt,
-        .failures = rule->is_charged ? failures : standing->failures,
-        .crashes = crashes};
+    struct outcome outcome = {.state = rule->state,
+                              .code = code_of(rule->code, end, error),
+                              .cause = rule->cause,
+                              .attempt = rule->attempt,
+                              .failures = rule->is_charged ? failures
+                                                           : standing->failures,
+                              .crashes = crashes};
 
     if (rule->again == AGAIN_LATER)
         outcome.run_at = retry_at(failures, now, random);

@@ -14,9 +14,9 @@
 #include <rota/scheduler.h>
 
 /* A job that was there at so many deaths of its process in a row, without
- * getting further, runs alone, so that no neighbour is blamed for the next ... */
+ * getting further, runs alone, so that no neighbour is blamed for the next. */
 #define CRASHES_ALONE 2
-/* ... and after so many it is not run again. */
+/* After so many it is not run again. */
 #define CRASHES_MAX 3
 
 /* How a run ended. */
@@ -33,7 +33,8 @@ enum run_end {
     RUN_ENDS
 };
 
-/* Which of them it is, by what the job returned and why its context had ended. */
+/* Which of them it is, by what the job returned and why its context had ended.
+ */
 enum run_end run_end_of(enum rota_error error, enum rota_stop_reason stop,
                         bool never_started);
 
@@ -87,8 +88,8 @@ struct outcome outcome_of(enum run_end end, enum rota_error error,
 enum again { AGAIN_UNCHANGED, AGAIN_SNOOZED, AGAIN_LATER };
 
 struct outcome_rule {
-    unsigned ends;   /* a bit for each enum run_end that it is for */
-    unsigned needs;  /* the conditions that it asks for */
+    unsigned ends;  /* a bit for each enum run_end that it is for */
+    unsigned needs; /* the conditions that it asks for */
     enum rota_state state;
     int code; /* enum rota_error; CODE_OWN, CODE_STOPPED */
     enum cause cause;

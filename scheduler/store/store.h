@@ -52,9 +52,9 @@ struct store_options {
     void *say_arg;
 };
 
-/* Open the queue called name: a path, or postgres://... Made if it is not there,
- * never if readonly. options is copied.
- * Errors besides: ROTA_NOTFOUND, ROTA_VERSION, ROTA_INVALID, ROTA_SYSTEM. */
+/* Open the queue called name: a path, or postgres://... Made if it is not
+ * there, never if readonly. options is copied. Errors besides: ROTA_NOTFOUND,
+ * ROTA_VERSION, ROTA_INVALID, ROTA_SYSTEM. */
 ROTA_MUST_USE enum rota_error store_open(const char *name,
                                          const struct store_options *options,
                                          struct store **ret_store);
@@ -64,7 +64,8 @@ void store_close(struct store *store);
 
 /* Which queue it is. Read-only, valid until store_close(). Any thread. */
 struct store_identity {
-    char instance[64]; /* what tells it from any other, for ever: a random text */
+    char instance[64]; /* what tells it from any other, for ever: a random text
+                        */
     const char *name;  /* for people: the whole path */
     const char *file;  /* the path, if it is a file; or NULL */
     uintmax_t place;   /* a number that a copy of it elsewhere does not have */
@@ -81,9 +82,9 @@ int64_t store_now(const struct store *store);
 /* -- Writing -------------------------------------------------------------- */
 
 /* Carry work out, all of it or nothing, and fill in the answers. On an error
- * nothing has happened, and of the answers only has_begun and is_gone count; its
- * words are in message_get(). One thread at a time: whoever has the writer's
- * role (engine/writer.c). */
+ * nothing has happened, and of the answers only has_begun and is_gone count;
+ * its words are in message_get(). One thread at a time: whoever has the
+ * writer's role (engine/writer.c). */
 ROTA_MUST_USE enum rota_error store_cycle(struct store *store,
                                           struct work *work);
 
@@ -132,9 +133,10 @@ ROTA_MUST_USE enum rota_error reader_retaining(struct reader *reader,
 
 /* Up to n jobs of queue behind the id *last that have ended before that time;
  * *last is set to how far it looked, INT64_MAX if there are no more. */
-ROTA_MUST_USE enum rota_error
-reader_prunable(struct reader *reader, int64_t queue, int64_t before,
-                int64_t *last, int64_t *ids, size_t n, size_t *ret_n);
+ROTA_MUST_USE enum rota_error reader_prunable(struct reader *reader,
+                                              int64_t queue, int64_t before,
+                                              int64_t *last, int64_t *ids,
+                                              size_t n, size_t *ret_n);
 
 /* -- Watching ------------------------------------------------------------- */
 
@@ -160,11 +162,11 @@ void watch_heard(struct watch *watch, const struct pollfd *fds, size_t n);
 /* Look, as far as it is time to. Calls fn for each running job of the scope's
  * process whose cancel was asked; reason may be NULL. */
 struct news {
-    bool has_changed;   /* somebody, this process included, has committed */
-    bool is_known;      /* the two below are news: */
-    bool is_ready;      /* a job of the scope may be claimed */
-    int64_t chores_at;  /* when WISH_CHORES has something to do; 0: now;
-                         * INT64_MAX: never */
+    bool has_changed;    /* somebody, this process included, has committed */
+    bool is_known;       /* the two below are news: */
+    bool is_ready;       /* a job of the scope may be claimed */
+    int64_t chores_at;   /* when WISH_CHORES has something to do; 0: now;
+                          * INT64_MAX: never */
     const int64_t *dead; /* processes, until the next look */
     size_t n_dead;
 };

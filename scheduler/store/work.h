@@ -6,8 +6,8 @@
  * lock guards it.
  *
  * What is asked and what is answered stand apart in each struct. Times are Unix
- * milliseconds; 0 is none, except where a field says otherwise. Texts and arrays
- * are the asker's, and must live until the cycle returns.
+ * milliseconds; 0 is none, except where a field says otherwise. Texts and
+ * arrays are the asker's, and must live until the cycle returns.
  */
 #ifndef WORK_H
 #define WORK_H
@@ -27,8 +27,8 @@
 struct progress {
     int64_t id, lease;
     int64_t started_at, stuck_since;
-    int64_t cursor, total;  /* total: -1 is unknown */
-    int64_t base, base_at;  /* where and when this run took up, for the rate */
+    int64_t cursor, total; /* total: -1 is unknown */
+    int64_t base, base_at; /* where and when this run took up, for the rate */
     /* the answer: a later run has taken over, and nothing was written */
     bool is_lost;
 };
@@ -37,7 +37,7 @@ struct progress {
 struct ending {
     struct ending *next; /* of the same work */
     int64_t id, lease;
-    int64_t process; /* that ran it */
+    int64_t process;                  /* that ran it */
     int64_t started_at, delivered_at; /* of the run; of a cancel */
     enum rota_error error;            /* what the job returned */
     enum rota_stop_reason stop;       /* why its context had ended */
@@ -59,8 +59,8 @@ struct ending {
 /* -- What callers wish ---------------------------------------------------- */
 
 enum wish_kind {
-    WISH_SUBMIT,      /* new -> ready, scheduled or blocked */
-    WISH_CANCEL,      /* the command of that name; and so on */
+    WISH_SUBMIT, /* new -> ready, scheduled or blocked */
+    WISH_CANCEL, /* the command of that name; and so on */
     WISH_CANCEL_MANY,
     WISH_RETRY,
     WISH_RESCHEDULE,
@@ -173,8 +173,8 @@ struct scope {
     int64_t process;      /* who it is; 0: nobody, who claims nothing */
     const int64_t *kinds; /* of these kinds */
     size_t n_kinds;
-    int64_t queue;        /* in this queue; 0: in any */
-    int64_t job;          /* this one; 0: all of those; or SCOPE_NEXT */
+    int64_t queue; /* in this queue; 0: in any */
+    int64_t job;   /* this one; 0: all of those; or SCOPE_NEXT */
 };
 /* The job that is submitted next, whichever it will be. The first one that a
  * work submits becomes it, and is claimed in the same cycle, before anybody
@@ -185,15 +185,15 @@ struct scope {
 struct claim {
     int64_t id, lease, kind;
     int64_t run_at, created_at, deadline_at;
-    int64_t timeout_ms;  /* 0: the kind's */
-    int max_attempts;    /* 0: the kind's */
+    int64_t timeout_ms; /* 0: the kind's */
+    int max_attempts;   /* 0: the kind's */
     int64_t failures;
     int64_t crashes;
-    bool is_alone;       /* it may be to blame for its processes' deaths: it is
-                          * to run without a neighbour (outcome.h) */
+    bool is_alone; /* it may be to blame for its processes' deaths: it is
+                    * to run without a neighbour (outcome.h) */
     int64_t cursor, total;
-    int64_t restart;     /* runs up to this lease are forgotten */
-    void *args;          /* malloc'd, a NUL after it; the asker's */
+    int64_t restart; /* runs up to this lease are forgotten */
+    void *args;      /* malloc'd, a NUL after it; the asker's */
     size_t args_size;
 };
 
@@ -221,12 +221,12 @@ struct work {
     bool is_idle;         /* of the scope's process nothing else will run: a job
                            * that must be alone may be claimed */
     /* the answers */
-    bool has_begun;     /* the store was to be had: what failed then is the
-                         * work, and one part of it may go where all do not */
-    bool is_gone;       /* what is open is no longer the queue that its name
-                         * means: nothing can be recorded in it */
-    size_t n_claims;    /* in their order */
-    bool has_looked;    /* for jobs to claim: */
+    bool has_begun;       /* the store was to be had: what failed then is the
+                           * work, and one part of it may go where all do not */
+    bool is_gone;         /* what is open is no longer the queue that its name
+                           * means: nothing can be recorded in it */
+    size_t n_claims;      /* in their order */
+    bool has_looked;      /* for jobs to claim: */
     enum claim_rest rest; /* what it left. CLAIM_MORE counts in any case */
 };
 

@@ -22,8 +22,8 @@ struct sqlite_store;
 struct arrivals {
     struct candidates jobs;
     const struct scope *scope; /* of the claim */
-    size_t limit;  /* how many to keep; 0: no claim is expected */
-    int64_t queue; /* what is_open is about; 0: none yet */
+    size_t limit;              /* how many to keep; 0: no claim is expected */
+    int64_t queue;             /* what is_open is about; 0: none yet */
     bool is_open;
 };
 

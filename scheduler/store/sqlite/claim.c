@@ -53,9 +53,9 @@ struct claiming {
 
 /* -- Reading -------------------------------------------------------------- */
 
-#define CANDIDATE                                                              \
-    "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"             \
-    " j.created_at, j.deadline_at, j.timeout_ms, j.failures, j.max_attempts,"  \
+#define CANDIDATE                                                             \
+    "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"            \
+    " j.created_at, j.deadline_at, j.timeout_ms, j.failures, j.max_attempts," \
     " p.cursor, p.total, j.args, j.crashes, j.limit_key, j.restart"
 enum {
     JOB_QUEUE,
@@ -76,16 +76,16 @@ enum {
     JOB_LIMIT_KEY,
     JOB_RESTART
 };
-STATEMENT(LANE_JOBS) = {
-    CANDIDATE " FROM _ready r CROSS JOIN _job j ON j.id = r.id"
-              " LEFT JOIN _progress p ON p.id = r.id"
-              " WHERE r.queue = ?1 AND r.kind = ?2"
-              " ORDER BY r.sort_key, r.id LIMIT ?3"};
-STATEMENT(ONE_JOB) = {
-    CANDIDATE " FROM _job j CROSS JOIN _ready r ON r.queue = j.queue"
-              " AND r.kind = j.kind AND r.sort_key = j.sort_key"
-              " AND r.id = j.id LEFT JOIN _progress p ON p.id = j.id"
-              " WHERE j.id = ?1"};
+STATEMENT(LANE_JOBS) = {CANDIDATE
+                        " FROM _ready r CROSS JOIN _job j ON j.id = r.id"
+                        " LEFT JOIN _progress p ON p.id = r.id"
+                        " WHERE r.queue = ?1 AND r.kind = ?2"
+                        " ORDER BY r.sort_key, r.id LIMIT ?3"};
+STATEMENT(ONE_JOB) = {CANDIDATE
+                      " FROM _job j CROSS JOIN _ready r ON r.queue = j.queue"
+                      " AND r.kind = j.kind AND r.sort_key = j.sort_key"
+                      " AND r.id = j.id LEFT JOIN _progress p ON p.id = j.id"
+                      " WHERE j.id = ?1"};
 
 static struct candidate
 candidate_read(sqlite3_stmt *row)
@@ -280,8 +280,7 @@ must_wait(const struct work *work, const struct claim *claim)
 static enum rota_error
 running_insert(struct claiming *claiming, const struct candidate *candidate)
 {
-    struct stmt stmt =
-        stmt_of(&claiming->store->connection, &INSERT_RUNNING);
+    struct stmt stmt = stmt_of(&claiming->store->connection, &INSERT_RUNNING);
 
     for (size_t i = 0; i < claiming->n_queues; i++)
         claiming->queues[i].left -=
@@ -315,8 +314,8 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
 {
     struct work *work = claiming->work;
     struct claim *claim = &candidate->claim;
-    bool is_late = claim->deadline_at != 0 &&
-                   claim->deadline_at <= claiming->store->now;
+    bool is_late =
+        claim->deadline_at != 0 && claim->deadline_at <= claiming->store->now;
     bool may_run = true;
     enum rota_error error = ROTA_OK;
 

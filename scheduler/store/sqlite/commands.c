@@ -168,8 +168,8 @@ command_pause(struct sqlite_store *store, const char *queue, bool pauses)
 
     if (error != ROTA_OK)
         return error;
-    stmt = stmt_of(&store->connection,
-                   pauses ? &COMMAND_PAUSE : &COMMAND_RESUME);
+    stmt =
+        stmt_of(&store->connection, pauses ? &COMMAND_PAUSE : &COMMAND_RESUME);
     bind_text(stmt.s, 1, queue);
     return stmt_run(&stmt, NULL);
 }

@@ -117,8 +117,9 @@ connection_open(struct connection *connection, const char *path, bool writes)
     enum rota_error error = ROTA_OK;
 
     memset(connection, 0, sizeof(*connection));
-    connection->statements = calloc((size_t)(__stop_rota_sql - __start_rota_sql),
-                                    sizeof(*connection->statements));
+    connection->statements =
+        calloc((size_t)(__stop_rota_sql - __start_rota_sql),
+               sizeof(*connection->statements));
     if (connection->statements == NULL)
         return no_memory();
     for (int i = 0; i < PARTS; i++) {

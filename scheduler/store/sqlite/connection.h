@@ -33,7 +33,8 @@ ROTA_MUST_USE enum rota_error connection_open(struct connection *connection,
                                               const char *path, bool writes);
 void connection_close(struct connection *connection);
 
-/* A number that is another one as soon as any other connection has committed. */
+/* A number that is another one as soon as any other connection has committed.
+ */
 ROTA_MUST_USE enum rota_error
 connection_data_version(struct connection *connection, int64_t *ret_version);
 

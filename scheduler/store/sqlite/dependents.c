@@ -72,10 +72,9 @@ static enum rota_error
 settling_next(struct sqlite_store *store, const struct settling *settling,
               size_t limit, int64_t *ids, size_t *ret_n)
 {
-    struct stmt stmt = stmt_of(&store->connection,
-                               settling->what == SETTLE_AWAITING
-                                   ? &AWAITING_JOBS
-                                   : &CHILDREN_JOBS);
+    struct stmt stmt = stmt_of(
+        &store->connection,
+        settling->what == SETTLE_AWAITING ? &AWAITING_JOBS : &CHILDREN_JOBS);
     size_t n = 0;
 
     (void)sqlite3_bind_int64(stmt.s, 1, settling->job);
@@ -202,8 +201,8 @@ settling_do(struct sqlite_store *store, const struct settling *settling,
         return error;
     return *ret_n < limit
                ? RUN(store, SETTLE_OVER, NULL, settling->job, settling->what)
-               : RUN(store, SETTLE_FURTHER, NULL, settling->job,
-                     settling->what, ids[*ret_n - 1]);
+               : RUN(store, SETTLE_FURTHER, NULL, settling->job, settling->what,
+                     ids[*ret_n - 1]);
 }
 
 enum rota_error

@@ -25,7 +25,8 @@ STATEMENT(DUE_DEADLINES) = {"SELECT at, id FROM _deadline WHERE at <= ?1"
 enum { DUE_AT, DUE_ID };
 STATEMENT(DELETE_SCHEDULED) = {
     "DELETE FROM _scheduled WHERE run_at = ?1 AND id = ?2"};
-STATEMENT(DELETE_DEADLINE) = {"DELETE FROM _deadline WHERE at = ?1 AND id = ?2"};
+STATEMENT(DELETE_DEADLINE) = {
+    "DELETE FROM _deadline WHERE at = ?1 AND id = ?2"};
 STATEMENT(EXPIRE_JOB) = {
     "INSERT INTO _done(id, state, lease, attempt, finished_at, code, cause)"
     " SELECT id, " STATE_FAILED ", lease, failures, ?2, 2,"

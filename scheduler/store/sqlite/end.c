@@ -7,9 +7,9 @@
  *   orphan   running -> ready | failed | cancelled    its process died
  *
  * Where it leads is decided by outcome.c; here it is read how the job stands,
- * and written what came of it. Each move begins with a delete from _running that
- * is guarded by (id, lease): a worker that lost its job changes no row, learns
- * so from the count, and writes nothing.
+ * and written what came of it. Each move begins with a delete from _running
+ * that is guarded by (id, lease): a worker that lost its job changes no row,
+ * learns so from the count, and writes nothing.
  *
  * One thread at a time, inside a transaction.
  */
@@ -150,12 +150,12 @@ done_insert(struct sqlite_store *store, const struct end *end)
     (void)sqlite3_bind_int64(s, 3, run->lease);
     (void)sqlite3_bind_int64(s, 4, end->attempt);
     bind_positive(s, 5, end->process);
-    bind_positive(s, 6, ending->started_at > 0 ? ending->started_at
-                                               : run->started_at);
+    bind_positive(
+        s, 6, ending->started_at > 0 ? ending->started_at : run->started_at);
     (void)sqlite3_bind_int64(s, 7, store->now);
     (void)sqlite3_bind_int(s, 8, (int)end->outcome->code);
-    bind_positive(s, 9, run->cancel_at > 0 ? run->cancel_at
-                                           : ending->delivered_at);
+    bind_positive(s, 9,
+                  run->cancel_at > 0 ? run->cancel_at : ending->delivered_at);
     bind_positive(s, 10, ending->delivered_at);
     bind_text(s, 11, end->cause);
     bind_data(s, 12, ending->result, ending->result_size, false);
@@ -221,7 +221,8 @@ words_of(const struct ending *ending, const struct run *run,
         break;
     case CAUSE_ERROR:
         return first_of(ending->message,
-                        outcome->code == ROTA_TIMEOUT ? "its time was up" : NULL,
+                        outcome->code == ROTA_TIMEOUT ? "its time was up"
+                                                      : NULL,
                         rota_strerror(outcome->code));
     case CAUSE_LATE_CANCEL:
         if (run->cancel_at == 0)
@@ -273,8 +274,8 @@ run_end(struct sqlite_store *store, const struct ending *ending,
                                                 : job_return(store, &end);
 }
 
-/* running -> succeeded, for what concerns nobody else: nothing needs to be read.
- * *ret_is_over: it was so, and is done. */
+/* running -> succeeded, for what concerns nobody else: nothing needs to be
+ * read. *ret_is_over: it was so, and is done. */
 static enum rota_error
 run_succeed(struct sqlite_store *store, const struct ending *ending,
             bool *ret_is_over)
@@ -303,10 +304,10 @@ end_slowly(struct sqlite_store *store, struct ending *ending)
     enum rota_error error = run_read(store, ending->id, ending->lease, &run);
 
     if (error == ROTA_OK)
-        error = run_end(store, ending, &run,
-                        run_end_of(ending->error, ending->stop,
-                                   ending->never_started),
-                        &outcome);
+        error = run_end(
+            store, ending, &run,
+            run_end_of(ending->error, ending->stop, ending->never_started),
+            &outcome);
     if (error == ROTA_OK)
         ending->state = outcome.state;
     run_clear(&run);

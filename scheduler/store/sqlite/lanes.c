@@ -4,11 +4,11 @@
 
 /* The lane l: its queue, its kind, who may claim in it (NULL is anybody, -1
  * nobody), and how many more (NULL: any number). */
-#define LANE                                                                   \
-    "SELECT l.queue, l.kind, (SELECT iif(paused_at IS NULL, owner, -1)"        \
-    "  FROM _queue q WHERE q.id = l.queue),"                                   \
-    " (SELECT max_running - (SELECT count(*) FROM _running r"                  \
-    "   WHERE r.queue = q.id) FROM _queue q"                                   \
+#define LANE                                                            \
+    "SELECT l.queue, l.kind, (SELECT iif(paused_at IS NULL, owner, -1)" \
+    "  FROM _queue q WHERE q.id = l.queue),"                            \
+    " (SELECT max_running - (SELECT count(*) FROM _running r"           \
+    "   WHERE r.queue = q.id) FROM _queue q"                            \
     "  WHERE q.id = l.queue AND q.max_running IS NOT NULL)"
 enum { LANE_QUEUE, LANE_KIND, LANE_OWNER, LANE_ROOM };
 
@@ -54,11 +54,10 @@ lane_read(struct stmt *stmt, const struct scope *scope, struct lane *lane,
         .kind = sqlite3_column_int64(stmt->s, LANE_KIND),
         .is_limited = sqlite3_column_type(stmt->s, LANE_ROOM) != SQLITE_NULL,
         .room = sqlite3_column_int64(stmt->s, LANE_ROOM)};
-    lane->is_ours =
-        (is_anybodys ||
-         sqlite3_column_int64(stmt->s, LANE_OWNER) == scope->process) &&
-        (scope->queue == 0 || scope->queue == lane->queue) &&
-        scope_has_kind(scope, lane->kind);
+    lane->is_ours = (is_anybodys || sqlite3_column_int64(stmt->s, LANE_OWNER) ==
+                                        scope->process) &&
+                    (scope->queue == 0 || scope->queue == lane->queue) &&
+                    scope_has_kind(scope, lane->kind);
     return stmt_end(stmt);
 }
 

@@ -19,8 +19,8 @@ struct lane {
 /* Where a walk over the lanes of the scope's queue, or of all, begins. */
 struct lane lane_first(const struct scope *scope);
 
-/* Go on to the next lane behind *lane, whoever's it is; *ret_exists false behind
- * the last. */
+/* Go on to the next lane behind *lane, whoever's it is; *ret_exists false
+ * behind the last. */
 ROTA_MUST_USE enum rota_error lane_next(struct connection *connection,
                                         const struct scope *scope,
                                         struct lane *lane, bool *ret_exists);

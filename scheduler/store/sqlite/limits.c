@@ -21,8 +21,9 @@
 /* So many of a lane are brought back at a time. */
 #define RELEASE_MAX 64
 
-STATEMENT(KEY_ROOM) = {"SELECT " KEY_LIMIT("?1") " - (SELECT count(*)"
-                       " FROM _running WHERE limit_key = ?1)"};
+STATEMENT(KEY_ROOM) = {
+    "SELECT " KEY_LIMIT("?1") " - (SELECT count(*)"
+                              " FROM _running WHERE limit_key = ?1)"};
 STATEMENT(KEY_OF_JOB) = {"SELECT limit_key FROM _job WHERE id = ?1"
                          " AND limit_key IS NOT NULL"};
 STATEMENT(INSERT_HELD) = {"INSERT INTO _held VALUES(?1, ?2, ?3, ?4, ?5)"};
@@ -121,7 +122,8 @@ lane_release(struct sqlite_store *store, const char *key,
     bind_text(stmt.s, 1, key);
     (void)sqlite3_bind_int64(stmt.s, 2, lane->queue);
     (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
-    (void)sqlite3_bind_int64(stmt.s, 4, room < RELEASE_MAX ? room : RELEASE_MAX);
+    (void)sqlite3_bind_int64(stmt.s, 4,
+                             room < RELEASE_MAX ? room : RELEASE_MAX);
     while (stmt_next(&stmt))
         held[n++] = (struct held){
             .queue = lane->queue,
@@ -202,8 +204,8 @@ key_hold(struct sqlite_store *store, const struct candidate *job)
                               .kind = job->claim.kind,
                               .sort_key = job->sort_key,
                               .id = job->claim.id};
-    enum rota_error error = ready_delete(store, held.queue, held.kind,
-                                         held.sort_key, held.id);
+    enum rota_error error =
+        ready_delete(store, held.queue, held.kind, held.sort_key, held.id);
 
     return error == ROTA_OK
                ? held_run(store, &INSERT_HELD, job->limit_key, &held)

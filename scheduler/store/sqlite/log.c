@@ -134,8 +134,7 @@ log_tell(struct sqlite_store *store, int64_t size)
                   store->connection.path, (intmax_t)(size >> 20), who);
         log->told = size;
     } else if (size == 0 && log->told > 0) {
-        store_say(&store->base, "%s-wal is begun anew",
-                  store->connection.path);
+        store_say(&store->base, "%s-wal is begun anew", store->connection.path);
         log->told = 0;
     }
 }

@@ -28,9 +28,8 @@ struct names {
 
 /* The kind, queue or batch so called, made if it is new. Valid until another of
  * the same sort is asked for. */
-ROTA_MUST_USE enum rota_error kind_find(struct sqlite_store *store,
-                                        const char *text,
-                                        struct name **ret_name);
+ROTA_MUST_USE enum rota_error
+kind_find(struct sqlite_store *store, const char *text, struct name **ret_name);
 ROTA_MUST_USE enum rota_error queue_find(struct sqlite_store *store,
                                          const char *text,
                                          struct name **ret_name);

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "store/sqlite/sqlite.h"
 #include "store/sqlite/schema.h"
+#include "store/sqlite/sqlite.h"
 
 /* julianday() of the writing connection, so that the triggers' time is the
  * transaction's. */

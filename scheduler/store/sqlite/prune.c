@@ -17,9 +17,10 @@ STATEMENT(PRUNE_ATTEMPTS) = {"DELETE FROM _attempt WHERE job = ?1"};
 STATEMENT(PRUNE_PARENTS) = {"DELETE FROM _dep WHERE child = ?1"};
 STATEMENT(PRUNE_CHILDREN) = {"DELETE FROM _dep WHERE parent = ?1"};
 STATEMENT(PRUNE_SETTLE) = {"DELETE FROM _settle WHERE job = ?1"};
-STATEMENT(PRUNE_BATCH) = {"DELETE FROM _batch WHERE id = (SELECT batch FROM _job"
-                          "  WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM _job"
-                          "  WHERE batch = _batch.id AND id <> ?1)"};
+STATEMENT(PRUNE_BATCH) = {
+    "DELETE FROM _batch WHERE id = (SELECT batch FROM _job"
+    "  WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM _job"
+    "  WHERE batch = _batch.id AND id <> ?1)"};
 STATEMENT(PRUNE_JOB) = {"DELETE FROM _job WHERE id = ?1"};
 
 /* *ret_gone: it is gone. */

@@ -1,6 +1,7 @@
 /*
  * rota_query(): a statement of the caller's on a connection of ours, which only
- * looks, and ends with the caller's context. For the thread that has the reader.
+ * looks, and ends with the caller's context. For the thread that has the
+ * reader.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -147,8 +148,8 @@ query_values(sqlite3_stmt *statement, struct rota_value *values, int n)
 }
 
 static enum rota_error
-query_rows(struct sqlite_reader *reader, sqlite3_stmt *statement, rota_row_fn *fn,
-           void *arg)
+query_rows(struct sqlite_reader *reader, sqlite3_stmt *statement,
+           rota_row_fn *fn, void *arg)
 {
     /* the first step may prepare the statement anew: names come after it */
     int code = sqlite3_step(statement), n = sqlite3_column_count(statement);

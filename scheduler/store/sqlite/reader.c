@@ -89,9 +89,8 @@ state_of(sqlite3_stmt *s)
         return ROTA_RUNNING;
     if (sqlite3_column_type(s, OUTCOME_SCHEDULED) != SQLITE_NULL)
         return ROTA_SCHEDULED;
-    return sqlite3_column_type(s, OUTCOME_BLOCKED) != SQLITE_NULL
-               ? ROTA_BLOCKED
-               : ROTA_READY;
+    return sqlite3_column_type(s, OUTCOME_BLOCKED) != SQLITE_NULL ? ROTA_BLOCKED
+                                                                  : ROTA_READY;
 }
 
 static enum rota_error
@@ -367,8 +366,8 @@ sqlite_reader_prunable(struct reader *base, int64_t queue, int64_t before,
         if (!has_more)
             break;
         /* what was made later has not ended before; but clocks are set */
-        young = sqlite3_column_int64(s, PRUNABLE_CREATED) >= before ? young + 1
-                                                                    : 0;
+        young =
+            sqlite3_column_int64(s, PRUNABLE_CREATED) >= before ? young + 1 : 0;
         has_more = young < YOUNG_MAX;
         if (!has_more)
             break;

@@ -13,14 +13,15 @@ struct sqlite_store;
 
 struct sqlite_reader {
     struct reader base;
-    struct sqlite_store *store; /* of which only what is for any thread is used */
+    struct sqlite_store
+        *store; /* of which only what is for any thread is used */
     struct connection connection;
 };
 
 /* Open one more connection on the same file as store, and no other that is at
  * its path by now. */
-ROTA_MUST_USE enum rota_error
-connection_to(const struct sqlite_store *store, struct connection *connection);
+ROTA_MUST_USE enum rota_error connection_to(const struct sqlite_store *store,
+                                            struct connection *connection);
 
 enum rota_error sqlite_reader_open(struct store *store,
                                    struct reader **ret_reader);
@@ -64,8 +65,8 @@ struct open_process {
     const char *boot; /* valid during the call */
 };
 typedef void open_process_fn(void *arg, const struct open_process *process);
-ROTA_MUST_USE enum rota_error
-open_processes_read(struct connection *connection, open_process_fn *fn,
-                    void *arg);
+ROTA_MUST_USE enum rota_error open_processes_read(struct connection *connection,
+                                                  open_process_fn *fn,
+                                                  void *arg);
 
 #endif

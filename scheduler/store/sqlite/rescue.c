@@ -31,8 +31,7 @@ orphans_read(struct sqlite_store *store, int64_t process,
     struct stmt stmt = stmt_of(&store->connection, &RUNS_OF_PROCESS);
 
     (void)sqlite3_bind_int64(stmt.s, 1, process);
-    while (stmt_next(&stmt) &&
-           stmt_check(&stmt, orphan_read(stmt.s, orphans)))
+    while (stmt_next(&stmt) && stmt_check(&stmt, orphan_read(stmt.s, orphans)))
         continue;
     return stmt_end(&stmt);
 }

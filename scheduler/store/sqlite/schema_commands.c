@@ -8,8 +8,8 @@
  * 3.37, so that it works from any client. An outer INSERT OR REPLACE overrides
  * the conflict rule of a trigger's statements: hence WHERE NOT EXISTS, and
  * never OR IGNORE. A trigger cannot reach jobs that depend on jobs that depend
- * on the one at hand; it leaves them to dependents.c, by a row in _settle. Of JSON
- * only json_each() is used: the others are refused to a client that does not
+ * on the one at hand; it leaves them to dependents.c, by a row in _settle. Of
+ * JSON * only json_each() is used: the others are refused to a client that does not
  * trust schemas.
  */
 #include "store/sqlite/schema.h"
@@ -87,10 +87,12 @@
 #define PRIORITY_WORDS "priority must be an integer from -1000000 to 1000000"
 #define LAST_TIME "99999999999999"
 
-/* What was before March 1973 is taken for seconds, by a clock that is past it. */
+/* What was before March 1973 is taken for seconds, by a clock that is past
+ * it. */
 #define REFUSE_TIME(command, column, low)                                      \
-    " SELECT RAISE(ABORT, '" command ": " column " must be an integer: Unix"    \
-    " milliseconds, not seconds') WHERE " BAD_INTEGER(column, low, LAST_TIME)                \
+    " SELECT RAISE(ABORT, '" command ": " column " must be an integer: Unix"   \
+    " milliseconds, not seconds') WHERE "                                      \
+    BAD_INTEGER(column, low, LAST_TIME)                                        \
     "  OR (NEW." column " BETWEEN 1 AND 99999999999 AND " NOW                  \
     "   > 99999999999);"
 
@@ -166,7 +168,8 @@ static const char submit[] =
     " INSERT INTO _deadline SELECT NEW.deadline_at, NEW.id"
     "  WHERE NEW.deadline_at IS NOT NULL;"
     " INSERT INTO _dep SELECT DISTINCT e.value, NEW.id, EXISTS"
-    "   (SELECT 1 FROM _done d WHERE d.id = e.value AND d.state = " STATE_SUCCEEDED ")"
+    "   (SELECT 1 FROM _done d WHERE d.id = e.value"
+    "   AND d.state = " STATE_SUCCEEDED ")"
     "  FROM json_each(NEW.after) e;"
     " UPDATE _job SET ties = ties | " AWAITED " WHERE ties & " AWAITED " = 0"
     "  AND id IN (SELECT parent FROM _dep WHERE child = NEW.id);"
@@ -174,7 +177,8 @@ static const char submit[] =
     "  AND id = NEW.parent;"
     HEAR_PARENTS("NEW.id")
     " INSERT INTO _settle SELECT NEW.parent, " CHILDREN ", 0"
-    "  WHERE (EXISTS (SELECT 1 FROM _done WHERE id = NEW.parent AND state = " STATE_CANCELLED ")"
+    "  WHERE (EXISTS (SELECT 1 FROM _done WHERE id = NEW.parent"
+    "   AND state = " STATE_CANCELLED ")"
     "   OR EXISTS (SELECT 1 FROM _running"
     "    WHERE id = NEW.parent AND cancel_at IS NOT NULL))"
     "  AND NOT EXISTS (SELECT 1 FROM _settle"
@@ -201,7 +205,8 @@ static const char cancel[] =
            " AND EXISTS (SELECT 1 FROM _running WHERE id = NEW.job)")
     " INSERT INTO _done(id, state, lease, attempt, finished_at, code,"
     "   cancel_at, cause)"
-    "  SELECT j.id, " STATE_CANCELLED ", j.lease, j.failures, " NOW ", 1, " NOW ","
+    "  SELECT j.id, " STATE_CANCELLED ", j.lease, j.failures, " NOW ","
+    "   1, " NOW ","
     "   COALESCE(NEW.reason, 'context canceled') FROM _job j"
     "  WHERE j.id = NEW.job AND " WAITS ";"
     " INSERT INTO _ended SELECT j.id, " STATE_CANCELLED " FROM _job j"
@@ -222,7 +227,8 @@ static const char ended[] =
     " DELETE FROM _deadline WHERE id = NEW.job"
     "  AND at = " COLUMN("deadline_at") ";"
     SETTLE("NEW.job", AWAITING, "j.ties & " AWAITED)
-    SETTLE("NEW.job", CHILDREN, "j.ties & " PARENT " AND NEW.state = " STATE_CANCELLED)
+    SETTLE("NEW.job", CHILDREN, "j.ties & " PARENT
+           " AND NEW.state = " STATE_CANCELLED)
     " DELETE FROM _ended;"
     "END;";
 

@@ -1,23 +1,24 @@
 /*
- * The queue in a SQLite file: the writing connection, and what the files of this
- * folder do for each other with it.
+ * The queue in a SQLite file: the writing connection, and what the files of
+ * this folder do for each other with it.
  *
- * Everything here is for one thread at a time, whoever has the writer's role, in
- * a transaction that transaction_begin() has opened (but for opening, closing
- * and the transaction's own calls). An error from one of these calls means that
- * the transaction must be rolled back.
+ * Everything here is for one thread at a time, whoever has the writer's role,
+ * in a transaction that transaction_begin() has opened (but for opening,
+ * closing and the transaction's own calls). An error from one of these calls
+ * means that the transaction must be rolled back.
  *
  * To change a table:
- *   1. schema.c: the CREATE TABLE, SCHEMA_VERSION + 1 (schema.h), and a step that
- *      makes a file of the version before into one of this;
- *   2. schema_commands.c, schema_views.c: the triggers that write it, the views
- *      that show it; a new column of a view goes to the end, and into man/rota.5;
+ *   1. schema.c: the CREATE TABLE, SCHEMA_VERSION + 1 (schema.h), and a
+ *      step that makes a file of the version before into one of this;
+ *   2. schema_commands.c, schema_views.c: the triggers that write it, the
+ *      views that show it; a new column of a view goes to the end, and
+ *      into man/rota.5;
  *   3. the statements that name it: grep its name in this folder;
  *   4. tests/schemas/: the file as the version before made it.
  * tests/test_schema.c tells whether an upgraded file is like a new one,
- * tests/test_plans.c whether a statement scans, tests/test_manual.sh whether the
- * manual has every column, tests/test_interleave whether the moves still agree
- * with the model.
+ * tests/test_plans.c whether a statement scans, tests/test_manual.sh whether
+ * the manual has every column, tests/test_interleave whether the moves still
+ * agree with the model.
  */
 #ifndef SQLITE_H
 #define SQLITE_H
@@ -45,10 +46,10 @@ struct sqlite_store {
     bool has_made_ready;
     int64_t joined; /* the process that has joined in it; 0: none */
     struct arrivals arrivals;
-    struct ids {                   /* that are reserved */
-        int64_t first, last;       /* none are left if first > last */
-        int64_t reserve;           /* how many to reserve next */
-        int64_t taken, usual;      /* in this one; in the last that took any */
+    struct ids {              /* that are reserved */
+        int64_t first, last;  /* none are left if first > last */
+        int64_t reserve;      /* how many to reserve next */
+        int64_t taken, usual; /* in this one; in the last that took any */
     } ids;
 };
 
@@ -59,12 +60,12 @@ sqlite_store_of(struct store *store)
 }
 
 /* Run a statement with integers for ?1, ?2, ...; see statement_run(). */
-#define RUN(store, statement, ret_changed, ...)                                \
-    statement_run(&(store)->connection, &(statement), ret_changed,             \
-                  (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),   \
+#define RUN(store, statement, ret_changed, ...)                              \
+    statement_run(&(store)->connection, &(statement), ret_changed,           \
+                  (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
                   (const int64_t[]){__VA_ARGS__})
 /* One without any. */
-#define RUN_BARE(store, statement)                                             \
+#define RUN_BARE(store, statement) \
     statement_run(&(store)->connection, &(statement), NULL, 0, NULL)
 
 /* -- open.c --------------------------------------------------------------- */
@@ -100,8 +101,9 @@ ROTA_MUST_USE enum rota_error transaction_touch(struct sqlite_store *store);
  * ret_ids[0] has the unique key of one; ROTA_NOTFOUND: a job that one names is
  * not there. Nothing has changed then. */
 ROTA_MUST_USE enum rota_error
-jobs_submit(struct sqlite_store *store, const struct rota_submission *submissions,
-       size_t n, int64_t *ret_ids);
+jobs_submit(struct sqlite_store *store,
+            const struct rota_submission *submissions, size_t n,
+            int64_t *ret_ids);
 
 /* Give back the ids that were reserved and not taken, before the commit. */
 ROTA_MUST_USE enum rota_error ids_return(struct sqlite_store *store);
@@ -185,19 +187,19 @@ ROTA_MUST_USE enum rota_error jobs_claim(struct sqlite_store *store,
 /* What _running and _job say of a run that ends. */
 struct run {
     int64_t id, lease, process, started_at; /* started_at as the file has it */
-    int64_t cancel_at;   /* 0: no cancel was asked for */
-    char *cancel_reason; /* malloc'd or NULL */
-    char *limit_key;     /* the same */
+    int64_t cancel_at;                      /* 0: no cancel was asked for */
+    char *cancel_reason;                    /* malloc'd or NULL */
+    char *limit_key;                        /* the same */
     int64_t failures, max_attempts, crashes, deadline_at, ties;
-    bool has_advanced;   /* in this run */
+    bool has_advanced; /* in this run */
 };
 
 /* Those of a WHERE that follows. */
-#define RUNS                                                                   \
-    "SELECT r.id, r.lease, r.process, r.started_at, r.cancel_at,"              \
-    " r.cancel_reason, r.limit_key, j.failures, j.max_attempts, j.crashes,"    \
-    " j.deadline_at, j.ties, p.advanced AND p.lease = r.lease"                 \
-    " FROM _running r JOIN _job j ON j.id = r.id"                              \
+#define RUNS                                                                \
+    "SELECT r.id, r.lease, r.process, r.started_at, r.cancel_at,"           \
+    " r.cancel_reason, r.limit_key, j.failures, j.max_attempts, j.crashes," \
+    " j.deadline_at, j.ties, p.advanced AND p.lease = r.lease"              \
+    " FROM _running r JOIN _job j ON j.id = r.id"                           \
     " LEFT JOIN _progress p ON p.id = r.id"
 ROTA_MUST_USE enum rota_error run_of(sqlite3_stmt *row, struct run *ret_run);
 void run_clear(struct run *run);
@@ -244,17 +246,17 @@ command_cancel(struct sqlite_store *store, int64_t id, const char *reason,
                enum rota_cancel_answer *ret_answer);
 ROTA_MUST_USE enum rota_error command_retry(struct sqlite_store *store,
                                             int64_t id, bool restarts);
-ROTA_MUST_USE enum rota_error
-command_reschedule(struct sqlite_store *store, int64_t id,
-                   const int64_t *priority, const int64_t *run_at);
+ROTA_MUST_USE enum rota_error command_reschedule(struct sqlite_store *store,
+                                                 int64_t id,
+                                                 const int64_t *priority,
+                                                 const int64_t *run_at);
 ROTA_MUST_USE enum rota_error command_pause(struct sqlite_store *store,
                                             const char *queue, bool pauses);
 ROTA_MUST_USE enum rota_error command_limit(struct sqlite_store *store,
                                             const char *queue, const char *key,
                                             int64_t max_running);
-ROTA_MUST_USE enum rota_error command_retain(struct sqlite_store *store,
-                                             const char *queue,
-                                             int64_t time_ms);
+ROTA_MUST_USE enum rota_error
+command_retain(struct sqlite_store *store, const char *queue, int64_t time_ms);
 
 /* The retry itself, of a job that has ended and may wait again. */
 ROTA_MUST_USE enum rota_error retry_do(struct sqlite_store *store, int64_t id,
@@ -263,7 +265,8 @@ ROTA_MUST_USE enum rota_error retry_do(struct sqlite_store *store, int64_t id,
 /* -- prune.c -------------------------------------------------------------- */
 
 /* Forget those of the n jobs that have ended before the time, that none waits
- * for, and whose children have heard of it. *ret_count is how many they were. */
+ * for, and whose children have heard of it. *ret_count is how many they were.
+ */
 ROTA_MUST_USE enum rota_error jobs_prune(struct sqlite_store *store,
                                          const int64_t *ids, size_t n,
                                          int64_t before, int64_t *ret_count);

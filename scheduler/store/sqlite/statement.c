@@ -15,10 +15,9 @@ prepare(struct connection *connection, const struct statement *statement)
     sqlite3_stmt **prepared =
         &connection->statements[statement - __start_rota_sql];
 
-    if (*prepared == NULL &&
-        sqlite3_prepare_v3(connection->db, statement->sql, -1,
-                           SQLITE_PREPARE_PERSISTENT, prepared,
-                           NULL) != SQLITE_OK)
+    if (*prepared == NULL && sqlite3_prepare_v3(connection->db, statement->sql,
+                                                -1, SQLITE_PREPARE_PERSISTENT,
+                                                prepared, NULL) != SQLITE_OK)
         return NULL;
     return *prepared;
 }

@@ -1,6 +1,6 @@
 /*
- * The SQL statements of the store. Each stands beside the function that uses it,
- * is prepared when a connection first needs it, and kept:
+ * The SQL statements of the store. Each stands beside the function that uses
+ * it, is prepared when a connection first needs it, and kept:
  *
  *   STATEMENT(FIND_QUEUE) = {"SELECT id, ageing_ms FROM _queue"
  *                            " WHERE name = ?1"};
@@ -13,10 +13,11 @@
  *       ...sqlite3_column_int64(stmt.s, QUEUE_ID)...
  *   return stmt_end(&stmt);
  *
- * Rules for their text: a move out of _running is guarded by the lease (WHERE id
- * = ? AND lease = ?), and its count of changed rows is the truth; a key is
- * compared whole, by equalities, so that nothing scans (tests/test_plans.c looks
- * at every statement there is); states go by name (STATE_FAILED, schema.h).
+ * Rules for their text: a move out of _running is guarded by the lease (WHERE
+ * id = ? AND lease = ?), and its count of changed rows is the truth; a key is
+ * compared whole, by equalities, so that nothing scans (tests/test_plans.c
+ * looks at every statement there is); states go by name (STATE_FAILED,
+ * schema.h).
  *
  * For the thread whose connection it is. No lock.
  */
@@ -32,8 +33,8 @@ struct statement {
 /* The linker puts all of a program's statements side by side in one section,
  * whichever files they are in: a statement's place there is its number in each
  * connection, and a test can walk over them all. */
-#define STATEMENT(name)                                                        \
-    static const struct statement name                                         \
+#define STATEMENT(name)                \
+    static const struct statement name \
         __attribute__((section("rota_sql"), used))
 extern const struct statement __start_rota_sql[]
     __attribute__((visibility("hidden")));
@@ -66,7 +67,8 @@ ROTA_MUST_USE enum rota_error stmt_end(struct stmt *stmt);
 /* Whether there is a row, and that is all that is asked. */
 ROTA_MUST_USE enum rota_error stmt_exists(struct stmt *stmt, bool *ret_exist);
 
-/* The first column of the only row; untouched if it is NULL or there is none. */
+/* The first column of the only row; untouched if it is NULL or there is none.
+ */
 ROTA_MUST_USE enum rota_error stmt_number(struct stmt *stmt,
                                           int64_t *ret_number);
 

@@ -20,7 +20,8 @@ STATEMENT(RESERVE_IDS) = {"UPDATE sqlite_sequence SET seq = seq + ?1"
 STATEMENT(RETURN_IDS) = {"UPDATE sqlite_sequence SET seq = seq - ?1"
                          " WHERE name = 'submit'"};
 
-/* Reserve some more, in growing chunks: ids_return() takes back what is left. */
+/* Reserve some more, in growing chunks: ids_return() takes back what is left.
+ */
 static enum rota_error
 ids_reserve(struct sqlite_store *store)
 {
@@ -130,18 +131,21 @@ STATEMENT(INSERT_DEP) = {"INSERT INTO _dep SELECT ?1, ?2, EXISTS (SELECT 1"
 STATEMENT(TIE_JOB) = {"UPDATE _job SET ties = ties | ?2"
                       " WHERE id = ?1 AND ties & ?2 = 0"};
 /* What it waits for has ended badly before it came: it must hear of that. */
-STATEMENT(SETTLE_LATECOMER) = {"INSERT INTO _settle SELECT ?1, " AWAITING ", 0"
-                               " WHERE EXISTS (SELECT 1 FROM _done WHERE id = ?1"
-                               "  AND state <> " STATE_SUCCEEDED ")"
-                               " AND NOT EXISTS (SELECT 1 FROM _settle"
-                               "  WHERE job = ?1 AND what = " AWAITING ")"};
+STATEMENT(SETTLE_LATECOMER) = {
+    "INSERT INTO _settle SELECT ?1, " AWAITING ", 0"
+    " WHERE EXISTS (SELECT 1 FROM _done WHERE id = ?1"
+    "  AND state <> " STATE_SUCCEEDED ")"
+    " AND NOT EXISTS (SELECT 1 FROM _settle"
+    "  WHERE job = ?1 AND what = " AWAITING ")"};
 /* Its parent has been cancelled, or is being so: likewise. */
 STATEMENT(SETTLE_LATE_CHILD) = {
-    "INSERT INTO _settle SELECT ?1, " CHILDREN ", 0 WHERE (EXISTS (SELECT 1 FROM _done"
+    "INSERT INTO _settle SELECT ?1, " CHILDREN
+    ", 0 WHERE (EXISTS (SELECT 1 FROM _done"
     "   WHERE id = ?1 AND state = " STATE_CANCELLED ")"
     "  OR EXISTS (SELECT 1 FROM _running"
     "   WHERE id = ?1 AND cancel_at IS NOT NULL))"
-    " AND NOT EXISTS (SELECT 1 FROM _settle WHERE job = ?1 AND what = " CHILDREN ")"};
+    " AND NOT EXISTS (SELECT 1 FROM _settle WHERE job = ?1 AND what = " CHILDREN
+    ")"};
 
 static enum rota_error
 unique_insert(struct sqlite_store *store, const char *key, int64_t id)

@@ -78,8 +78,7 @@ set_durable(struct sqlite_store *store, bool is_durable)
 static void
 transaction_init(struct sqlite_store *store)
 {
-    int64_t usual =
-        store->ids.taken > 0 ? store->ids.taken : store->ids.usual;
+    int64_t usual = store->ids.taken > 0 ? store->ids.taken : store->ids.usual;
 
     store->now = store_now(&store->base);
     store->ids = (struct ids){

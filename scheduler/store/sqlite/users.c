@@ -44,8 +44,7 @@ shm_note(struct users *users, int64_t pid, uintmax_t first, uintmax_t last)
 }
 
 bool
-users_read(const char *shm_path, const char *lock_path,
-             struct users *ret_users)
+users_read(const char *shm_path, const char *lock_path, struct users *ret_users)
 {
     struct stat shm, lock;
     char buffer[16384], line[256], kind[16];

@@ -28,8 +28,7 @@ bool pids_have(const struct pids *pids, int64_t pid);
 
 /* Of the database with these companions. false: it cannot be told. Somebody
  * may be missing: what is read is of more than one moment. */
-bool users_read(const char *shm, const char *lock,
-                  struct users *ret_users);
+bool users_read(const char *shm, const char *lock, struct users *ret_users);
 
 /* "process 12 (sqlite3) and 2 others": those of pids but for this one; ""
  * if there are none. */

@@ -6,8 +6,8 @@
  * what it then reads from the file, and the byte locks, are the truth.
  *
  * The hard case is that an inotify event comes before the commit that wrote is
- * visible: who looks at once may see nothing, and nothing tells him again. So it
- * looks again a few times over 20 ms after each event.
+ * visible: who looks at once may see nothing, and nothing tells him again. So
+ * it looks again a few times over 20 ms after each event.
  */
 #define _GNU_SOURCE
 #include "store/sqlite/watch.h"
@@ -45,7 +45,8 @@ struct neighbour {
 
 struct sqlite_watch {
     struct watch base;
-    struct sqlite_store *store; /* of which only what is for any thread is used */
+    struct sqlite_store
+        *store; /* of which only what is for any thread is used */
     struct connection connection;
     int64_t data_version;
     int inotify; /* a descriptor; -1: none is to be had */
@@ -172,9 +173,9 @@ sqlite_watch_next(const struct watch *base)
     return next;
 }
 
-/* Note that what is to be seen after an event has been looked at once more. What
- * was seen may have been an earlier commit, such as one of ours: so it goes on
- * to the end of the list. */
+/* Note that what is to be seen after an event has been looked at once more.
+ * What was seen may have been an earlier commit, such as one of ours: so it
+ * goes on to the end of the list. */
 static void
 event_looked_at(struct sqlite_watch *watch)
 {
@@ -282,10 +283,8 @@ neighbour_note(void *arg, const struct open_process *process)
         }
     if (!GROW(watch->neighbours, watch->n_neighbours, watch->room))
         return; /* the next slow look tries again */
-    watch->neighbours[watch->n_neighbours++] =
-        (struct neighbour){.id = process->id,
-                           .pidfd = process_watch(process),
-                           .is_open = true};
+    watch->neighbours[watch->n_neighbours++] = (struct neighbour){
+        .id = process->id, .pidfd = process_watch(process), .is_open = true};
 }
 
 /* Read who there is, and tell of those who are not. */

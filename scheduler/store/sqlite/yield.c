@@ -57,8 +57,7 @@ others_seem_there(const struct yield *yield)
 
     if (!users_read(yield->shm, yield->lock, &users))
         return true;
-    if (!pids_have(&users.open, getpid()) ||
-        !pids_have(&users.rotas, getpid()))
+    if (!pids_have(&users.open, getpid()) || !pids_have(&users.rotas, getpid()))
         return true; /* the kernel does not tell of us: nor of others */
     for (size_t i = 0; i < users.open.n; i++)
         if (!pids_have(&users.rotas, users.open.all[i]))
@@ -92,8 +91,7 @@ was_opened(const struct yield *yield)
     char events[1024];
     bool opened = false;
 
-    while (yield->opens >= 0 &&
-           read(yield->opens, events, sizeof(events)) > 0)
+    while (yield->opens >= 0 && read(yield->opens, events, sizeof(events)) > 0)
         opened = true;
     return opened;
 }
@@ -127,8 +125,7 @@ yield_wait(struct yield *yield)
         yield->asked = now;
         look_again(yield, now);
     }
-    if (yield->is_crowded && now < yield->until &&
-        now % PERIOD < WINDOW) {
+    if (yield->is_crowded && now < yield->until && now % PERIOD < WINDOW) {
         sleep_until(now - now % PERIOD + WINDOW);
         now = ctx_now();
     }

@@ -1,9 +1,9 @@
 /*
- * Starting, as rota_step() does too. By one thread at a time: the second is told
- * so (ROTA_BUSY).
+ * Starting, as rota_step() does too. By one thread at a time: the second is
+ * told so (ROTA_BUSY).
  */
-#ifndef LIFE_H
-#define LIFE_H
+#ifndef START_H
+#define START_H
 
 #include "engine/engine.h"
 
