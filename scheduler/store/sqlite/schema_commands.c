@@ -9,8 +9,8 @@
  * the conflict rule of a trigger's statements: hence WHERE NOT EXISTS, and
  * never OR IGNORE. A trigger cannot reach jobs that depend on jobs that depend
  * on the one at hand; it leaves them to dependents.c, by a row in _settle. Of
- * JSON * only json_each() is used: the others are refused to a client that does not
- * trust schemas.
+ * JSON only json_each() is used: the others are refused to a client that does
+ * not trust schemas.
  */
 #include "store/sqlite/schema.h"
 
@@ -169,7 +169,7 @@ static const char submit[] =
     "  WHERE NEW.deadline_at IS NOT NULL;"
     " INSERT INTO _dep SELECT DISTINCT e.value, NEW.id, EXISTS"
     "   (SELECT 1 FROM _done d WHERE d.id = e.value"
-    "   AND d.state = " STATE_SUCCEEDED ")"
+    " AND d.state = " STATE_SUCCEEDED ")"
     "  FROM json_each(NEW.after) e;"
     " UPDATE _job SET ties = ties | " AWAITED " WHERE ties & " AWAITED " = 0"
     "  AND id IN (SELECT parent FROM _dep WHERE child = NEW.id);"
@@ -178,7 +178,7 @@ static const char submit[] =
     HEAR_PARENTS("NEW.id")
     " INSERT INTO _settle SELECT NEW.parent, " CHILDREN ", 0"
     "  WHERE (EXISTS (SELECT 1 FROM _done WHERE id = NEW.parent"
-    "   AND state = " STATE_CANCELLED ")"
+    " AND state = " STATE_CANCELLED ")"
     "   OR EXISTS (SELECT 1 FROM _running"
     "    WHERE id = NEW.parent AND cancel_at IS NOT NULL))"
     "  AND NOT EXISTS (SELECT 1 FROM _settle"
@@ -206,7 +206,7 @@ static const char cancel[] =
     " INSERT INTO _done(id, state, lease, attempt, finished_at, code,"
     "   cancel_at, cause)"
     "  SELECT j.id, " STATE_CANCELLED ", j.lease, j.failures, " NOW ","
-    "   1, " NOW ","
+    " 1, " NOW ","
     "   COALESCE(NEW.reason, 'context canceled') FROM _job j"
     "  WHERE j.id = NEW.job AND " WAITS ";"
     " INSERT INTO _ended SELECT j.id, " STATE_CANCELLED " FROM _job j"

@@ -100,7 +100,7 @@ static const char jobs[] =
     " SELECT j.id," NAMES " 'blocked', 'blocked',"
     "  (SELECT 'waits for job ' || m.first"
     "    || COALESCE((SELECT CASE p.state"
-    "      WHEN " STATE_CANCELLED " THEN ', which was cancelled'"
+    " WHEN " STATE_CANCELLED " THEN ', which was cancelled'"
     "      ELSE ', which failed' END FROM _done p WHERE p.id = m.first), '')"
     "    || CASE m.n WHEN 1 THEN '' WHEN 2 THEN ' and another'"
     "     ELSE ' and ' || (m.n - 1) || ' others' END"
