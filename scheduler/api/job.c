@@ -232,7 +232,7 @@ job_stepper(const struct rota_job *job)
 static bool
 resumed_note(struct rota_job *job, struct sqlite3 *db)
 {
-    if (!GROW(job->resumed, job->n_resumed, job->resumed_room))
+    if (!grow(job->resumed, job->n_resumed, job->resumed_room))
         return false;
     job->resumed[job->n_resumed++] = db;
     return true;

@@ -31,7 +31,7 @@ id_note(void *arg, int n, const char *const *names,
     (void)names;
     if (values == NULL)
         return true;
-    ids->is_short = !GROW(ids->all, ids->n, ids->room);
+    ids->is_short = !grow(ids->all, ids->n, ids->room);
     if (!ids->is_short)
         ids->all[ids->n++] = values[0].integer;
     return !ids->is_short;

@@ -1,7 +1,7 @@
 /*
- * What every layer stands on: impossible failures abort, intrusive lists,
- * locks, and threads that leave the program's signals alone. Includes nothing
- * of ours.
+ * What every layer stands on: impossible failures abort, locks, threads that
+ * leave the program's signals alone, the words of the last failure, and sums
+ * that saturate. With list.h, which nearly everybody needs. Any thread.
  */
 #ifndef BASE_H
 #define BASE_H
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/list.h"
 
 /* A call that can only fail through a bug of ours. Bugs abort; the world's
  * failures are returned. */
@@ -25,70 +27,6 @@
     } while (0)
 __attribute__((noreturn)) void bug(const char *what, const char *file,
                                    int line);
-
-/* An intrusive ring: a list is a link of its own, its items hang in it. Joining
- * and leaving cannot fail. */
-struct link {
-    struct link *prev, *next;
-};
-#define OWNER_OF(link, type, field) \
-    ((type *)(void *)((char *)(link)-offsetof(type, field)))
-
-static inline void
-list_init(struct link *list)
-{
-    list->prev = list->next = list;
-}
-
-static inline bool
-list_is_empty(const struct link *list)
-{
-    return list->next == list;
-}
-
-static inline void
-list_append(struct link *list, struct link *item)
-{
-    item->prev = list->prev;
-    item->next = list;
-    list->prev->next = item;
-    list->prev = item;
-}
-
-/* Take item out of whatever list it is in; it is then a ring of its own, so
- * that taking it out again does nothing. */
-static inline void
-list_remove(struct link *item)
-{
-    item->prev->next = item->next;
-    item->next->prev = item->prev;
-    list_init(item);
-}
-
-/* The first item, taken out; NULL if there is none. */
-static inline struct link *
-list_take(struct link *list)
-{
-    struct link *item = list->next;
-
-    if (item == list)
-        return NULL;
-    list_remove(item);
-    return item;
-}
-
-/* Move all of from to the end of list. */
-static inline void
-list_splice(struct link *list, struct link *from)
-{
-    if (list_is_empty(from))
-        return;
-    from->next->prev = list->prev;
-    list->prev->next = from->next;
-    from->prev->next = list;
-    list->prev = from->prev;
-    list_init(from);
-}
 
 /* For a lock that is held for less time than it takes to sleep and be woken:
  * who finds it taken tries for a moment first. A copy of the initializer, as

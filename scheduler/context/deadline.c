@@ -20,8 +20,7 @@
 #define _GNU_SOURCE
 #include "context/node.h"
 
-#include <stdlib.h>
-#include <time.h>
+#include "base/grow.h"
 
 #define NO_SLOT SIZE_MAX
 #define ARITY   4 /* shallower than 2, and a node's children share a line */
@@ -42,7 +41,7 @@ struct timer {
 static struct {
     pthread_mutex_t lock; /* guards all, but see changes */
     struct timer *heap;   /* the earliest first */
-    size_t count, capacity;
+    size_t count, room;
     int64_t sleeps_until;     /* INT64_MIN while the thread is awake */
     bool is_served;           /* both threads run */
     bool has_hooks_thread;    /* at least the second does */
@@ -122,16 +121,8 @@ heap_remove(struct timed_node *timed)
 static bool
 heap_add(struct timed_node *timed)
 {
-    if (timers.count == timers.capacity) {
-        size_t capacity = timers.capacity ? 2 * timers.capacity : 64;
-        struct timer *heap =
-            realloc(timers.heap, capacity * sizeof(timers.heap[0]));
-
-        if (heap == NULL)
-            return false;
-        timers.heap = heap;
-        timers.capacity = capacity;
-    }
+    if (!grow(timers.heap, timers.count, timers.room))
+        return false;
     heap_rise(timers.count++,
               (struct timer){.at = timed->node.deadline, .timed = timed});
     return true;

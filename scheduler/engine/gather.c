@@ -120,7 +120,7 @@ gather_stuck(struct rota *rota, struct batch *batch, struct rota_job *job,
         rota->stuck++;
         batch->is_newly_stuck = true;
     }
-    if (!GROW(batch->reports, batch->n_reports, batch->reports_room))
+    if (!grow(batch->reports, batch->n_reports, batch->reports_room))
         return; /* the view says it */
     batch->reports[batch->n_reports++] =
         (struct stuck_report){.id = job->claim.id,

@@ -36,14 +36,9 @@ jobs_reserve(struct rota *rota, size_t n)
 {
     struct rota_job *job;
 
-    while (rota->claims_room < n)
-        if (!array_grow(&rota->claims, &rota->claims_room,
-                        sizeof(*rota->claims)))
-            return false;
-    while (rota->claimed_room < n)
-        if (!array_grow(&rota->claimed, &rota->claimed_room,
-                        sizeof(*rota->claimed)))
-            return false;
+    if (!grow_to(rota->claims, n, rota->claims_room) ||
+        !grow_to(rota->claimed, n, rota->claimed_room))
+        return false;
     while (rota->n_spares < n) {
         job = malloc(sizeof(*job));
         if (job == NULL)

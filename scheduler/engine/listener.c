@@ -117,10 +117,8 @@ descriptors_fill(struct listener *listener, size_t *ret_n)
 {
     size_t n = 1 + watch_descriptors(listener->watch, NULL, 0);
 
-    while (listener->room < n)
-        if (!array_grow(&listener->fds, &listener->room,
-                        sizeof(*listener->fds)))
-            return false;
+    if (!grow_to(listener->fds, n, listener->room))
+        return false;
     listener->fds[0] = (struct pollfd){.fd = listener->stop, .events = POLLIN};
     (void)watch_descriptors(listener->watch, listener->fds + 1, n - 1);
     *ret_n = n;

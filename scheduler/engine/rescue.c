@@ -61,7 +61,7 @@ dead_note(void *arg, int64_t process)
 {
     struct dead *dead = arg;
 
-    dead->is_short |= !GROW(dead->all, dead->n, dead->room);
+    dead->is_short |= !grow(dead->all, dead->n, dead->room);
     if (!dead->is_short)
         dead->all[dead->n++] = process;
 }

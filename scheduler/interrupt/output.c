@@ -32,18 +32,6 @@ min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Make room for n bytes more behind the head. False without memory. */
-static bool
-head_reserve(struct output *output, size_t n)
-{
-    struct rota_process_output *kept = &output->kept;
-
-    while (output->head_room - kept->head_size < n)
-        if (!array_grow(&kept->head, &output->head_room, 1))
-            return false;
-    return true;
-}
-
 /* Put size bytes where they belong: what the head has room for behind it, the
  * rest into the ring. False without memory: they are only counted. */
 static bool
@@ -54,7 +42,7 @@ keep(struct output *output, const char *data, size_t size)
 
     kept->size += (int64_t)size;
     if (n > 0) {
-        if (!head_reserve(output, n))
+        if (!grow_to(kept->head, kept->head_size + n, output->head_room))
             return false;
         memcpy(kept->head + kept->head_size, data, n);
         kept->head_size += n;

@@ -73,7 +73,7 @@ read_about(const char *pid, const char *name, size_t *ret_size)
     if (fd < 0)
         return NULL;
     text = malloc(room);
-    while (text != NULL && n > 0 && GROW(text, size, room)) {
+    while (text != NULL && n > 0 && grow(text, size, room)) {
         n = read(fd, text + size, room - size);
         if (n > 0)
             size += (size_t)n;

@@ -33,7 +33,7 @@ ring_index(const struct ring *ring, size_t i)
 }
 
 /* Make room for n more items of size bytes each. The oldest comes to the
- * beginning, which is why this is not array_grow(). False without memory: the
+ * beginning, which is why this is not grow(). False without memory: the
  * ring is as it was. Do not call it, call ring_reserve(). */
 static bool
 ring_grow(struct ring *ring, size_t n, size_t size)

@@ -13,7 +13,7 @@ candidates_add(struct candidates *candidates, const struct candidate *candidate,
     struct candidate *added;
 
     if (copy == NULL ||
-        !GROW(candidates->all, candidates->n, candidates->room)) {
+        !grow(candidates->all, candidates->n, candidates->room)) {
         free(copy);
         return no_memory();
     }
@@ -31,7 +31,7 @@ enum rota_error
 candidates_join(struct candidates *candidates, struct candidates *from)
 {
     for (size_t i = 0; i < from->n; i++) {
-        if (!GROW(candidates->all, candidates->n, candidates->room)) {
+        if (!grow(candidates->all, candidates->n, candidates->room)) {
             /* what has been moved is theirs by now: do not free it twice */
             memmove(from->all, &from->all[i],
                     (from->n - i) * sizeof(*from->all));

@@ -162,7 +162,7 @@ room_note(struct claiming *claiming, const struct lane *lane)
     for (size_t i = 0; i < claiming->n_queues; i++)
         if (claiming->queues[i].queue == lane->queue)
             return ROTA_OK;
-    if (!GROW(claiming->queues, claiming->n_queues, claiming->queues_room))
+    if (!grow(claiming->queues, claiming->n_queues, claiming->queues_room))
         return no_memory();
     claiming->queues[claiming->n_queues++] =
         (struct queue_room){lane->queue, lane->room};

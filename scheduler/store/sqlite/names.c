@@ -69,7 +69,7 @@ names_add(struct names *names, const struct name *name, const char *text)
 
     if (names->n == NAMES_MAX)
         names_clear(names);
-    if (copy == NULL || !GROW(names->all, names->n, names->room)) {
+    if (copy == NULL || !grow(names->all, names->n, names->room)) {
         free(copy);
         return NULL;
     }

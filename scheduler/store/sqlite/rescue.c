@@ -19,7 +19,7 @@ struct orphans {
 static enum rota_error
 orphan_read(sqlite3_stmt *row, struct orphans *orphans)
 {
-    return GROW(orphans->all, orphans->n, orphans->room)
+    return grow(orphans->all, orphans->n, orphans->room)
                ? run_of(row, &orphans->all[orphans->n++])
                : no_memory();
 }

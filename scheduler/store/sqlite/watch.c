@@ -281,7 +281,7 @@ neighbour_note(void *arg, const struct open_process *process)
             watch->neighbours[i].is_open = true;
             return;
         }
-    if (!GROW(watch->neighbours, watch->n_neighbours, watch->room))
+    if (!grow(watch->neighbours, watch->n_neighbours, watch->room))
         return; /* the next slow look tries again */
     watch->neighbours[watch->n_neighbours++] = (struct neighbour){
         .id = process->id, .pidfd = process_watch(process), .is_open = true};
@@ -308,7 +308,7 @@ look_for_dead(struct sqlite_watch *watch, int64_t process)
             continue;
         }
         if (!lockfile_lives(watch->store->lockfile, neighbour->id) &&
-            GROW(watch->dead, watch->n_dead, watch->dead_room))
+            grow(watch->dead, watch->n_dead, watch->dead_room))
             watch->dead[watch->n_dead++] = neighbour->id;
         watch->neighbours[kept++] = *neighbour;
     }
