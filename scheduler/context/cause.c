@@ -1,5 +1,6 @@
 /*
- * Causes: small, counted, never changed once made. No locks.
+ * Causes: why contexts ended, in words. Small, counted, never changed once
+ * made. For the files of this folder; any thread, no locks.
  *
  * A sweep over a million nodes shares one cause and adds to its count once.
  * The usual causes are static, and their count stays 0, so that unrelated
@@ -25,8 +26,8 @@ cause_usual(enum rota_error code)
     return &usual[i];
 }
 
-/* A cause with room for size bytes of text, which *ret_text is to be filled
- * with. */
+/* A cause with room for size bytes of text at *ret_text, which the caller is to
+ * fill. NULL without memory. */
 static struct cause *
 cause_new(enum rota_error code, size_t size, char **ret_text)
 {
@@ -77,7 +78,7 @@ cause_format(enum rota_error code, const char *format, va_list args)
 struct cause *
 cause_ref(struct cause *cause, uint32_t n)
 {
-    /* who holds a reference sees 0 on a static cause only */
+    /* the caller holds a reference, so 0 means that it is static */
     if (atomic_load_explicit(&cause->refs, memory_order_relaxed) != 0)
         atomic_fetch_add_explicit(&cause->refs, n, memory_order_relaxed);
     return cause;
@@ -89,7 +90,7 @@ cause_unref(struct cause *cause)
     if (cause == NULL ||
         atomic_load_explicit(&cause->refs, memory_order_relaxed) == 0)
         return;
-    /* acq_rel: the frees of all other holders' reads come first */
+    /* acq_rel: what all other holders have read was read before it is freed */
     if (atomic_fetch_sub_explicit(&cause->refs, 1, memory_order_acq_rel) == 1)
         free(cause);
 }

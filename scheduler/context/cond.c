@@ -1,15 +1,17 @@
 /*
- * A condition variable that a context can end the wait on.
+ * A condition variable that a context can end the wait on. Any thread, with no
+ * lock of ours held, and with or without the caller's mutex.
  *
  * A waiter is on its caller's stack, and sits in the condition's ring by one
- * node and in its context's by another, so that a signal wakes one sleeper, and
+ * link and in its context's by another, so that a signal wakes one sleeper, and
  * the end of a context wakes those of its subtree and nobody else.
  *
  * Locking: the ring is under cond->lock, a leaf. Who signals takes the waiter
- * out under the lock and sets its wake after it: from then on the waiter's
- * memory is the signaller's until WAKE_SET is seen. A waiter that wants to
- * leave and finds itself taken out waits for that, and has been signalled: a
- * signal is never lost to a sleeper whose context ended at the same moment.
+ * out under the lock and sets its wake when he has dropped it: in between the
+ * waiter's memory is his, until WAKE_SET is seen. The hard case is a sleeper
+ * whose context ends at the same moment. It looks, under the lock, whether it
+ * was taken out: if so it waits for WAKE_SET, and answers that it was
+ * signalled, for nobody else will get that signal.
  */
 #include "context/node.h"
 
@@ -45,7 +47,7 @@ ctx_cond_init(struct ctx_cond *ctx_cond)
 
 /* The first waiter, taken out; NULL if there is none. cond->lock held. */
 static struct cond_waiter *
-waiter_take(struct cond *cond)
+cond_waiter_take(struct cond *cond)
 {
     struct link *first = list_take(&cond->waiters);
     struct cond_waiter *waiter;
@@ -64,7 +66,7 @@ ctx_cond_signal(struct ctx_cond *ctx_cond)
     struct cond_waiter *waiter;
 
     lock_take(&cond->lock);
-    waiter = waiter_take(cond);
+    waiter = cond_waiter_take(cond);
     lock_drop(&cond->lock);
     if (waiter != NULL)
         wake_up(&waiter->wake, WAKE_SET);
@@ -79,7 +81,7 @@ ctx_cond_broadcast(struct ctx_cond *ctx_cond)
 
     list_init(&taken);
     lock_take(&cond->lock);
-    while ((waiter = waiter_take(cond)) != NULL)
+    while ((waiter = cond_waiter_take(cond)) != NULL)
         list_append(&taken, &waiter->on_cond);
     lock_drop(&cond->lock);
     for (item = taken.next; item != &taken; item = next) {
@@ -88,9 +90,10 @@ ctx_cond_broadcast(struct ctx_cond *ctx_cond)
     }
 }
 
-/* A signal has taken the waiter, or not: then it is taken back. */
+/* True if a signal has taken waiter out, and is about to set its wake. If not,
+ * it is out now, by our hand. */
 static bool
-waiter_is_taken(struct cond *cond, struct cond_waiter *waiter)
+cond_waiter_is_taken(struct cond *cond, struct cond_waiter *waiter)
 {
     bool is_taken;
 
@@ -117,7 +120,7 @@ ctx_cond_wait(struct ctx *ctx, struct ctx_cond *ctx_cond,
     lock_drop(&cond->lock);
     lock_drop(mutex);
     error = wake_wait_ctx(&waiter.wake, ctx, deadline);
-    if (error != ROTA_OK && waiter_is_taken(cond, &waiter)) {
+    if (error != ROTA_OK && cond_waiter_is_taken(cond, &waiter)) {
         (void)wake_wait(&waiter.wake, ROTA_FOREVER);
         error = ROTA_OK;
     }

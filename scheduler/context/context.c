@@ -1,10 +1,18 @@
 /*
- * The tree of contexts: making, counting and asking.
+ * The tree of contexts: making, counting and asking. Any thread.
+ *
+ * What is special about a kind of node is not known here, only what shape it
+ * gives the tree: a static node is in no tree, a detached one is the top of a
+ * new one, a merged one has two parents. A kind's file makes its nodes with
+ * node_new() and node_join(), and is called back through node_kinds[] (kind.c)
+ * before one is freed.
  *
  * Locking: tree->lock is taken to join the parent's list of children and to
- * leave it. A new node looks at its parent's state in the same hold that links
- * it: a sweep finds it in the list, or it finds the sweep's result. What asking
- * reads is read-only, or published by pub.state_.
+ * leave it. The hard case is a child that is made while its parent is being
+ * ended. A new node looks at its parent's state in the same hold of the lock
+ * that links it: so either the sweep that ends the parent comes later and finds
+ * it in the list, or the node finds the parent done and is born done. What
+ * asking reads is read-only, or published by pub.state_.
  */
 #include "context/node.h"
 
@@ -46,7 +54,8 @@ ctx_todo(void)
     return &todo.pub;
 }
 
-/* All but the tree. Not calloc(): every field has its value here. */
+/* Every field but the tree has its value here, so that the memory need not be
+ * zeroed first. */
 static void
 node_init(struct node *node, struct node *parent, enum node_kind kind)
 {
@@ -158,17 +167,8 @@ ctx_without_cancel(struct ctx *parent)
     return &node->pub;
 }
 
-struct ctx *
-ctx_shield(struct ctx *parent, int64_t grace)
-{
-    struct ctx *detached = ctx_without_cancel(parent), *ctx;
-
-    ctx = ctx_with_timeout(detached, grace);
-    ctx_unref(detached);
-    return ctx == &node_nomem.pub ? &background.pub : ctx;
-}
-
-/* Relaxed: who has a reference to copy is ordered with the rest already. */
+/* Relaxed: who has a reference to copy is ordered already with whoever gave it
+ * to him. */
 struct node *
 node_ref(struct node *node)
 {
@@ -200,22 +200,18 @@ node_release(struct node *node)
         free(node);
 }
 
-/* The end of a node whose count is 0, but for its memory. Until the lock below
- * was held the services and a sweep may still find it, and leave it in place.
- */
+/* The end of a node whose count is 0, but for its memory. A service thread
+ * may still find it until its kind's fini() has returned, and a sweep until it
+ * has left its parent's list. Both look for it under the lock that is taken
+ * here to leave, and are through with it when they drop the lock: so its memory
+ * may go afterwards. No lock is held. */
 static void
 node_fini(struct node *node)
 {
     if (debug_is_on())
         debug_node_gone(node);
-    if (node->kind == NODE_TIMED)
-        timed_node_fini(node);
-    else if (node->kind == NODE_SIGNALS)
-        signals_node_fini(node);
-    else if (node->kind == NODE_PEER)
-        peer_node_fini(node);
-    else if (node->kind == NODE_MERGED)
-        merged_node_fini(node);
+    if (node_kinds[node->kind].fini != NULL)
+        node_kinds[node->kind].fini(node);
     if (node_is_linked(node)) {
         /* a sweep may be flipping it right now; after this none can */
         lock_take(&node->tree->lock);
@@ -236,8 +232,11 @@ node_fini(struct node *node)
     cause_unref(node->cause);
 }
 
-/* Upwards in a loop: a chain may be a million long. Those with a second parent
- * wait for their turn, linked by parent. */
+/* Dropping the last reference on a node drops its reference on its parent, and
+ * so on upwards. A chain may be a million long, so this is a loop and no
+ * recursion. A node with a second parent leads two ways: the loop goes on with
+ * the first, and the node is kept in a list, linked by its parent field, which
+ * is no longer needed, until the loop comes back for the second. */
 void
 node_unref(struct node *node)
 {
@@ -263,7 +262,7 @@ node_unref(struct node *node)
             return;
         done = merged;
         merged = done->parent;
-        node = merged_second(done);
+        node = node_second(done);
         node_release(done);
     }
 }
@@ -285,26 +284,6 @@ ctx_unref(struct ctx *ctx)
     if (debug_is_on())
         debug_check(node_of(ctx));
     node_unref(node_of(ctx));
-}
-
-/* True if nobody would notice node's end: whoever is below it or has a callback
- * on it has a reference, too. Who waits has one as a rule, but forgives. */
-static bool
-node_is_alone(const struct node *node)
-{
-    return atomic_load_explicit(&node->refs, memory_order_acquire) == 1 &&
-           list_is_empty(&node->waiters);
-}
-
-void
-ctx_end(struct ctx *ctx)
-{
-    if (ctx == NULL)
-        return;
-    if (debug_is_on() || node_is_static(node_of(ctx)) ||
-        !node_is_alone(node_of(ctx)))
-        ctx_cancel(ctx);
-    ctx_unref(ctx);
 }
 
 /* -- Asking -------------------------------------------------------------- */
@@ -347,10 +326,14 @@ ctx_remaining(const struct ctx *ctx)
     return left < 0 ? 0 : left;
 }
 
-/* Parents are read-only and held, so the way up needs no lock; it leads
- * through NODE_DETACHED too. First parents all the way, then what their second
- * ones know, the nearest first; the last of those in a loop, as there may be a
- * long chain of them. */
+/* The value of key that is nearest to from. Parents are read-only and held, so
+ * the way up needs no lock; it leads through detached nodes too.
+ *
+ * First the chain of first parents is searched to its end, then what the second
+ * parents on that chain know, the nearest first. Each of these is a search of
+ * its own, by recursion, except the last: as a chain may be a million merged
+ * nodes long, each the second parent of the next, that one goes on in the
+ * loop. */
 static const struct value_node *
 value_find(const struct node *from, const void *key)
 {
@@ -372,10 +355,10 @@ value_find(const struct node *from, const void *key)
         for (const struct node *n = from; n != last && with == NULL;
              n = n->parent) {
             if (n->kind == NODE_MERGED)
-                with = value_find(merged_second(n), key);
+                with = value_find(node_second(n), key);
         }
         if (last != NULL)
-            from = merged_second(last);
+            from = node_second(last);
     } while (with == NULL && last != NULL);
     return with;
 }

@@ -1,5 +1,6 @@
 /*
- * Deadlines: the clock, the heap of timers, and the two service threads.
+ * Deadlines: the heap of timers, and the two service threads. Any thread, with
+ * no lock of ours held.
  *
  *   rota-deadline   sleeps until the earliest deadline, then flips and wakes
  *   rota-hooks      runs the hooks of contexts that a deadline ended, one at a
@@ -10,12 +11,16 @@
  * Locking: timers.lock guards the heap, due.lock the queue between the two
  * threads. Both are leaves; no tree->lock is ever taken under them.
  *
- * The heap owns no context. A node leaves it when it is freed, under
- * timers.lock, or when it fires: the thread takes it out and takes a reference
- * under one hold of the lock, and leaves it alone if the count is 0 already,
- * for its owner is then about to enter timed_node_fini(). A context that ends
- * early stays in the heap until one of the two: ending must not touch
- * timers.lock, and firing at what is done does nothing.
+ * The heap owns no context. The hard case is a timer that fires while the last
+ * reference on its context is dropped. A node leaves the heap when it is freed,
+ * under timers.lock, or when it fires: the thread takes it out and takes a
+ * reference under one hold of the lock; if the count is 0 already it takes none
+ * and leaves the node alone, for its owner is then about to enter
+ * timed_node_fini(), which waits for the lock.
+ *
+ * A context that ends early stays in the heap until it is freed or its time has
+ * come: every cancel would otherwise have to take timers.lock, which all trees
+ * share. To end what is done already does nothing.
  */
 #define _GNU_SOURCE
 #include "context/node.h"
@@ -116,8 +121,8 @@ heap_remove(struct timed_node *timed)
     heap_rise(slot, last);
 }
 
-/* False without memory. The heap never shrinks: what was once needed at a time
- * will be again. */
+/* False without memory. The heap never shrinks: as many timers as there once
+ * were at a time will be there again. */
 static bool
 heap_add(struct timed_node *timed)
 {
@@ -130,7 +135,8 @@ heap_add(struct timed_node *timed)
 
 /* -- The threads ----------------------------------------------------------- */
 
-/* Take over the caller's reference and have the hooks of timed run. */
+/* Have rota-hooks run the hooks of timed. Takes over a reference; no lock is
+ * held. */
 static void
 due_add(struct timed_node *timed)
 {
@@ -193,8 +199,10 @@ timers_take(int64_t now)
     return NULL;
 }
 
-/* rota-deadline. Who arms a timer that is earlier than sleeps_until bumps
- * changes under the lock, so the futex sees what this thread has not. */
+/* rota-deadline. It must not sleep past a timer that is armed after it has
+ * looked at the heap and before it sleeps. Who arms one that is earlier than
+ * sleeps_until bumps changes under the lock; then it is no longer what was seen
+ * here, and the futex does not sleep. */
 static void *
 deadline_body(void *arg)
 {
@@ -270,16 +278,16 @@ timed_node_fini(struct node *node)
     struct timed_node *timed = OWNER_OF(node, struct timed_node, node);
 
     lock_take(&timers.lock);
-    /* the lock is taken in any case: the thread may have taken the node out
-     * and still be looking at its count */
+    /* the lock is taken also if the node is out: it is the thread that may
+     * have taken it out, and still be looking at its count */
     if (timed->slot != NO_SLOT)
         heap_remove(timed);
     lock_drop(&timers.lock);
     cause_unref(timed->text);
 }
 
-/* The node that the deadline came from is the highest with the same one: below
- * it an equal deadline made no NODE_TIMED. */
+/* The node that the deadline came from is the highest with the same one: a
+ * child with an equal deadline was made without a timer of its own. */
 void
 deadline_reach(struct node *node)
 {
@@ -299,7 +307,7 @@ ctx_with_deadline_cause(struct ctx *parent, int64_t deadline, const char *cause)
         parent = ctx_background();
     if (deadline >= ctx_deadline(parent)) {
         if (deadline <= ctx_now())
-            deadline_reach(node_of(parent)); /* its timer is late */
+            deadline_reach(node_of(parent)); /* before its timer does */
         return ctx_with_cancel(parent);
     }
     node = node_new(parent, NODE_TIMED, sizeof(*timed));
@@ -346,4 +354,16 @@ ctx_with_timeout_cause(struct ctx *parent, int64_t timeout, const char *cause)
 {
     return ctx_with_deadline_cause(parent, saturating_add(ctx_now(), timeout),
                                    cause);
+}
+
+/* Where there is no memory, cleaning up is to go on all the same: then it has
+ * no end. */
+struct ctx *
+ctx_shield(struct ctx *parent, int64_t grace)
+{
+    struct ctx *detached = ctx_without_cancel(parent), *ctx;
+
+    ctx = ctx_with_timeout(detached, grace);
+    ctx_unref(detached);
+    return ctx == &node_nomem.pub ? ctx_background() : ctx;
 }

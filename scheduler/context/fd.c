@@ -1,9 +1,11 @@
 /*
  * ctx_fd(): an eventfd that becomes readable when its context ends, and stays
- * so. Made for a context when somebody first asks.
+ * so. Made for a context when somebody first asks. Any thread.
  *
  * Locking: node->fd is under tree->lock. A sweep writes to it in the hold that
- * flips the state, so whoever makes one later sees that the context is done.
+ * flips the state, so whoever makes one later sees that the context is done,
+ * and makes it readable himself. None is made under the lock, as that may
+ * block.
  */
 #define _GNU_SOURCE
 #include "context/node.h"
@@ -14,20 +16,20 @@
 #include <unistd.h>
 
 void
-fd_tell(int fd)
+fd_make_readable(int fd)
 {
     const uint64_t one = 1;
     int saved = errno;
 
-    (void)!write(fd, &one,
-                 sizeof(one)); /* nobody reads it: it cannot be full */
+    /* it is written once and never read, so it cannot be full */
+    (void)!write(fd, &one, sizeof(one));
     errno = saved;
 }
 
 static int
-fd_new(bool is_told)
+fd_new(bool is_readable)
 {
-    int fd = eventfd(is_told, EFD_CLOEXEC | EFD_NONBLOCK), code = errno;
+    int fd = eventfd(is_readable, EFD_CLOEXEC | EFD_NONBLOCK), code = errno;
 
     if (fd < 0)
         message_set("cannot make a descriptor for a context: %s",
@@ -36,7 +38,9 @@ fd_new(bool is_told)
     return fd;
 }
 
-/* Those that are static share two, which stay open. */
+/* The static contexts share two descriptors, one for those that are live and
+ * one for node_nomem. Two threads may make one at once: the one that is late
+ * closes its own, and takes what it finds in the slot. */
 static int
 fd_of_static(const struct node *node)
 {
@@ -74,7 +78,7 @@ ctx_fd(struct ctx *ctx)
     if (fd < 0) {
         node->fd = fd = made;
         if (ctx_done(ctx))
-            fd_tell(fd);
+            fd_make_readable(fd);
     }
     lock_drop(&node->tree->lock);
     if (fd != made)

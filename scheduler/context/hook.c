@@ -1,5 +1,5 @@
 /*
- * Hooks: callbacks that run once when a context has ended.
+ * Hooks: callbacks that run once when a context has ended. Any thread.
  *
  *              ctx_after()
  *                  │
@@ -7,19 +7,20 @@
  *                  │               └───────────────────┘
  *                  └──> STOPPED      WAITED: somebody sleeps until DONE
  *
- * Locking: a hook's place in a ring, its context's or the pending ring of a
- * sweep, is under tree->lock. Its state is an atomic of its own: the one who
- * changes it from ARMED, a stopper or a runner, owns the hook's reference on
- * the context, and nobody else touches the context through the hook. A runner
- * does so under tree->lock, a stopper before taking it; the stopper does not
- * return before it has held the lock, so a runner's hands are off by then.
+ * Locking: a hook hangs in a ring, its context's or the pending ring of a
+ * sweep, and its link there is under tree->lock. Its state is an atomic of its
+ * own: the one who changes it from ARMED, a stopper or a runner, owns the
+ * hook's reference on the context, and nobody else touches the context through
+ * the hook. A runner makes that change under tree->lock, a stopper before he
+ * takes the lock; and a stopper does not return before he has held it, so that
+ * no runner can still be looking at a hook that its stopper frees.
  *
  * A hook is its caller's memory. A runner's last touch of it is the store of
- * DONE, and not even that if the callback itself was told, by
- * ctx_hook_stop_wait(), that it may free the hook.
+ * DONE, and not even that if the callback itself has called
+ * ctx_hook_stop_wait(), after which it may free the hook.
  */
-#include "context/node.h"
 #include "context/debug.h"
+#include "context/node.h"
 
 enum hook_state { ARMED = 1, RUNNING, WAITED, DONE, STOPPED };
 
@@ -37,12 +38,12 @@ _Static_assert(_Alignof(struct hook) <= _Alignof(struct ctx_hook),
 
 /* The hooks that are running on this thread, the innermost first: a callback
  * may end another context and so run others. Each is on its runner's stack. */
-struct running {
+struct active {
     const struct hook *hook;
-    struct running *outer;
+    struct active *outer;
     bool is_gone; /* the callback may have freed the hook */
 };
-static _Thread_local struct running *running;
+static _Thread_local struct active *innermost;
 
 static struct hook *
 hook_of(struct ctx_hook *hook)
@@ -54,7 +55,7 @@ hook_of(struct ctx_hook *hook)
 static void
 hook_run(struct hook *hook)
 {
-    struct running self = {.hook = hook, .outer = running};
+    struct active self = {.hook = hook, .outer = innermost};
     struct node *node = hook->node; /* for when hook is gone */
     struct debug_run run;
 
@@ -62,9 +63,9 @@ hook_run(struct hook *hook)
         debug_hook_over(hook);
         debug_run_begin(&run, hook);
     }
-    running = &self;
+    innermost = &self;
     hook->fn(hook->arg);
-    running = self.outer;
+    innermost = self.outer;
     if (debug_is_on())
         debug_run_end(&run);
     /* release: a stopper that sees DONE sees what the callback did */
@@ -92,10 +93,10 @@ hook_claim_next(struct link *pending)
     return NULL;
 }
 
-/* One by one under the lock, rather than all at once: until its turn comes a
- * hook can be stopped, by the one before it too. */
-void
-hooks_run(struct node *node, struct link *pending)
+/* Each hook is claimed under the lock when its turn comes, rather than all at
+ * once: until then it can be stopped, also by the one that runs before it. */
+static void
+pending_run(struct node *node, struct link *pending)
 {
     struct hook *hook;
 
@@ -108,6 +109,57 @@ hooks_run(struct node *node, struct link *pending)
     lock_drop(&node->tree->lock);
 }
 
+/* -- Hooks that are put off ------------------------------------------------ */
+
+/*
+ * The hook of a merged context is run among the hooks of its second parent, and
+ * ends a context whose own hooks are then to be run, among which may be that of
+ * another merged context, and so on: a chain of them may be a million long, and
+ * is not to need as deep a stack. So they are not run where they turn up, but
+ * put in a queue of the thread's, and the outermost hooks_run_later() on the
+ * thread runs what is in it until it is empty.
+ */
+static _Thread_local struct {
+    struct hooks_later *first, **last;
+    bool is_served; /* somebody further out on this thread empties it */
+} put_off;
+
+void
+hooks_run_later(struct node *node, struct hooks_later *later)
+{
+    if (put_off.first == NULL)
+        put_off.last = &put_off.first;
+    later->node = node;
+    later->next = NULL;
+    *put_off.last = later;
+    put_off.last = &later->next;
+    if (put_off.is_served)
+        return;
+    put_off.is_served = true;
+    while ((later = put_off.first) != NULL) {
+        put_off.first = later->next;
+        pending_run(later->node, &later->pending);
+        node_unref(later->node); /* later may be gone with it */
+    }
+    put_off.is_served = false;
+}
+
+/* A callback that ends a context is promised that all of its hooks have run
+ * when ctx_cancel() returns, also if it was itself called by
+ * hooks_run_later(): so what is put off from here on is not left to who is
+ * further out. */
+void
+hooks_run(struct node *node, struct link *pending)
+{
+    bool before = put_off.is_served;
+
+    put_off.is_served = false;
+    pending_run(node, pending);
+    put_off.is_served = before;
+}
+
+/* -- The interface --------------------------------------------------------- */
+
 /* Put hook into node's ring if node is live. */
 static bool
 hook_join(struct hook *hook, struct node *node)
@@ -116,7 +168,8 @@ hook_join(struct hook *hook, struct node *node)
 
     if (node_is_static(node))
         return !ctx_done(&node->pub);
-    /* under the lock also if it is done: to see the sweep to its end */
+    /* the lock is taken also if node is done: a sweep may be half-way, and
+     * the callback is promised that the whole subtree is done */
     lock_take(&node->tree->lock);
     is_live = !ctx_done(&node->pub);
     if (is_live)
@@ -165,23 +218,26 @@ ctx_hook_stop(struct ctx_hook *ctx_hook)
     return true;
 }
 
-/* Our own entry for a hook that this thread is running. One that is gone does
- * not count: its memory may hold another hook since. */
-static struct running *
-running_find(const struct hook *hook)
+/* This thread's entry for hook, if it is running it; else NULL. An entry whose
+ * hook is gone does not count: another hook may be in the same memory since. */
+static struct active *
+active_find(const struct hook *hook)
 {
-    struct running *entry = running;
+    struct active *entry = innermost;
 
     while (entry != NULL && (entry->hook != hook || entry->is_gone))
         entry = entry->outer;
     return entry;
 }
 
-/* Called from inside hook's own callback: let go of the hook here and now. If
- * somebody else waits for it, it cannot be freed before he has left, and he
- * waits for the end of the callback: then hook_run() does it. */
+/* Called from inside hook's own callback, which may free the hook when this
+ * returns: so DONE is stored here and now, and hook_run() leaves the hook
+ * alone. The hard case is that another thread waits for the hook at the same
+ * time: the state is WAITED then, and stays so. He sleeps on the hook's memory
+ * until the callback has ended, so nobody may free it before, and hook_run()
+ * stores DONE as usual. */
 static void
-hook_leave(struct hook *hook, struct running *entry)
+hook_leave(struct hook *hook, struct active *entry)
 {
     uint32_t state = RUNNING;
 
@@ -193,7 +249,7 @@ void
 ctx_hook_stop_wait(struct ctx_hook *ctx_hook)
 {
     struct hook *hook = hook_of(ctx_hook);
-    struct running *entry;
+    struct active *entry;
     struct debug_wait wait;
     uint32_t state;
 
@@ -202,7 +258,7 @@ ctx_hook_stop_wait(struct ctx_hook *ctx_hook)
     state = atomic_load_explicit(&hook->state, memory_order_acquire);
     if (state != RUNNING && state != WAITED)
         return;
-    entry = running_find(hook);
+    entry = active_find(hook);
     if (entry != NULL) {
         hook_leave(hook, entry);
         return;

@@ -1,6 +1,7 @@
 /*
- * System calls that end with a context: poll() with the context's descriptor
- * beside the caller's, and what is built on it.
+ * System calls that end with a context (rota/io.h): poll() with the context's
+ * descriptor beside the caller's, and what is built on it. Any thread, with no
+ * lock of ours held.
  *
  * Locking: none here.
  */
@@ -19,10 +20,11 @@
 
 #include "context/node.h"
 
-/* Without a descriptor for the context, it is asked so often. */
+/* When there is no descriptor to be had for the context, it is looked at so
+ * often. */
 #define LOOK_EVERY ROTA_MS(10)
 
-/* More of them than this are copied to the heap. */
+/* So many descriptors are copied on the stack, and more on the heap. */
 #define ON_STACK 16
 
 static enum rota_error
@@ -45,7 +47,7 @@ time_left(int64_t until)
                              .tv_nsec = (long)(left % 1000000000)};
 }
 
-/* all holds the caller's n and, behind them, ctx's. */
+/* all holds the caller's n descriptors and, behind them, that of ctx. */
 static enum rota_error
 poll_until(struct ctx *ctx, struct pollfd *all, nfds_t n, int64_t deadline,
            int *ret_ready)
@@ -142,8 +144,11 @@ ctx_read(struct ctx *ctx, int fd, void *data, size_t size, int64_t deadline,
     return ROTA_OK;
 }
 
-/* A pipe that blocks takes what it has room for, and waits for room for the
- * rest, but never for as little as this. */
+/* Write without blocking for long where poll() has said that there is room. A
+ * socket can be told not to block. A pipe that blocks takes what it has room
+ * for, and then waits, out of the context's reach, until it has room for the
+ * rest; but PIPE_BUF bytes, for which poll() has found room, it takes at
+ * once. */
 static ssize_t
 write_some(int fd, const void *data, size_t size)
 {

@@ -1,10 +1,12 @@
 /*
  * Contexts with two parents. The tree knows the first; the second is watched
- * with a hook, which ends the merged context as its own end goes.
+ * with a hook, which ends the merged context with the second's error and cause.
+ * Any thread.
  *
- * Locking: none of its own. The hook's callback may come while the node is
- * being freed, which waits for it: so it takes a reference only if there is
- * still one.
+ * Locking: none of its own. The hard case is a second parent that ends while
+ * the last reference on the merged context is dropped. Freeing stops the hook,
+ * and waits for its callback if that is running; and the callback takes a
+ * reference only if there is still one, and otherwise leaves the node alone.
  */
 #include "context/node.h"
 
@@ -12,24 +14,6 @@ static struct merged_node *
 merged_of(struct node *node)
 {
     return OWNER_OF(node, struct merged_node, node);
-}
-
-/* Those merged contexts that have ended on this thread and whose callbacks are
- * yet to run, for whoever runs those of the first. A chain of merged contexts
- * may be a million long, and is not to need as deep a stack. */
-static _Thread_local struct {
-    struct merged_node *first, **last;
-    bool is_served;
-} deferred;
-
-static void
-defer(struct merged_node *merged)
-{
-    if (deferred.first == NULL)
-        deferred.last = &deferred.first;
-    merged->next = NULL;
-    *deferred.last = merged;
-    deferred.last = &merged->next;
 }
 
 /* The second parent has ended: a ctx_hook_fn. */
@@ -42,44 +26,19 @@ on_second_end(void *arg)
 
     if (!node_ref_unless_freed(node))
         return;
-    list_init(&merged->pending);
-    if (!node_end(node, ctx_err(merged->second), cause_ref(second->cause, 1),
-                  &merged->pending, &has_hooks) ||
-        !has_hooks) {
+    list_init(&merged->later.pending);
+    if (node_end(node, ctx_err(merged->second), cause_ref(second->cause, 1),
+                 &merged->later.pending, &has_hooks) &&
+        has_hooks)
+        hooks_run_later(node, &merged->later);
+    else
         node_unref(node);
-        return;
-    }
-    defer(merged);
-    if (deferred.is_served)
-        return;
-    deferred.is_served = true;
-    while ((merged = deferred.first) != NULL) {
-        deferred.first = merged->next;
-        hooks_run(&merged->node, &merged->pending);
-        node_unref(&merged->node);
-    }
-    deferred.is_served = false;
-}
-
-bool
-merged_are_served(bool is_served)
-{
-    bool before = deferred.is_served;
-
-    deferred.is_served = is_served;
-    return before;
 }
 
 void
 merged_node_fini(struct node *node)
 {
     ctx_hook_stop_wait(&merged_of(node)->hook);
-}
-
-struct node *
-merged_second(const struct node *node)
-{
-    return node_of(OWNER_OF(node, struct merged_node, node)->second);
 }
 
 struct ctx *
@@ -93,7 +52,8 @@ ctx_merge(struct ctx *a, struct ctx *b)
         b = ctx_background();
     if (a == NULL)
         a = ctx_background();
-    /* a timer of its own: hooks wait for one another, deadlines do not */
+    /* b's deadline gets a timer here, too: left to the hook on b, it would
+     * wait behind other hooks, and a deadline waits for nobody */
     if (ctx_deadline(b) < ctx_deadline(a))
         a = timed = ctx_with_deadline(a, ctx_deadline(b));
     node = node_new(a, NODE_MERGED, sizeof(struct merged_node));

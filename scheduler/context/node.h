@@ -1,5 +1,6 @@
 /*
- * What a context is inside: a node of a tree.
+ * What a context is inside, a node of a tree, and what the files of this folder
+ * share. Nobody else includes it but groups, which want node_nomem, and tests.
  *
  * Contexts derived from one another form a tree. The top of a tree is what was
  * derived from a root (or by ctx_without_cancel(), from anything); the roots
@@ -16,13 +17,14 @@
  * a node whose count has reached 0 takes itself out of it. Whoever takes a
  * tree's lock holds a reference on some node of it until after the unlock.
  *
- * Locks. tree->lock, timers.lock and due.lock (deadline.c) and signals.lock
- * (signal.c) are all leaves: none is ever taken while another is held, and
- * none is held while a callback, a destroy function or a wake-up runs. A
- * condition's lock (cond.c) is a leaf, too.
+ * Locks. tree->lock, timers.lock and due.lock (deadline.c), signals.lock
+ * (signal.c), peers.lock (peer.c) and a condition's lock (cond.c) are all
+ * leaves: none is ever taken while another is held, and none is held while a
+ * callback, a destroy function or a wake-up runs. Only debug.lock (debug.c) may
+ * be held when a tree's lock is taken.
  */
-#ifndef CONTEXT_H
-#define CONTEXT_H
+#ifndef NODE_H
+#define NODE_H
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -31,6 +33,8 @@
 
 #include "base/base.h"
 #include "context/wake.h"
+
+struct node;
 
 /* Why a context ended. Never changes; shared by the nodes that one call ended.
  * The usual ones are static and are not counted. */
@@ -52,7 +56,15 @@ enum node_kind {
     NODE_TIMED,    /* struct timed_node (deadline.c) */
     NODE_SIGNALS,  /* struct signals_node (signal.c) */
     NODE_PEER,     /* struct peer_node (peer.c) */
-    NODE_MERGED,   /* struct merged_node */
+    NODE_MERGED,   /* struct merged_node (merge.c), below */
+};
+
+/* What a kind of node is to those who do not know it. */
+struct kind {
+    const char *name; /* as ctx_dump() prints it */
+    /* Undo what the kind's own file did for node, whose count is 0 and which is
+     * about to be freed; NULL: nothing. No lock is held. */
+    void (*fini)(struct node *node);
 };
 
 /* 112 bytes where pointers have 8, so 128 with malloc's share. */
@@ -68,19 +80,34 @@ struct node {
     struct link on_parent; /* under tree->lock, as the next three are */
     struct link children;  /* in the order of their creation */
     struct link hooks;     /* in the order of their registration */
-    struct link waiters;   /* struct waiter (wait.c) */
+    struct link waiters;   /* struct waiter */
     enum node_kind kind;   /* read-only */
     int fd;                /* ctx_fd()'s; -1: nobody has asked. Under
                             * tree->lock */
 };
 
-/* A node with a second parent, to which the tree's rules do not apply. */
+/* A thread that sleeps until a context ends. On its stack. */
+struct waiter {
+    struct link on_node; /* under tree->lock while the context is live; then
+                          * the ender's, until he has set WAKE_DONE */
+    struct wake *wake;
+};
+
+/* The hooks of a context that has ended, while they wait to be run on the
+ * thread that ended it. The thread's (hook.c). */
+struct hooks_later {
+    struct link pending; /* under tree->lock, as its hooks are */
+    struct node *node;   /* a reference */
+    struct hooks_later *next;
+};
+
+/* A node with a second parent. The tree knows it below its first parent only:
+ * no lock is shared with the second, and no deadline. */
 struct merged_node {
     struct node node;
-    struct ctx *second; /* read-only; a reference */
-    struct ctx_hook hook;
-    struct link pending; /* its hooks, once it has ended as second has */
-    struct merged_node *next; /* that has ended and whose hooks are to run */
+    struct ctx *second;       /* read-only; a reference */
+    struct ctx_hook hook;     /* on second; read-only */
+    struct hooks_later later; /* for when it has ended as second has */
 };
 
 static inline struct node *
@@ -96,6 +123,13 @@ node_is_static(const struct node *node)
     return node->kind == NODE_STATIC;
 }
 
+/* The other parent of a NODE_MERGED, on which it has a reference. */
+static inline struct node *
+node_second(const struct node *node)
+{
+    return node_of(OWNER_OF(node, struct merged_node, node)->second);
+}
+
 /* True if node, which is no NODE_STATIC, is in its parent's list of
  * children. */
 static inline bool
@@ -106,7 +140,7 @@ node_is_linked(const struct node *node)
 
 /* -- context.c ----------------------------------------------------------- */
 
-/* What a constructor returns that has nothing better. */
+/* What a constructor returns without memory, threads or descriptors. */
 extern struct node node_nomem;
 
 /* A live node below parent (NULL: background) of size bytes, which begin with
@@ -114,7 +148,8 @@ extern struct node node_nomem;
  * node_join(). NULL without memory. */
 struct node *node_new(struct ctx *parent, enum node_kind kind, size_t size);
 
-/* Link node below its parent. If that is done, node is done too. */
+/* Link node below its parent. If that is done, node is done too. No lock is
+ * held, as with all of these. */
 void node_join(struct node *node);
 
 struct node *node_ref(struct node *node);
@@ -158,11 +193,18 @@ void cause_unref(struct cause *cause);
 
 /* -- hook.c -------------------------------------------------------------- */
 
-/* Run what is in pending, one by one, on this thread. node is any node of the
- * tree; the caller holds a reference on it and no lock. */
+/* Run what is in pending, one by one, on this thread, with all that it puts
+ * off. node is any node of the tree; the caller holds a reference on it and no
+ * lock. */
 void hooks_run(struct node *node, struct link *pending);
 
-/* -- wait.c -------------------------------------------------------------- */
+/* Have the hooks in later->pending, those of node's subtree, run on this
+ * thread: here and now, unless another call of this function is under way
+ * further out on it, which then does it. Takes over a reference on node, in
+ * whose memory later is. No lock is held. */
+void hooks_run_later(struct node *node, struct hooks_later *later);
+
+/* -- wake.c -------------------------------------------------------------- */
 
 /* Wake the waiters that node_end() moved to woken. No lock is held. Their
  * memory is theirs again afterwards. */
@@ -178,34 +220,24 @@ void futex_wake_all(_Atomic uint32_t *word);
 
 /* -- fd.c ---------------------------------------------------------------- */
 
-/* Make the descriptor of a context that has ended readable. */
-void fd_tell(int fd);
+/* Make the descriptor of a context that has ended readable. tree->lock held. */
+void fd_make_readable(int fd);
 
 /* -- deadline.c ---------------------------------------------------------- */
 
-/* End with ROTA_DEADLINE the node that gave node its deadline, which is not
- * ROTA_FOREVER. On return node is done. */
+/* node's deadline, which is not ROTA_FOREVER, has passed: end with
+ * ROTA_DEADLINE the node that it came from. On return node is done. No lock is
+ * held. */
 void deadline_reach(struct node *node);
 
-/* A NODE_TIMED is about to be freed. */
+/* -- kind.c -------------------------------------------------------------- */
+
+extern const struct kind node_kinds[]; /* by enum node_kind */
+
+/* Each is its kind's fini. */
 void timed_node_fini(struct node *node);
-
-/* -- signal.c ------------------------------------------------------------ */
-
-/* A NODE_SIGNALS is about to be freed. */
 void signals_node_fini(struct node *node);
-
-/* -- peer.c, merge.c ------------------------------------------------------ */
-
-/* A NODE_PEER, a NODE_MERGED is about to be freed. */
 void peer_node_fini(struct node *node);
 void merged_node_fini(struct node *node);
-
-/* The other parent of a NODE_MERGED, on which it has a reference. */
-struct node *merged_second(const struct node *node);
-
-/* Whether merged contexts that end on this thread leave their callbacks to who
- * is further out. Returns whether they did. */
-bool merged_are_served(bool is_served);
 
 #endif

@@ -1,13 +1,15 @@
 /*
- * Contexts that end when the peer of a socket hangs up.
+ * Contexts that end when the peer of a socket, whoever is at its other end,
+ * hangs up. Any thread, with no lock of ours held.
  *
  * The thread "rota-peers" waits for all of them on one epoll descriptor. It is
  * started with the first and lives as long as the process.
  *
- * Locking: peers.lock is a leaf, and no context is ended or freed under it. A
- * node takes its descriptor out of the epoll under the lock before it is freed,
- * and the thread fetches events one by one under the lock: so what an event
- * names is still there.
+ * Locking: peers.lock is a leaf, and no context is ended or freed under it. The
+ * hard case is an event that names a node which is being freed. A node takes
+ * its descriptor out of the epoll under the lock before its memory goes, and
+ * the thread fetches events one by one under the lock: so the node that an
+ * event names is still there.
  */
 #define _GNU_SOURCE
 #include "context/node.h"
@@ -41,7 +43,8 @@ peer_drop(struct peer_node *peer)
     peer->fd = -1;
 }
 
-/* Somebody who was hung up on, with a reference; NULL if there is none. */
+/* A context whose peer has hung up, with a reference, and no longer watched;
+ * NULL if there is none. */
 static struct peer_node *
 peer_take(void)
 {
@@ -52,7 +55,7 @@ peer_take(void)
     if (epoll_wait(peers.epoll, &event, 1, 0) == 1) {
         peer = event.data.ptr;
         if (!node_ref_unless_freed(&peer->node))
-            peer = NULL; /* it is about to take itself out */
+            peer = NULL; /* about to be freed, it takes itself out */
         else
             peer_drop(peer);
     }

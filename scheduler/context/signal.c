@@ -1,5 +1,5 @@
 /*
- * Signals that end contexts.
+ * Signals that end contexts. Any thread, with no lock of ours held.
  *
  * The handler only stores a flag and writes to an eventfd; the thread
  * "rota-signals" does the rest. It is started with the first context that
@@ -44,23 +44,24 @@ static struct {
     pthread_mutex_t lock;
     struct link watchers; /* contexts that no signal has ended */
     struct {
-        uint32_t watchers; /* how many in the list have it in their set */
-        bool is_installed; /* our handler, and it has not fired */
+        uint32_t n_watchers; /* in the list that have it in their set */
+        bool is_installed;   /* our handler, and it has not fired */
         struct sigaction before;
     } table[SIGNALS];
     bool is_served;
 } signals = {.lock = PTHREAD_MUTEX_INITIALIZER,
              .watchers = {&signals.watchers, &signals.watchers}};
 
-/* For the handler, which takes no lock. fd and pid are set before a handler is
- * installed and stay. */
+/* For the handler, which takes no lock. The last two are set before a handler
+ * is installed, and stay as they are. */
 static _Atomic bool has_arrived[SIGNALS];
 static _Atomic int64_t fired_at[SIGNALS]; /* 0: not since it was installed;
                                            * release, for has_arrived */
 static int arrivals_fd = -1;
 static pid_t arrivals_pid;
 
-/* What would have happened without us; takes effect on return. */
+/* What would have happened without us. The signal is blocked while its handler
+ * runs, so it takes effect when that returns. */
 static void
 act_unhandled(int number)
 {
@@ -137,7 +138,7 @@ watcher_add(struct signals_node *watcher, const sigset_t *set)
         if (sigismember(set, number) != 1 || !handler_install(number))
             continue;
         watcher->set |= UINT64_C(1) << (number - 1);
-        signals.table[number].watchers++;
+        signals.table[number].n_watchers++;
     }
 }
 
@@ -149,7 +150,7 @@ watcher_remove(struct signals_node *watcher)
     for (int number = 1; number < SIGNALS; number++) {
         if (!(watcher->set & UINT64_C(1) << (number - 1)))
             continue;
-        if (--signals.table[number].watchers == 0)
+        if (--signals.table[number].n_watchers == 0)
             handler_remove(number);
     }
     watcher->set = 0;
@@ -162,7 +163,8 @@ watchers_take(int number, struct link *ended)
 {
     struct link *item = signals.watchers.next, *next;
 
-    /* installed anew for watchers that came after the signal */
+    /* the handler was installed anew since, for watchers that came after the
+     * signal: these are not to be ended by it, and no others are left */
     if (atomic_load(&fired_at[number]) == 0)
         return;
     signals.table[number].is_installed = false;
@@ -181,8 +183,9 @@ watchers_take(int number, struct link *ended)
 
 /* -- The thread ------------------------------------------------------------ */
 
-/* Once a context is seen to be done, the signals in its set are unhandled: so
- * the table comes first. */
+/* Who sees that a context has ended may rely on it that from then on the
+ * signals in its set are unhandled: so the table is changed before any context
+ * ends. No lock is held. */
 static void
 signal_arrived(int number)
 {
@@ -207,8 +210,8 @@ signal_arrived(int number)
     }
 }
 
-/* rota-signals. The flags are read after the eventfd, and set before it is
- * written: none is left behind. */
+/* rota-signals. No signal is left behind: a handler sets its flag before it
+ * writes to the eventfd, and the flags are read here after the eventfd was. */
 static void *
 signals_body(void *arg)
 {
