@@ -1,3 +1,7 @@
+/*
+ * Bugs, threads and the words of the last failure (base.h). Any thread; no
+ * lock: the words are the thread's own.
+ */
 #define _GNU_SOURCE
 #include "base/base.h"
 
@@ -34,7 +38,8 @@ static _Thread_local char message[512];
 void
 message_set(const char *format, ...)
 {
-    char text[sizeof(message)]; /* an argument may be message_get()'s answer */
+    /* written apart first: an argument may be message_get()'s answer */
+    char text[sizeof(message)];
     va_list args;
 
     va_start(args, format);

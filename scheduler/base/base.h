@@ -29,8 +29,9 @@ __attribute__((noreturn)) void bug(const char *what, const char *file,
                                    int line);
 
 /* For a lock that is held for less time than it takes to sleep and be woken:
- * who finds it taken tries for a moment first. A copy of the initializer, as
- * contexts are made often and a call would cost a tenth of that. */
+ * who finds it taken tries for a moment first. It is made by copying the
+ * initializer: a call of pthread_mutex_init() would be a tenth of what it takes
+ * to make a context. */
 static inline void
 lock_init(pthread_mutex_t *lock)
 {

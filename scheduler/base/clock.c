@@ -1,3 +1,6 @@
+/*
+ * The two clocks (clock.h). Any thread; no lock, one atomic.
+ */
 #include "base/clock.h"
 
 #include <stdatomic.h>
@@ -27,7 +30,8 @@ machine_clock(void *arg)
     (void)arg;
     (void)clock_gettime(CLOCK_REALTIME, &time);
     now = (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-    /* a step back of more than a second is somebody's, who sets it right */
+    /* the latest time stays what is answered, unless now is later, or so much
+     * earlier that somebody has set the clock right */
     while (now > seen || now < seen - 1000)
         if (atomic_compare_exchange_weak_explicit(&latest, &seen, now,
                                                   memory_order_relaxed,

@@ -7,9 +7,10 @@
 
 #include <stdint.h>
 
-/* Unix milliseconds. Within this process it never goes back by less than a
- * second, as time servers do it; a step back of more is somebody's who sets the
- * clock right, and is followed. arg is not looked at. */
+/* Unix milliseconds. Small steps back, of up to a second, are what time servers
+ * do, and are not seen in this process: the clock stands still until it has
+ * caught up. A larger one is made by somebody who sets the clock right, and is
+ * followed. arg is not looked at. */
 int64_t machine_clock(void *arg);
 
 #endif

@@ -1,3 +1,6 @@
+/*
+ * The errors in words (rota/error.h). Any thread; read-only.
+ */
 #include <rota/error.h>
 
 const char *

@@ -1,3 +1,7 @@
+/*
+ * Who a process is, as /proc tells it (process.h). Any thread; no lock: the one
+ * text that is kept is read once, and then read-only.
+ */
 #define _GNU_SOURCE
 #include "base/process.h"
 

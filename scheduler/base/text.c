@@ -1,3 +1,6 @@
+/*
+ * What is UTF-8 (text.h). Any thread; no state.
+ */
 #include "base/text.h"
 
 /* The length of the UTF-8 sequence at s, of n bytes at most; 0 if there is
@@ -5,7 +8,7 @@
 static size_t
 utf8_sequence(const unsigned char *s, size_t n)
 {
-    unsigned low = 0x80, high = 0xbf;
+    unsigned low = 0x80, high = 0xbf; /* of the second byte */
     size_t length = s[0] < 0x80                    ? 1
                     : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
                     : s[0] >= 0xe0 && s[0] <= 0xef ? 3
