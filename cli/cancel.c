@@ -2,6 +2,9 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/database.h"
+#include "cli/say.h"
+#include "cli/value.h"
 
 static const struct {
     const char *name; /* in JSON */
@@ -46,20 +49,20 @@ cli_cancel(struct cli *cli)
     struct rota *rota = NULL;
     enum rota_error error;
     int64_t id = 0;
-    int code = cli_parse_id(cli->words[0], &id);
+    int code = value_id(cli->words[0], &id);
 
     if (code == CLI_OK)
-        code = cli_open(cli, &options, true, &rota);
+        code = database_open(cli, &options, true, &rota);
     if (code != CLI_OK)
         return code;
     (void)!rota_rescue(rota); /* what nobody runs is cancelled at once */
     error =
         rota_cancel(rota, id, cli->n_words > 1 ? cli->words[1] : NULL, &answer);
     if (error == ROTA_NOTFOUND) {
-        cli_say("no job %" PRId64 " in %s", id, cli->db);
+        say("no job %" PRId64 " in %s", id, cli->db);
         code = CLI_NOTFOUND;
     } else if (error != ROTA_OK) {
-        code = cli_fail(rota, error);
+        code = say_error(rota, error);
     } else if (answer == ROTA_CANCEL_TOO_LATE &&
                rota_wait(ctx_background(), rota, id, &outcome) == ROTA_OK) {
         say_end(cli, id, rota_state_name(outcome.state));

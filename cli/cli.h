@@ -1,29 +1,37 @@
 /*
  * The rota command: one process, one command. Data goes to stdout, everything
- * said to a person goes to stderr.
+ * said to a person goes to stderr. Every file of the command includes this one;
+ * in the order to read them, they are:
  *
  *   main.c      which command, and how the process ends
  *   options.c   the command line, read into struct cli
- *   value.c     numbers, durations and times in it
- *   common.c    opening the queue, saying what went wrong
- *   help.c      what `rota help` says
+ *   value.c     numbers, durations, times and ids in it
+ *   database.c  the file of --db: opened, closed
+ *   say.c       what is said on stderr, and the exit code that goes with it
+ *   nearest.c   the name that a mistyped one may have meant
+ *   signals.c   the signals that stop a command softly
+ *   help.c      `help`
  *   kinds.c     the kinds there are, and those that --load brings
  *   submit.c    KIND key=value... made into a submission; `add`
  *   run.c       `run`
- *   each.c      `each`: command.c its words, items.c its items, spool.c what
- *               its commands write, seen.c what a batch has had
  *   work.c      `work`, `resume`
- *   look.c      `ls`, `show`, `sql`
- *   cancel.c    `cancel`
- *   out.c       rows as a table or as plain lines
  *   failures.c  what failed, listed at the end
+ *   each.c      `each`
+ *   command.c     its words, with an item in their places
+ *   items.c       its items
+ *   item_set.c    which items a batch has had
+ *   spool.c       what its commands write, until it is printed
+ *   list.c      `ls`, `show`, `sql`
+ *   cancel.c    `cancel`
+ *   retry.c     `retry`
+ *   out.c       rows as a table, as plain lines or as JSON
  *   progress.c  the live line on stderr
- *   text.c      what may be shown on a terminal, and how
+ *   format.c    how numbers, times and texts are printed
+ *   terminal.c  what the terminal is, and what it can do
  */
 #ifndef CLI_H
 #define CLI_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -116,41 +124,6 @@ int cli_parse(struct cli *cli, int argc, char **argv);
 
 /* Check that the command takes the options that were given. */
 int cli_check(const struct cli *cli);
-
-/* Say one line on stderr: "rota: ...". */
-void cli_say(const char *format, ...) ROTA_PRINTF(1, 2);
-
-/* The same, and give CLI_USAGE. */
-int cli_usage(const char *format, ...) ROTA_PRINTF(1, 2);
-
-/* Open the queue, or say why not and give a code. The file must be there
- * already if flags has ROTA_READONLY or must_exist is set. */
-int cli_open(const struct cli *cli, struct rota_options *options,
-             bool must_exist, struct rota **ret_rota);
-
-/* Say what rota's last error was, and give the code for it. */
-int cli_fail(struct rota *rota, enum rota_error error);
-
-/* Close a queue that may have been worked on, and give code. While a job does
- * not stop, its thread would trip over what goes when main() returns: then the
- * process ends here. */
-int cli_close(struct rota *rota, int code);
-
-/* A job's id from a word. CLI_OK or CLI_USAGE. */
-int cli_parse_id(const char *word, int64_t *ret_id);
-
-/* The name nearest to word in a list of names; NULL if none is near. next
- * gives the i-th name, NULL after the last. */
-const char *cli_nearest(const char *word, const char *(*next)(int i));
-
-/* Unix milliseconds. */
-int64_t cli_unix_ms(void);
-
-/* The set of signals that stop a command softly. */
-struct ctx *cli_signals(void);
-
-/* 128 + the signal that ended ctx. */
-int cli_signal_code(const struct ctx *ctx);
 
 int cli_run(struct cli *cli);
 int cli_each(struct cli *cli);

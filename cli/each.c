@@ -18,13 +18,17 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/database.h"
 #include "cli/failures.h"
+#include "cli/format.h"
+#include "cli/item_set.h"
 #include "cli/items.h"
 #include "cli/out.h"
 #include "cli/progress.h"
-#include "cli/item_set.h"
+#include "cli/say.h"
+#include "cli/signals.h"
 #include "cli/spool.h"
-#include "cli/terminal.h"
+#include "cli/value.h"
 #include "cli/work.h"
 #include "jobs/jobs.h"
 
@@ -41,8 +45,8 @@ struct each {
     struct progress progress;
     struct spool spool;
     struct items items;
-    struct seen done, waiting; /* what the batch had when we came; read-only
-                                * then */
+    struct item_set done, waiting; /* what the batch had when we came; read-only
+                                    * then */
     char *const *words;
     size_t n_words;
     char *folder;
@@ -133,10 +137,10 @@ make_submission(struct each *each, const char *item, int64_t number,
     free(argv);
     if (args == NULL)
         return ROTA_NOMEM;
-    if (seen_has(&each->done, args, size))
+    if (item_set_has(&each->done, args, size))
         (void)atomic_fetch_add(&each->skipped, 1);
     else
-        *ret_new = !seen_has(&each->waiting, args, size);
+        *ret_new = !item_set_has(&each->waiting, args, size);
     if (!*ret_new) {
         free(args);
         return ROTA_OK;
@@ -420,7 +424,7 @@ take_strangers(struct each *each)
                    " AND finished_at >= ?2 AND worker IS NOT"
                    " (SELECT max(id) FROM workers WHERE pid = ?3) ORDER BY id",
                    params, 3, keep_stranger, &strangers) != ROTA_OK)
-        (void)cli_fail(each->rota, ROTA_STORE);
+        (void)say_error(each->rota, ROTA_STORE);
     for (size_t i = 0; i < strangers.n; i += 2) {
         int64_t id = strangers.all[i].integer;
 
@@ -436,31 +440,18 @@ take_strangers(struct each *each)
 
 /* -- Summing up ------------------------------------------------------------ */
 
-/* "4,111 succeeded, 12 failed" */
 static void
 put_counts(const struct each *each, char *text, size_t size)
 {
-    struct {
-        int64_t n;
-        const char *what;
-    } counts[] = {{each->succeeded, "succeeded"},
-                  {each->failures.n, "failed"},
-                  {each->cancelled, "cancelled"},
-                  {atomic_load(&each->skipped), "done before"},
-                  {atomic_load(&each->given) - ended(each), "unknown"}};
-    char number[40];
-    size_t used = 0;
+    const struct format_count counts[] = {
+        {each->succeeded, "succeeded"},
+        {each->failures.n, "failed"},
+        {each->cancelled, "cancelled"},
+        {atomic_load(&each->skipped), "done before"},
+        {atomic_load(&each->given) - ended(each),
+         ctx_done(each->ctx) ? "left" : "unknown"}};
 
-    if (ctx_done(each->ctx))
-        counts[4].what = "left";
-    text[0] = '\0';
-    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        if (counts[i].n <= 0 || used >= size)
-            continue;
-        text_number(number, sizeof(number), counts[i].n);
-        used += (size_t)snprintf(text + used, size - used, "%s%s %s",
-                                 used > 0 ? ", " : "", number, counts[i].what);
-    }
+    format_counts(text, size, counts, sizeof(counts) / sizeof(counts[0]));
 }
 
 /* What is wrong with the input, or with the queue that it goes to. */
@@ -470,19 +461,19 @@ say_feed(const struct each *each)
     const struct items *items = &each->items;
 
     if (each->feed_error != ROTA_OK && !ctx_done(each->ctx)) {
-        cli_say("%s; the items after the first %" PRId64 " are not in the "
-                "queue",
-                each->feed_message[0] != '\0' ? each->feed_message
-                                              : rota_strerror(each->feed_error),
-                atomic_load(&each->given));
+        say("%s; the items after the first %" PRId64 " are not in the "
+            "queue",
+            each->feed_message[0] != '\0' ? each->feed_message
+                                          : rota_strerror(each->feed_error),
+            atomic_load(&each->given));
         return CLI_BROKEN;
     }
     if (items->error != 0) {
-        cli_say("cannot read the items: %s", strerror(items->error));
+        say("cannot read the items: %s", strerror(items->error));
         return CLI_BROKEN;
     }
     if (items->has_nul)
-        return cli_usage("item %" PRId64 " has a NUL in it: is -0 meant? It "
+        return say_usage("item %" PRId64 " has a NUL in it: is -0 meant? It "
                          "and those after it are not in the queue",
                          items->n + 1);
     return CLI_OK;
@@ -498,30 +489,30 @@ sum_up(struct each *each)
         take_strangers(each);
     failures_say(&each->failures, each->rota, each->batch);
     put_counts(each, counts, sizeof(counts));
-    text_duration(time, sizeof(time),
-                  (double)(ctx_now() - each->begun_at) / 1e9);
+    format_duration(time, sizeof(time),
+                    (double)(ctx_now() - each->begun_at) / 1e9);
     if (each->unprinted > 0) {
-        cli_say("what %" PRId64 " commands wrote could not be printed whole",
-                each->unprinted);
+        say("what %" PRId64 " commands wrote could not be printed whole",
+            each->unprinted);
         code = CLI_BROKEN;
     }
     if (ctx_done(each->ctx)) {
-        cli_say("stopped after %s: %s", time,
-                counts[0] != '\0' ? counts : "nothing was begun");
+        say("stopped after %s: %s", time,
+            counts[0] != '\0' ? counts : "nothing was begun");
         if (atomic_load(&each->given) > ended(each))
             work_say_resume(each->cli);
         if (!items_at_end(&each->items))
-            cli_say("the items were not read to their end: give them all again "
-                    "with --batch %s, and what is done is not done again",
-                    each->batch);
+            say("the items were not read to their end: give them all again "
+                "with --batch %s, and what is done is not done again",
+                each->batch);
         else if (each->has_printed)
-            cli_say("or give the command again with --batch %s, to see what "
-                    "the rest prints",
-                    each->batch);
-        return ctx_done(each->signals) ? cli_signal_code(each->signals)
+            say("or give the command again with --batch %s, to see what "
+                "the rest prints",
+                each->batch);
+        return ctx_done(each->signals) ? signals_code(each->signals)
                                        : CLI_OK; /* main() sees to stdout */
     }
-    cli_say("%s in %s", counts[0] != '\0' ? counts : "no items", time);
+    say("%s in %s", counts[0] != '\0' ? counts : "no items", time);
     if (code != CLI_OK)
         return code;
     return each->failures.n > 0  ? CLI_FAILED
@@ -547,8 +538,8 @@ keep_job(void *arg, int n, const char *const *names,
         spool_expect(&each->spool, &values[0].integer, 1);
         (void)atomic_fetch_add(&each->given, 1);
     }
-    if (seen_add(waits ? &each->waiting : &each->done, values[1].data,
-                 values[1].size))
+    if (item_set_add(waits ? &each->waiting : &each->done, values[1].data,
+                     values[1].size))
         return true;
     each->feed_error = ROTA_NOMEM;
     return false;
@@ -568,7 +559,7 @@ find_batch(struct each *each)
 
     if (error == ROTA_OK)
         error = each->feed_error;
-    return error == ROTA_OK ? CLI_OK : cli_fail(each->rota, error);
+    return error == ROTA_OK ? CLI_OK : say_error(each->rota, error);
 }
 
 static int
@@ -582,7 +573,7 @@ name_batch(struct each *each)
     (void)strftime(date, sizeof(date), "%Y%m%d-%H%M%S", &utc);
     if (each->cli->batch != NULL &&
         (each->cli->batch[0] == '\0' || strlen(each->cli->batch) > 250))
-        return cli_usage("--batch: a name of 1 to 250 bytes is needed");
+        return say_usage("--batch: a name of 1 to 250 bytes is needed");
     if (each->cli->batch != NULL)
         (void)snprintf(each->batch, sizeof(each->batch), "%s",
                        each->cli->batch);
@@ -604,33 +595,33 @@ read_words(struct each *each)
     while (n < cli->n_words && strcmp(cli->words[n], ":::") != 0)
         n++;
     if (n == 0)
-        return cli_usage("each: which command? rota each -- COMMAND {} ::: "
+        return say_usage("each: which command? rota each -- COMMAND {} ::: "
                          "ITEM...");
     if (cli->words[0][0] == '\0')
-        return cli_usage("each: the command has no name");
+        return say_usage("each: the command has no name");
     each->words = cli->words;
     each->n_words = (size_t)n;
     if (!command_has_place(cli->words[0]) && !command_exists(cli->words[0])) {
-        cli_say("each: there is no command %s", cli->words[0]);
+        say("each: there is no command %s", cli->words[0]);
         return CLI_NOTFOUND;
     }
     if (command_is_splice(each->words, each->n_words, &program))
-        return cli_usage("each: the shell would run the item in '%s' as a "
+        return say_usage("each: the shell would run the item in '%s' as a "
                          "program; pass it: sh -c 'echo \"$1\"' sh {}",
                          program);
     for (int i = n + 1; i < cli->n_words; i++)
         if (strcmp(cli->words[i], ":::") == 0)
-            return cli_usage("each: one list of items, please: there is a "
+            return say_usage("each: one list of items, please: there is a "
                              "second :::");
     if (n < cli->n_words) {
         items_of_words(&each->items, cli->words + n + 1,
                        (size_t)(cli->n_words - n - 1));
-        return cli->is_null ? cli_usage("each: -0 is for items on standard "
+        return cli->is_null ? say_usage("each: -0 is for items on standard "
                                         "input")
                             : CLI_OK;
     }
     if (isatty(STDIN_FILENO))
-        cli_say("reading items, one a line, until Ctrl-D");
+        say("reading items, one a line, until Ctrl-D");
     items_of_fd(&each->items, STDIN_FILENO, cli->is_null ? '\0' : '\n');
     return CLI_OK;
 }
@@ -647,14 +638,14 @@ open_each(struct each *each)
     options.ended = on_ended;
     options.ended_arg = each;
     progress_init(&each->progress);
-    code = cli_open(each->cli, &options, false, &each->rota);
+    code = database_open(each->cli, &options, false, &each->rota);
     if (code != CLI_OK)
         return code;
-    each->signals = cli_signals();
+    each->signals = signals_context();
     each->ctx = ctx_with_cancel(each->signals);
     each->folder = getcwd(NULL, 0);
     if (each->folder == NULL) {
-        cli_say("cannot tell which folder this is: %s", strerror(errno));
+        say("cannot tell which folder this is: %s", strerror(errno));
         return CLI_BROKEN;
     }
     return CLI_OK;
@@ -674,21 +665,21 @@ run_each(struct each *each)
     if (error == ROTA_OK)
         error = rota_start_queue(each->ctx, each->rota, each->queue);
     if (error != ROTA_OK)
-        return cli_fail(each->rota, error);
+        return say_error(each->rota, error);
     failed = pthread_create(&feeder, NULL, feeder_thread, each);
     if (failed != 0) {
-        cli_say("cannot start a thread: %s", strerror(failed));
+        say("cannot start a thread: %s", strerror(failed));
         return CLI_BROKEN;
     }
     ctx_after(each->ctx, &hook, wake_main, each);
     see_it_through(each);
     progress_end(&each->progress);
     if (ctx_done(each->signals))
-        cli_say("stopping; again to quit at once");
+        say("stopping; again to quit at once");
     (void)pthread_join(feeder, NULL);
     error = rota_stop(each->rota, 0);
     if (error != ROTA_OK)
-        (void)cli_fail(each->rota, error);
+        (void)say_error(each->rota, error);
     ctx_hook_stop_wait(&hook);
     take_ends(each, true);
     progress_end(&each->progress);
@@ -698,7 +689,7 @@ run_each(struct each *each)
 int
 cli_each(struct cli *cli)
 {
-    struct each each = {.cli = cli, .begun_unix = cli_unix_ms()};
+    struct each each = {.cli = cli, .begun_unix = value_now()};
     int code;
 
     spool_init(&each.spool, cli->is_in_order);
@@ -711,12 +702,12 @@ cli_each(struct cli *cli)
         code = find_batch(&each);
     if (code == CLI_OK)
         code = run_each(&each);
-    code = cli_close(each.rota, code);
+    code = database_close(each.rota, code);
     ctx_end(each.ctx);
     ctx_end(each.signals);
     spool_fini(&each.spool);
-    seen_fini(&each.done);
-    seen_fini(&each.waiting);
+    item_set_fini(&each.done);
+    item_set_fini(&each.waiting);
     items_close(&each.items);
     free(each.folder);
     return code;

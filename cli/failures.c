@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 
+#include "cli/say.h"
+
 enum { LISTED = sizeof(((struct failures *)0)->ids) / sizeof(int64_t) };
 
 void
@@ -19,12 +21,13 @@ text_or(const struct rota_value *value, const char *fallback)
 }
 
 static bool
-say(void *arg, int n, const char *const *names, const struct rota_value *values)
+say_failure(void *arg, int n, const char *const *names,
+            const struct rota_value *values)
 {
     (void)arg, (void)n, (void)names;
     if (values != NULL)
-        cli_say("failed: %s: %s", text_or(&values[0], "?"),
-                text_or(&values[1], "?"));
+        say("failed: %s: %s", text_or(&values[0], "?"),
+            text_or(&values[1], "?"));
     return true;
 }
 
@@ -41,11 +44,11 @@ failures_say(const struct failures *failures, struct rota *rota,
                        " THEN json_extract(args_text, '$.item') END,"
                        " 'job ' || id || ' (' || kind || ')'),"
                        " coalesce(cause, error) FROM jobs WHERE id = ?1",
-                       &id, 1, say, NULL) != ROTA_OK)
-            (void)cli_fail(rota, ROTA_STORE);
+                       &id, 1, say_failure, NULL) != ROTA_OK)
+            (void)say_error(rota, ROTA_STORE);
     }
     if (failures->n > LISTED)
-        cli_say("and %" PRId64 " more: rota ls --state failed%s%s",
-                failures->n - LISTED, batch != NULL ? " --batch " : "",
-                batch != NULL ? batch : "");
+        say("and %" PRId64 " more: rota ls --state failed%s%s",
+            failures->n - LISTED, batch != NULL ? " --batch " : "",
+            batch != NULL ? batch : "");
 }

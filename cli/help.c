@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/kinds.h"
+#include "cli/say.h"
 
 static void
 print_kind(const struct job_kind *kind)
@@ -97,7 +98,7 @@ cli_help(struct cli *cli)
     else if (kinds_find(word) != NULL)
         print_kind(kinds_find(word));
     else
-        return cli_usage("no help for %s: `rota help` lists what there is",
+        return say_usage("no help for %s: `rota help` lists what there is",
                          word);
     return CLI_OK;
 }

@@ -3,17 +3,17 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-static struct seen_key
+static struct item_key
 key_of(const void *data, size_t size)
 {
     XXH128_hash_t hash = XXH3_128bits(data, size);
 
-    return (struct seen_key){hash.low64 | 1, hash.high64};
+    return (struct item_key){hash.low64 | 1, hash.high64};
 }
 
 /* Where key is, or would go. */
-static struct seen_key *
-slot_of(struct seen_key *slots, size_t room, struct seen_key key)
+static struct item_key *
+slot_of(struct item_key *slots, size_t room, struct item_key key)
 {
     size_t i = key.high & (room - 1);
 
@@ -24,44 +24,44 @@ slot_of(struct seen_key *slots, size_t room, struct seen_key key)
 }
 
 static bool
-grow(struct seen *seen)
+grow(struct item_set *set)
 {
-    size_t room = seen->room == 0 ? 1024 : seen->room * 2;
-    struct seen_key *slots = calloc(room, sizeof(*slots));
+    size_t room = set->room == 0 ? 1024 : set->room * 2;
+    struct item_key *slots = calloc(room, sizeof(*slots));
 
     if (slots == NULL)
         return false;
-    for (size_t i = 0; i < seen->room; i++)
-        if (seen->slots[i].low != 0)
-            *slot_of(slots, room, seen->slots[i]) = seen->slots[i];
-    free(seen->slots);
-    seen->slots = slots;
-    seen->room = room;
+    for (size_t i = 0; i < set->room; i++)
+        if (set->slots[i].low != 0)
+            *slot_of(slots, room, set->slots[i]) = set->slots[i];
+    free(set->slots);
+    set->slots = slots;
+    set->room = room;
     return true;
 }
 
 bool
-seen_add(struct seen *seen, const void *data, size_t size)
+item_set_add(struct item_set *set, const void *data, size_t size)
 {
-    struct seen_key key = key_of(data, size), *slot;
+    struct item_key key = key_of(data, size), *slot;
 
-    if (seen->n >= seen->room / 2 && !grow(seen))
+    if (set->n >= set->room / 2 && !grow(set))
         return false;
-    slot = slot_of(seen->slots, seen->room, key);
-    seen->n += slot->low == 0;
+    slot = slot_of(set->slots, set->room, key);
+    set->n += slot->low == 0;
     *slot = key;
     return true;
 }
 
 bool
-seen_has(const struct seen *seen, const void *data, size_t size)
+item_set_has(const struct item_set *set, const void *data, size_t size)
 {
-    return seen->n > 0 &&
-           slot_of(seen->slots, seen->room, key_of(data, size))->low != 0;
+    return set->n > 0 &&
+           slot_of(set->slots, set->room, key_of(data, size))->low != 0;
 }
 
 void
-seen_fini(struct seen *seen)
+item_set_fini(struct item_set *set)
 {
-    free(seen->slots);
+    free(set->slots);
 }

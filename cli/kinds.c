@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/nearest.h"
+#include "cli/say.h"
+
 typedef enum rota_error register_fn(struct rota *rota);
 
 static const char *
@@ -26,11 +29,11 @@ kinds_find(const char *name)
 int
 kinds_complain(const char *name)
 {
-    const char *nearest = cli_nearest(name, kind_name);
+    const char *nearest = nearest_name(name, kind_name);
 
     if (nearest != NULL)
-        return cli_usage("no kind %s: did you mean %s?", name, nearest);
-    return cli_usage("no kind %s: `rota help` lists what is built in, --load "
+        return say_usage("no kind %s: did you mean %s?", name, nearest);
+    return say_usage("no kind %s: `rota help` lists what is built in, --load "
                      "brings your own",
                      name);
 }
@@ -50,22 +53,22 @@ load(struct rota *rota, const char *path)
     if (whole == NULL) {
         int code = errno;
 
-        cli_say("cannot load %s: %s", path, strerror(code));
+        say("cannot load %s: %s", path, strerror(code));
         return code == ENOENT ? CLI_NOTFOUND : CLI_BROKEN;
     }
     object = dlopen(whole, RTLD_NOW | RTLD_LOCAL);
     free(whole);
     if (object == NULL)
-        return cli_usage("cannot load %s: %s", path, dlerror());
+        return say_usage("cannot load %s: %s", path, dlerror());
     fn = (register_fn *)(uintptr_t)dlsym(object, "rota_register");
     if (fn == NULL)
-        return cli_usage("cannot load %s: it exports no rota_register(), which "
+        return say_usage("cannot load %s: it exports no rota_register(), which "
                          "registers its kinds",
                          path);
     error = fn(rota);
     if (error == ROTA_OK)
         return CLI_OK;
-    return cli_usage("cannot use %s: %s", path,
+    return say_usage("cannot use %s: %s", path,
                      rota_errmsg(rota)[0] != '\0' ? rota_errmsg(rota)
                                                   : rota_strerror(error));
 }
@@ -88,5 +91,5 @@ kinds_handle(const struct cli *cli, struct rota *rota)
     for (int i = 0; job_kinds[i] != NULL && error == ROTA_OK; i++)
         error = rota_handle(rota, job_kinds[i]->name, job_kinds[i]->fn, NULL,
                             &job_kinds[i]->defaults);
-    return error == ROTA_OK ? kinds_load(cli, rota) : cli_fail(rota, error);
+    return error == ROTA_OK ? kinds_load(cli, rota) : say_error(rota, error);
 }

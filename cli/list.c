@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/database.h"
 #include "cli/out.h"
-#include "cli/terminal.h"
+#include "cli/say.h"
+#include "cli/value.h"
 
 static bool
 note_row(void *arg, int n, const char *const *names,
@@ -46,7 +48,7 @@ open_to_look(const struct cli *cli, struct rota **ret_rota)
     int code;
 
     options.flags = ROTA_READONLY;
-    code = cli_open(cli, &options, true, ret_rota);
+    code = database_open(cli, &options, true, ret_rota);
     if (code == CLI_OK)
         take_back(cli, *ret_rota);
     return code;
@@ -114,7 +116,7 @@ cli_ls(struct cli *cli)
     params[2] = value_of_integer(cli->is_all       ? -1
                                  : cli->limit != 0 ? cli->limit
                                                    : 20);
-    params[3] = value_of_integer(cli_unix_ms());
+    params[3] = value_of_integer(value_now());
     error = rota_query(ctx_background(), rota,
                        out.format == OUT_TABLE   ? ls_table
                        : out.format == OUT_PLAIN ? ls_plain
@@ -122,10 +124,10 @@ cli_ls(struct cli *cli)
                        params, 4, out_row, &out);
     out_end(&out);
     if (error != ROTA_OK)
-        code = cli_fail(rota, error);
+        code = say_error(rota, error);
     else if (out.rows == 0 && out.format == OUT_TABLE)
-        cli_say("no jobs%s",
-                cli->state != NULL || cli->batch != NULL ? " like that" : "");
+        say("no jobs%s",
+            cli->state != NULL || cli->batch != NULL ? " like that" : "");
     (void)rota_close(rota);
     return code;
 }
@@ -229,7 +231,7 @@ cli_show(struct cli *cli)
     struct rota_value id = {.type = ROTA_INTEGER};
     struct rota *rota = NULL;
     enum rota_error error;
-    int code = cli_parse_id(cli->words[0], &id.integer);
+    int code = value_id(cli->words[0], &id.integer);
 
     if (code == CLI_OK)
         code = open_to_look(cli, &rota);
@@ -241,9 +243,9 @@ cli_show(struct cli *cli)
     if (error == ROTA_OK && show.is_found)
         error = show_attempts(&show, rota, &id);
     if (error != ROTA_OK) {
-        code = cli_fail(rota, error);
+        code = say_error(rota, error);
     } else if (!show.is_found) {
-        cli_say("no job %" PRId64 " in %s", id.integer, cli->db);
+        say("no job %" PRId64 " in %s", id.integer, cli->db);
         code = CLI_NOTFOUND;
     } else if (cli->is_json) {
         json_t *all = json_pack("{sI sO sO}", "schema", (json_int_t)1, "job",
@@ -275,7 +277,7 @@ cli_sql(struct cli *cli)
                        &out);
     out_end(&out);
     if (error != ROTA_OK)
-        code = cli_fail(rota, error);
+        code = say_error(rota, error);
     (void)rota_close(rota);
     return code;
 }

@@ -13,6 +13,8 @@
 #endif
 
 #include "cli/cli.h"
+#include "cli/nearest.h"
+#include "cli/say.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unreleased"
@@ -51,14 +53,14 @@ find_command(struct cli *cli)
     const char *nearest;
 
     if (word == NULL)
-        return cli_usage("which command? `rota help` lists them");
+        return say_usage("which command? `rota help` lists them");
     while (command->name != NULL && strcmp(command->name, word) != 0)
         command++;
     if (command->name == NULL) {
-        nearest = cli_nearest(word, command_name);
+        nearest = nearest_name(word, command_name);
         if (nearest != NULL)
-            return cli_usage("no command %s: did you mean %s?", word, nearest);
-        return cli_usage("no command %s: `rota help` lists them", word);
+            return say_usage("no command %s: did you mean %s?", word, nearest);
+        return say_usage("no command %s: `rota help` lists them", word);
     }
     cli->command = command;
     cli->words++;
@@ -72,9 +74,9 @@ check_words(const struct cli *cli)
     const struct cli_command *command = cli->command;
 
     if (cli->n_words < command->min_words)
-        return cli_usage("usage: rota %s %s", command->name, command->synopsis);
+        return say_usage("usage: rota %s %s", command->name, command->synopsis);
     if (command->max_words >= 0 && cli->n_words > command->max_words)
-        return cli_usage("%s: one word too many: %s (usage: rota %s%s%s)",
+        return say_usage("%s: one word too many: %s (usage: rota %s%s%s)",
                          command->name, cli->words[command->max_words],
                          command->name, command->synopsis[0] ? " " : "",
                          command->synopsis);
@@ -123,8 +125,8 @@ close_stdout(int code)
         return code;
     if (is_reader_gone())
         return 128 + SIGPIPE;
-    cli_say("cannot write the output%s%s", has_failed ? "" : ": ",
-            has_failed ? "" : strerror(errno));
+    say("cannot write the output%s%s", has_failed ? "" : ": ",
+        has_failed ? "" : strerror(errno));
     return CLI_BROKEN;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/say.h"
 #include "cli/value.h"
 
 enum {
@@ -83,7 +84,7 @@ read_limit(const char *option, const char *text, int64_t *ret_duration)
     int code = value_duration(option, text, ret_duration);
 
     if (code == CLI_OK && *ret_duration == 0)
-        return cli_usage("--%s %s: nothing would ever run", option, text);
+        return say_usage("--%s %s: nothing would ever run", option, text);
     return code;
 }
 
@@ -94,7 +95,7 @@ read_delay(const char *option, const char *text, int64_t *ret_unix_ms)
     int code = value_duration(option, text, &duration);
 
     if (code == CLI_OK)
-        *ret_unix_ms = cli_unix_ms() + duration / ROTA_MS(1);
+        *ret_unix_ms = value_now() + duration / ROTA_MS(1);
     return code;
 }
 
@@ -106,7 +107,7 @@ read_state(const char *text, const char **ret_state)
         if (strcmp(*ret_state, text) == 0)
             return CLI_OK;
     }
-    return cli_usage("--state %s: blocked, scheduled, ready, running, "
+    return say_usage("--state %s: blocked, scheduled, ready, running, "
                      "succeeded, failed or cancelled is needed",
                      text);
 }
@@ -118,7 +119,7 @@ add_load(struct cli *cli, const char *path)
         realloc(cli->loads, ((size_t)cli->n_loads + 1) * sizeof(const char *));
 
     if (grown == NULL)
-        return cli_fail(NULL, ROTA_NOMEM);
+        return say_error(NULL, ROTA_NOMEM);
     cli->loads = grown;
     cli->loads[cli->n_loads++] = path;
     return CLI_OK;
@@ -149,7 +150,7 @@ set(struct cli *cli, int id, const char *value)
         return read_limit("timeout", value, &cli->timeout);
     case OPTION_DEADLINE:
         code = read_limit("deadline", value, &cli->deadline);
-        cli->deadline = cli_unix_ms() + cli->deadline / ROTA_MS(1);
+        cli->deadline = value_now() + cli->deadline / ROTA_MS(1);
         return code;
     case OPTION_ATTEMPTS:
         return value_number("attempts", value, 1, 1000000, &cli->attempts);
@@ -222,14 +223,14 @@ complain(int c, char **argv)
     bool has_command = false;
 
     if (c == ':')
-        return cli_usage("%s needs a value", argv[optind - 1]);
+        return say_usage("%s needs a value", argv[optind - 1]);
     for (int i = 1; i < optind - 1 && !has_command; i++)
         has_command = strcmp(argv[i], "exec") == 0;
     if (optopt != 0 && optopt <= UCHAR_MAX)
         (void)snprintf(option, sizeof(option), "-%c", optopt);
     else
         (void)snprintf(option, sizeof(option), "%s", argv[optind - 1]);
-    return cli_usage("no option %s: %s", option,
+    return say_usage("no option %s: %s", option,
                      has_command
                          ? "put -- before a command that has options"
                          : "`rota help COMMAND` lists what a command takes");
@@ -270,7 +271,7 @@ read_options(struct cli *cli, int argc, char **argv, bool up_to_word,
         if (c == '?' || c == ':')
             return complain(c, argv);
         if (index >= 0 && !is_whole(&longs[index], argv))
-            return cli_usage("no option %s: did you mean --%s?",
+            return say_usage("no option %s: did you mean --%s?",
                              last_word(argv), longs[index].name);
         index = -1;
         while (longs[id].val != c)
@@ -312,27 +313,13 @@ cli_check(const struct cli *cli)
 
     for (int i = 0; i < OPTION_END; i++)
         if ((cli->given & 1u << i) != 0 && (cli_options[i].commands & bit) == 0)
-            return cli_usage("%s takes no --%s: see `rota help %s`",
+            return say_usage("%s takes no --%s: see `rota help %s`",
                              cli->command->name, cli_options[i].name,
                              cli->command->name);
     if ((cli->given & 1u << OPTION_AT) != 0 &&
         (cli->given & 1u << OPTION_IN) != 0)
-        return cli_usage("--at and --in: one of them, please");
+        return say_usage("--at and --in: one of them, please");
     if (bit != CLI_HELP && (cli->db == NULL || cli->db[0] == '\0'))
-        return cli_usage("which file? Say --db FILE, or set ROTA_DB");
-    return CLI_OK;
-}
-
-int
-cli_parse_id(const char *word, int64_t *ret_id)
-{
-    char *end;
-    long long id;
-
-    errno = 0;
-    id = strtoll(word, &end, 10);
-    if (*word < '0' || *word > '9' || *end != '\0' || errno != 0 || id < 1)
-        return cli_usage("%s is not a job's id: they are numbers from 1", word);
-    *ret_id = id;
+        return say_usage("which file? Say --db FILE, or set ROTA_DB");
     return CLI_OK;
 }

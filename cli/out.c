@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/format.h"
 #include "cli/terminal.h"
 
 /* Rows that are kept to find the widths; what comes after them is printed as
@@ -19,8 +20,8 @@ out_init(struct out *out, const struct cli *cli)
     out->format = cli->is_json            ? OUT_JSON
                   : isatty(STDOUT_FILENO) ? OUT_TABLE
                                           : OUT_PLAIN;
-    out->has_colour = text_has_colour(stdout);
-    out->columns = text_columns(stdout);
+    out->has_colour = terminal_has_colour(stdout);
+    out->columns = terminal_columns(stdout);
 }
 
 /* -- Values as text ------------------------------------------------------ */
@@ -47,8 +48,8 @@ put_value(FILE *stream, const struct rota_value *value, bool is_field)
         (void)fprintf(stream, "%.15g", value->real);
         break;
     case ROTA_TEXT:
-        text_put(stream, value->data, value->size,
-                 is_field ? TEXT_FIELD : TEXT_SCREEN);
+        format_text(stream, value->data, value->size,
+                    is_field ? FORMAT_FIELD : FORMAT_SCREEN);
         break;
     case ROTA_BLOB:
         put_blob(stream, value, is_field ? SIZE_MAX : BLOB_SHOWN);
@@ -97,16 +98,16 @@ static void
 put_cell(const char *text, int width, bool is_right, bool is_last)
 {
     int used;
-    size_t fits = text_fit(text, width, &used);
+    size_t fits = format_fit(text, width, &used);
     bool is_cut = text[fits] != '\0';
 
     if (is_cut)
-        fits = text_fit(text, width - 1, &used);
+        fits = format_fit(text, width - 1, &used);
     if (is_right && !is_cut)
         (void)printf("%*s", width - used, "");
     (void)fwrite(text, 1, fits, stdout);
     if (is_cut) {
-        (void)fputs(text_has_unicode() ? "\u2026" : "~", stdout);
+        (void)fputs(terminal_has_unicode() ? "\u2026" : "~", stdout);
         used++;
     }
     if (!is_last && (!is_right || is_cut))
@@ -143,12 +144,12 @@ natural_width(const struct out *out, int i)
     int width = 0;
 
     for (size_t at = (size_t)i; at < out->n_cells; at += (size_t)out->n)
-        if (out->cells[at] != NULL && text_width(out->cells[at]) > width)
-            width = text_width(out->cells[at]);
+        if (out->cells[at] != NULL && format_width(out->cells[at]) > width)
+            width = format_width(out->cells[at]);
     if (width == 0 && out->drops_empty)
         return 0;
-    return width > text_width(out->names[i]) ? width
-                                             : text_width(out->names[i]);
+    return width > format_width(out->names[i]) ? width
+                                               : format_width(out->names[i]);
 }
 
 /* The column to make narrower: the last, which is the longest text as a rule,

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <rota.h>
 
+#include "cli/format.h"
 #include "cli/terminal.h"
 
 #define PLAIN_EVERY   ROTA_SEC(10) /* a plain line, if besides */
@@ -17,13 +17,10 @@
 void
 progress_init(struct progress *progress)
 {
-    const char *term = getenv("TERM");
-
     memset(progress, 0, sizeof(*progress));
     (void)pthread_mutex_init(&progress->lock, NULL);
-    progress->is_live =
-        isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
-    progress->has_bar = text_has_unicode();
+    progress->is_live = terminal_is_live(stderr);
+    progress->has_bar = terminal_has_unicode();
     progress->last_at = ctx_now();
 }
 
@@ -45,17 +42,17 @@ put_figures(char *text, size_t size, const struct progress_state *state)
 {
     char done[40], total[40] = "", rate[60] = "", eta[60] = "", number[40];
 
-    text_number(done, sizeof(done), state->done);
+    format_number(done, sizeof(done), state->done);
     if (state->total >= 0) {
-        text_number(number, sizeof(number), state->total);
+        format_number(number, sizeof(number), state->total);
         (void)snprintf(total, sizeof(total), "/%.38s", number);
     }
     if (state->rate >= 0) {
-        text_number(number, sizeof(number), (int64_t)state->rate);
+        format_number(number, sizeof(number), (int64_t)state->rate);
         (void)snprintf(rate, sizeof(rate), "  %s/s", number);
     }
     if (state->eta >= 0) {
-        text_duration(number, sizeof(number), state->eta);
+        format_duration(number, sizeof(number), state->eta);
         (void)snprintf(eta, sizeof(eta), "  ETA %s", number);
     }
     (void)snprintf(text, size, "%s%s%s%s%s%s", done, total, rate, eta,
@@ -84,19 +81,19 @@ put_line(struct progress *progress, const struct progress_state *state)
 {
     char figures[512], bar[256] = "";
     double percent = percent_of(state);
-    int columns = text_columns(stderr) - 1, width, used;
+    int columns = terminal_columns(stderr) - 1, width, used;
 
     put_figures(figures, sizeof(figures), state);
     if (percent < 0) {
         (void)snprintf(progress->line, sizeof(progress->line), "%s", figures);
     } else {
-        width = columns - text_width(figures) - 8;
+        width = columns - format_width(figures) - 8;
         width = width > 40 ? 40 : width < 5 ? 0 : width;
         put_bar(bar, sizeof(bar), percent, width, progress->has_bar);
         (void)snprintf(progress->line, sizeof(progress->line), "%3d%% %s%s%s",
                        (int)percent, bar, width > 0 ? "  " : "", figures);
     }
-    progress->line[text_fit(progress->line, columns, &used)] = '\0';
+    progress->line[format_fit(progress->line, columns, &used)] = '\0';
 }
 
 /* -- Drawing ------------------------------------------------------------- */
@@ -154,7 +151,7 @@ progress_log(struct progress *progress, const char *line)
 
     if (out == NULL)
         return;
-    text_put(out, line, strnlen(line, 2000), TEXT_SCREEN);
+    format_text(out, line, strnlen(line, 2000), FORMAT_SCREEN);
     (void)fputc('\n', out);
     if (fclose(out) == 0) {
         (void)pthread_mutex_lock(&progress->lock);

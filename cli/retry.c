@@ -2,6 +2,9 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/database.h"
+#include "cli/say.h"
+#include "cli/value.h"
 
 /* All ids are read before the first job is touched. */
 static int
@@ -11,7 +14,7 @@ parse_all(const struct cli *cli)
     int code = CLI_OK;
 
     for (int i = 0; code == CLI_OK && i < cli->n_words; i++)
-        code = cli_parse_id(cli->words[i], &id);
+        code = value_id(cli->words[i], &id);
     return code;
 }
 
@@ -47,23 +50,23 @@ retry(struct cli *cli, struct rota *rota, const char *word)
     int64_t id = 0;
     enum rota_error error;
 
-    (void)cli_parse_id(word, &id);
+    (void)value_id(word, &id);
     error = rota_retry(rota, id, false);
     if (error == ROTA_NOTFOUND) {
-        cli_say("no job %" PRId64 " in %s", id, cli->db);
+        say("no job %" PRId64 " in %s", id, cli->db);
         return CLI_NOTFOUND;
     }
     if (error == ROTA_INVALID)
-        return cli_usage("job %" PRId64 " has not ended: nothing to retry", id);
+        return say_usage("job %" PRId64 " has not ended: nothing to retry", id);
     if (error == ROTA_OK)
         error = why_not(rota, id, cause);
     if (error != ROTA_OK)
-        return cli_fail(rota, error);
+        return say_error(rota, error);
     if (cli->is_json)
         (void)printf("{\"schema\":1,\"id\":%" PRId64 ",\"answer\":\"%s\"}\n",
                      id, cause[0] != '\0' ? "cancelled" : "ready");
     else if (cause[0] != '\0')
-        cli_say("job %" PRId64 " is cancelled again: %s", id, cause);
+        say("job %" PRId64 " is cancelled again: %s", id, cause);
     else
         (void)printf("job %" PRId64 " will run again\n", id);
     return cause[0] != '\0' ? CLI_CANCELLED : CLI_OK;
@@ -77,7 +80,7 @@ cli_retry(struct cli *cli)
     int code = parse_all(cli), one;
 
     if (code == CLI_OK)
-        code = cli_open(cli, &options, true, &rota);
+        code = database_open(cli, &options, true, &rota);
     if (code != CLI_OK)
         return code;
     (void)!rota_rescue(rota); /* what nobody runs may have ended */

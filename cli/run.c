@@ -6,11 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/database.h"
+#include "cli/format.h"
 #include "cli/kinds.h"
 #include "cli/out.h"
 #include "cli/progress.h"
+#include "cli/say.h"
+#include "cli/signals.h"
 #include "cli/submit.h"
-#include "cli/terminal.h"
 #include "cli/work.h"
 
 struct run {
@@ -92,8 +95,8 @@ put_items(char *text, size_t size, const struct view *view)
 {
     char done[40], total[40];
 
-    text_number(done, sizeof(done), view->state.done);
-    text_number(total, sizeof(total), view->state.total);
+    format_number(done, sizeof(done), view->state.done);
+    format_number(total, sizeof(total), view->state.total);
     if (view->state.total < 0)
         (void)snprintf(text, size, "%s items", done);
     else if (view->state.total == view->state.done)
@@ -113,7 +116,7 @@ print_result(void *arg, int n, const char *const *names,
         (values[0].type != ROTA_TEXT && values[0].type != ROTA_BLOB))
         return true;
     if (isatty(STDOUT_FILENO))
-        text_put(stdout, values[0].data, values[0].size, TEXT_SCREEN);
+        format_text(stdout, values[0].data, values[0].size, FORMAT_SCREEN);
     else
         (void)fwrite(values[0].data, 1, values[0].size, stdout);
     if (values[0].type == ROTA_TEXT)
@@ -139,7 +142,7 @@ print_job(struct run *run)
             : "SELECT result FROM jobs WHERE id = ?1",
         &id, 1, run->cli->is_json ? out_row : print_result, &out);
     out_end(&out);
-    return error == ROTA_OK ? CLI_OK : cli_fail(run->rota, error);
+    return error == ROTA_OK ? CLI_OK : say_error(run->rota, error);
 }
 
 static int
@@ -152,13 +155,13 @@ tell_outcome(struct run *run, const struct rota_outcome *outcome)
     if (code != CLI_OK)
         return code;
     if (outcome->state == ROTA_CANCELLED) {
-        cli_say("job %" PRId64 " was cancelled: %s", run->id, outcome->message);
+        say("job %" PRId64 " was cancelled: %s", run->id, outcome->message);
         return CLI_CANCELLED;
     }
     if (outcome->state != ROTA_SUCCEEDED) {
-        cli_say("job %" PRId64 " failed: %s", run->id,
-                outcome->message[0] != '\0' ? outcome->message
-                                            : rota_strerror(outcome->error));
+        say("job %" PRId64 " failed: %s", run->id,
+            outcome->message[0] != '\0' ? outcome->message
+                                        : rota_strerror(outcome->error));
         return outcome->error == ROTA_DEADLINE || outcome->error == ROTA_TIMEOUT
                    ? CLI_DEADLINE
                    : CLI_FAILED;
@@ -166,8 +169,8 @@ tell_outcome(struct run *run, const struct rota_outcome *outcome)
     if (!look(run, &view))
         return CLI_OK;
     put_items(items, sizeof(items), &view);
-    text_duration(time, sizeof(time), view.seconds);
-    cli_say("job %" PRId64 " succeeded: %s in %s", run->id, items, time);
+    format_duration(time, sizeof(time), view.seconds);
+    say("job %" PRId64 " succeeded: %s in %s", run->id, items, time);
     return CLI_OK;
 }
 
@@ -179,17 +182,16 @@ tell_stop(struct run *run)
     char items[96];
 
     if (!look(run, &view))
-        return cli_signal_code(run->ctx);
+        return signals_code(run->ctx);
     put_items(items, sizeof(items), &view);
     if (view.is_running)
-        cli_say("job %" PRId64 " goes on in another process: %s done", run->id,
-                items);
+        say("job %" PRId64 " goes on in another process: %s done", run->id,
+            items);
     else
-        cli_say("job %" PRId64 " stopped: %s are done and kept", run->id,
-                items);
+        say("job %" PRId64 " stopped: %s are done and kept", run->id, items);
     if (!view.is_running)
         work_say_resume(run->cli);
-    return cli_signal_code(run->ctx);
+    return signals_code(run->ctx);
 }
 
 /* -- Running ------------------------------------------------------------- */
@@ -224,12 +226,12 @@ run_job(struct run *run)
     if (error == ROTA_OK)
         return tell_outcome(run, &outcome);
     if (!ctx_done(run->ctx))
-        return cli_fail(run->rota, error);
-    cli_say("stopping; again to quit at once");
+        return say_error(run->rota, error);
+    say("stopping; again to quit at once");
     error = rota_stop(run->rota, 0);
     if (error != ROTA_OK) {
-        (void)cli_fail(run->rota, error);
-        return cli_signal_code(run->ctx);
+        (void)say_error(run->rota, error);
+        return signals_code(run->ctx);
     }
     /* it may have ended all the same */
     if (look(run, &view) && view.is_ended &&
@@ -252,19 +254,19 @@ cli_run(struct cli *cli)
     options.workers = 1;
     options.log = progress_on_log;
     options.log_arg = &run.progress;
-    code = cli_open(cli, &options, false, &run.rota);
+    code = database_open(cli, &options, false, &run.rota);
     if (code != CLI_OK)
         return code;
-    run.ctx = cli_signals();
+    run.ctx = signals_context();
     code = kinds_handle(cli, run.rota);
     if (code == CLI_OK &&
         (error = rota_start_job(run.ctx, run.rota, 0)) != ROTA_OK)
-        code = cli_fail(run.rota, error);
+        code = say_error(run.rota, error);
     if (code == CLI_OK)
         code = submit(cli, run.rota, &run.id);
     if (code == CLI_OK)
         code = run_job(&run);
-    code = cli_close(run.rota, code);
+    code = database_close(run.rota, code);
     ctx_end(run.ctx);
     return code;
 }

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/database.h"
 #include "cli/kinds.h"
+#include "cli/say.h"
 #include "jobs/utf8.h"
 
 /* -- Arguments ----------------------------------------------------------- */
@@ -78,16 +80,16 @@ add_text(const struct job_kind *kind, const char *word, json_t *args)
     int code = CLI_OK;
 
     if (equals == NULL || equals == word)
-        return cli_usage("%s: %s is not key=value", kind->name, word);
+        return say_usage("%s: %s is not key=value", kind->name, word);
     if (!utf8_is_text(word, strlen(word)))
-        return cli_usage("%s: %s is not UTF-8", kind->name, word);
+        return say_usage("%s: %s is not UTF-8", kind->name, word);
     name = strndup(word, (size_t)(equals - word));
     if (name == NULL)
-        return cli_fail(NULL, ROTA_NOMEM);
+        return say_error(NULL, ROTA_NOMEM);
     if (json_object_get(args, name) != NULL)
-        code = cli_usage("%s: %s= is given twice", kind->name, name);
+        code = say_usage("%s: %s= is given twice", kind->name, name);
     else if (json_object_set_new(args, name, json_string(equals + 1)) != 0)
-        code = cli_fail(NULL, ROTA_NOMEM);
+        code = say_error(NULL, ROTA_NOMEM);
     free(name);
     return code;
 }
@@ -107,26 +109,26 @@ add_argument(const struct cli *cli, const struct job_kind *kind,
     list_keys(kind, known, sizeof(known));
     key = equals == NULL ? NULL : find_key(kind, word, (size_t)(equals - word));
     if (equals == NULL)
-        return cli_usage("%s: %s is not key=value; %s takes %s", kind->name,
+        return say_usage("%s: %s is not key=value; %s takes %s", kind->name,
                          word, kind->name, known);
     if (key == NULL)
-        return cli_usage("%s takes no %.*s=; it takes %s", kind->name,
+        return say_usage("%s takes no %.*s=; it takes %s", kind->name,
                          (int)(equals - word), word, known);
     if (json_object_get(args, key->name) != NULL)
-        return cli_usage("%s: %s= is given twice", kind->name, key->name);
+        return say_usage("%s: %s= is given twice", kind->name, key->name);
     if (equals[1] == '\0')
-        return cli_usage("%s: %s= has no value", kind->name, key->name);
+        return say_usage("%s: %s= has no value", kind->name, key->name);
     value = absolute(key, equals + 1);
     if (value == NULL)
-        return cli_fail(NULL, ROTA_NOMEM);
+        return say_error(NULL, ROTA_NOMEM);
     if (!utf8_is_text(value, strlen(value)))
-        code = cli_usage("%s: the value of %s= is not UTF-8", kind->name,
+        code = say_usage("%s: the value of %s= is not UTF-8", kind->name,
                          key->name);
     else if ((key->flags & JOB_KEY_PATH) != 0 && is_queue(cli, value))
-        code = cli_usage("%s: %s=%s is the queue's own file", kind->name,
+        code = say_usage("%s: %s=%s is the queue's own file", kind->name,
                          key->name, value);
     else if (json_object_set_new(args, key->name, json_string(value)) != 0)
-        code = cli_fail(NULL, ROTA_NOMEM);
+        code = say_error(NULL, ROTA_NOMEM);
     free(value);
     return code;
 }
@@ -138,15 +140,15 @@ read_command(const struct cli *cli, const struct job_kind *kind,
     char *folder;
 
     if (cli->n_words < 2)
-        return cli_usage("%s: which command? rota %s %s -- COMMAND ARGUMENT...",
+        return say_usage("%s: which command? rota %s %s -- COMMAND ARGUMENT...",
                          kind->name, cli->command->name, kind->name);
     folder = getcwd(NULL, 0);
     if (folder == NULL)
-        return cli_fail(NULL, ROTA_SYSTEM);
+        return say_error(NULL, ROTA_SYSTEM);
     *ret_args = command_encode(folder, cli->words + 1, (size_t)cli->n_words - 1,
                                NULL, ret_size);
     free(folder);
-    return *ret_args != NULL ? CLI_OK : cli_fail(NULL, ROTA_NOMEM);
+    return *ret_args != NULL ? CLI_OK : say_error(NULL, ROTA_NOMEM);
 }
 
 /* The words after KIND as a JSON object. */
@@ -163,12 +165,12 @@ read_pairs(const struct cli *cli, const struct job_kind *kind, char **ret_args,
          key != NULL && key->name != NULL && code == CLI_OK; key++)
         if ((key->flags & JOB_KEY_REQUIRED) != 0 &&
             json_object_get(args, key->name) == NULL)
-            code = cli_usage("%s: %s= is missing: %s", kind->name, key->name,
+            code = say_usage("%s: %s= is missing: %s", kind->name, key->name,
                              key->help);
     if (code == CLI_OK) {
         *ret_args = json_dumps(args, JSON_COMPACT);
         if (*ret_args == NULL)
-            code = cli_fail(NULL, ROTA_NOMEM);
+            code = say_error(NULL, ROTA_NOMEM);
         else
             *ret_size = strlen(*ret_args);
     }
@@ -231,7 +233,7 @@ submit(const struct cli *cli, struct rota *rota, int64_t *ret_id)
         cli->attempts != 0 ? (int)cli->attempts : kind->defaults.max_attempts;
     error = rota_submit(rota, &submission, ret_id);
     free(args);
-    return error == ROTA_OK ? CLI_OK : cli_fail(rota, error);
+    return error == ROTA_OK ? CLI_OK : say_error(rota, error);
 }
 
 int
@@ -243,7 +245,7 @@ cli_add(struct cli *cli)
     int code = submit_check(cli);
 
     if (code == CLI_OK)
-        code = cli_open(cli, &options, false, &rota);
+        code = database_open(cli, &options, false, &rota);
     if (code != CLI_OK)
         return code;
     code = kinds_load(cli, rota);

@@ -1,146 +1,37 @@
-#define _GNU_SOURCE /* wcwidth */
+/* See terminal.h. Nothing is kept here: each call asks the system. */
+#define _GNU_SOURCE
 #include "cli/terminal.h"
 
-#include <inttypes.h>
 #include <langinfo.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <wchar.h>
-
-#include "jobs/utf8.h"
-
-/* Control characters, and those that turn the direction of what follows. */
-static bool
-is_unsafe(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c ||
-           (c >= 0x200e && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-           (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
-}
-
-static void
-put_escape(FILE *out, uint32_t c, bool is_byte)
-{
-    static const char named[] = "\n\t\r\\", letters[] = "ntr\\";
-    const char *name = c != 0 && c < 0x80 ? strchr(named, (int)c) : NULL;
-
-    if (name != NULL)
-        (void)fprintf(out, "\\%c", letters[name - named]);
-    else if (is_byte || c < 0x80)
-        (void)fprintf(out, "\\x%02" PRIx32, c);
-    else
-        (void)fprintf(out, "\\u%04" PRIx32, c);
-}
-
-void
-text_put(FILE *out, const char *data, size_t size, enum text_style style)
-{
-    size_t at = 0;
-
-    while (at < size) {
-        uint32_t c;
-        size_t n = utf8_decode(data + at, size - at, &c);
-
-        if (n == 0) {
-            put_escape(out, (unsigned char)data[at], true);
-            n = 1;
-        } else if (is_unsafe(c) || (c == '\\' && style == TEXT_FIELD)) {
-            put_escape(out, c, false);
-        } else {
-            (void)fwrite(data + at, 1, n, out);
-        }
-        at += n;
-    }
-}
-
-size_t
-text_fit(const char *text, int width, int *ret_width)
-{
-    size_t size = strlen(text), at = 0;
-    int used = 0;
-
-    while (at < size) {
-        uint32_t c;
-        size_t n = utf8_decode(text + at, size - at, &c);
-        int w = n > 0 ? wcwidth((wchar_t)c) : 1;
-
-        if (w < 0)
-            w = 1;
-        if (used + w > width)
-            break;
-        used += w;
-        at += n > 0 ? n : 1;
-    }
-    *ret_width = used;
-    return at;
-}
-
-int
-text_width(const char *text)
-{
-    int width;
-
-    (void)text_fit(text, 1 << 24, &width);
-    return width;
-}
-
-void
-text_number(char *text, size_t size, int64_t number)
-{
-    char plain[32];
-    size_t n, at = 0;
-
-    (void)snprintf(plain, sizeof(plain), "%" PRId64, number);
-    n = strlen(plain);
-    for (size_t i = 0; i < n && at + 2 < size; i++) {
-        text[at++] = plain[i];
-        if ((n - i) % 3 == 1 && i + 1 < n && plain[i] != '-')
-            text[at++] = ',';
-    }
-    text[at] = '\0';
-}
-
-void
-text_duration(char *text, size_t size, double seconds)
-{
-    int64_t s = seconds < 0      ? 0
-                : seconds > 1e12 ? (int64_t)1e12
-                                 : (int64_t)seconds;
-
-    if (seconds >= 0 && seconds < 10)
-        (void)snprintf(text, size, "%.1fs", seconds);
-    else if (s < 60)
-        (void)snprintf(text, size, "%" PRId64 "s", s);
-    else if (s < 3600)
-        (void)snprintf(text, size, "%" PRId64 "m%02" PRId64 "s", s / 60,
-                       s % 60);
-    else if (s < 86400)
-        (void)snprintf(text, size, "%" PRId64 "h%02" PRId64 "m", s / 3600,
-                       s / 60 % 60);
-    else
-        (void)snprintf(text, size, "%" PRId64 "d", s / 86400);
-}
 
 bool
-text_has_colour(FILE *stream)
+terminal_is_live(FILE *stream)
 {
-    const char *no = getenv("NO_COLOR");
     const char *term = getenv("TERM");
 
-    return isatty(fileno(stream)) && (no == NULL || no[0] == '\0') &&
-           term != NULL && strcmp(term, "dumb") != 0;
+    return isatty(fileno(stream)) && term != NULL && strcmp(term, "dumb") != 0;
 }
 
 bool
-text_has_unicode(void)
+terminal_has_colour(FILE *stream)
+{
+    const char *no = getenv("NO_COLOR");
+
+    return terminal_is_live(stream) && (no == NULL || no[0] == '\0');
+}
+
+bool
+terminal_has_unicode(void)
 {
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
 int
-text_columns(FILE *stream)
+terminal_columns(FILE *stream)
 {
     struct winsize size;
 

@@ -1,43 +1,28 @@
 /*
- * Text for people: nothing that came from a file may control their terminal,
- * and columns line up whatever the language.
+ * What the terminal behind a stream is and can do: whether there is one, how
+ * wide it is, and whether it takes colours and characters beyond ASCII.
+ *
+ * Called by whoever prints for people: out.c, progress.c. Any thread; no lock.
  */
-#ifndef TEXT_H
-#define TEXT_H
+#ifndef TERMINAL_H
+#define TERMINAL_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
-enum text_style {
-    TEXT_SCREEN, /* for eyes: control characters and broken bytes escaped */
-    TEXT_FIELD   /* the same, and backslashes too: it can be undone */
-};
+/* Whether stream is a terminal that obeys escape sequences, such as the one
+ * that wipes a line. */
+bool terminal_is_live(FILE *stream);
 
-/* Write size bytes of data to out, safely. */
-void text_put(FILE *out, const char *data, size_t size, enum text_style style);
+/* Whether colours may go to stream: it is such a terminal, and nobody has set
+ * NO_COLOR. */
+bool terminal_has_colour(FILE *stream);
 
-/* How many columns of a terminal the text takes. */
-int text_width(const char *text);
-
-/* How many bytes of text fit into width columns; *ret_width is what they
- * take. */
-size_t text_fit(const char *text, int width, int *ret_width);
-
-/* A number with its thousands apart: 4,123. */
-void text_number(char *text, size_t size, int64_t number);
-
-/* A time in one or two units: 41s, 3m12s, 2h05m, 3d. */
-void text_duration(char *text, size_t size, double seconds);
-
-/* May colour go to this stream? It is a terminal, and nobody said no. */
-bool text_has_colour(FILE *stream);
-
-/* Can the terminal draw what is not ASCII? */
-bool text_has_unicode(void);
+/* Whether characters that are not ASCII may be printed: the locale's encoding
+ * is UTF-8. */
+bool terminal_has_unicode(void);
 
 /* The columns of the terminal behind stream; 80 if it does not say. */
-int text_columns(FILE *stream);
+int terminal_columns(FILE *stream);
 
 #endif

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/say.h"
 
 int
 value_number(const char *option, const char *text, int64_t min, int64_t max,
@@ -19,7 +20,7 @@ value_number(const char *option, const char *text, int64_t min, int64_t max,
     number = strtoll(text, &end, 10);
     if (*text == '\0' || *end != '\0' || errno != 0 || number < min ||
         number > max)
-        return cli_usage("--%s %s: a number from %lld to %lld is needed",
+        return say_usage("--%s %s: a number from %lld to %lld is needed",
                          option, text, (long long)min, (long long)max);
     *ret_number = number;
     return CLI_OK;
@@ -59,7 +60,7 @@ value_duration(const char *option, const char *text, int64_t *ret_duration)
     *ret_duration = duration;
     return CLI_OK;
 out:
-    return cli_usage("--%s %s: a time like 250ms, 30s, 5m, 1h30m or 2d is "
+    return say_usage("--%s %s: a time like 250ms, 30s, 5m, 1h30m or 2d is "
                      "needed",
                      option, text);
 }
@@ -112,7 +113,7 @@ value_time(const char *text, int64_t *ret_unix_ms)
         const char *end = strptime(text, formats[i], &tm);
 
         if (end != NULL && i < 5 && !is_day(tm.tm_year, tm.tm_mon, tm.tm_mday))
-            return cli_usage("--at %s: there is no such day", text);
+            return say_usage("--at %s: there is no such day", text);
         if (end != NULL && *end == '\0' && i == 5)
             seconds = next_clock_time(&tm);
         else if (end != NULL && *end == '\0')
@@ -124,7 +125,30 @@ value_time(const char *text, int64_t *ret_unix_ms)
         *ret_unix_ms = seconds * 1000;
         return CLI_OK;
     }
-    return cli_usage("--at %s: a time like 2026-01-31T14:00, 14:00 or "
+    return say_usage("--at %s: a time like 2026-01-31T14:00, 14:00 or "
                      "@1770000000 is needed",
                      text);
+}
+
+int64_t
+value_now(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int
+value_id(const char *word, int64_t *ret_id)
+{
+    char *end;
+    long long id;
+
+    errno = 0;
+    id = strtoll(word, &end, 10);
+    if (*word < '0' || *word > '9' || *end != '\0' || errno != 0 || id < 1)
+        return say_usage("%s is not a job's id: they are numbers from 1", word);
+    *ret_id = id;
+    return CLI_OK;
 }

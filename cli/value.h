@@ -1,5 +1,8 @@
-/* Values of options. All give CLI_OK, or CLI_USAGE after saying what is wrong
- * with the option's. */
+/*
+ * Values of the command line. All that return int give CLI_OK, or CLI_USAGE
+ * after saying what is wrong. Called by options.c, and by the commands that
+ * take a job's id. One thread; nothing is kept.
+ */
 #ifndef VALUE_H
 #define VALUE_H
 
@@ -13,5 +16,11 @@ int value_duration(const char *option, const char *text, int64_t *ret_duration);
 
 /* A point in time, 2026-01-31T14:00, 14:00, @1770000000: Unix milliseconds. */
 int value_time(const char *text, int64_t *ret_unix_ms);
+
+/* The present time, in Unix milliseconds likewise. */
+int64_t value_now(void);
+
+/* A job's id. */
+int value_id(const char *word, int64_t *ret_id);
 
 #endif

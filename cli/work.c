@@ -8,10 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/database.h"
 #include "cli/failures.h"
+#include "cli/format.h"
 #include "cli/kinds.h"
 #include "cli/progress.h"
-#include "cli/terminal.h"
+#include "cli/say.h"
+#include "cli/signals.h"
 
 struct work {
     const struct cli *cli;
@@ -29,8 +32,8 @@ work_say_resume(const struct cli *cli)
                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                     "0123456789_./-+") == strlen(cli->db);
 
-    cli_say("go on with: rota resume --db %s%s%s", is_plain ? "" : "'", cli->db,
-            is_plain ? "" : "'");
+    say("go on with: rota resume --db %s%s%s", is_plain ? "" : "'", cli->db,
+        is_plain ? "" : "'");
 }
 
 /* -- Telling ------------------------------------------------------------- */
@@ -46,32 +49,18 @@ on_ended(void *arg, int64_t job, enum rota_state state)
         failures_add(&work->failures, job);
 }
 
-/* "12 succeeded, 1 failed, 2 stopped", of this process; "" if none ended. Once
- * it has stopped. */
+/* What ended in this process; "" if nothing did. Once it has stopped. */
 static void
 put_counts(const struct work *work, char *text, size_t size)
 {
-    static const struct {
-        enum rota_state state;
-        const char *what;
-    } counts[] = {{ROTA_SUCCEEDED, "succeeded"},
-                  {ROTA_JOB_FAILED, "failed"},
-                  {ROTA_CANCELLED, "cancelled"},
-                  {ROTA_SCHEDULED, "put off meanwhile"},
-                  {ROTA_READY, "stopped"}};
-    char number[40];
-    size_t used = 0;
+    const struct format_count counts[] = {
+        {work->ended[ROTA_SUCCEEDED], "succeeded"},
+        {work->ended[ROTA_JOB_FAILED], "failed"},
+        {work->ended[ROTA_CANCELLED], "cancelled"},
+        {work->ended[ROTA_SCHEDULED], "put off meanwhile"},
+        {work->ended[ROTA_READY], "stopped"}};
 
-    text[0] = '\0';
-    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        int64_t n = work->ended[counts[i].state];
-
-        if (n == 0 || used >= size)
-            continue;
-        text_number(number, sizeof(number), n);
-        used += (size_t)snprintf(text + used, size - used, "%s%s %s",
-                                 used > 0 ? ", " : "", number, counts[i].what);
-    }
+    format_counts(text, size, counts, sizeof(counts) / sizeof(counts[0]));
 }
 
 /* -- Opening ------------------------------------------------------------- */
@@ -91,17 +80,17 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
     options.ended = on_ended;
     options.ended_arg = work;
     progress_init(&work->progress);
-    code = cli_open(cli, &options, must_exist, &work->rota);
+    code = database_open(cli, &options, must_exist, &work->rota);
     if (code != CLI_OK)
         return code;
-    work->ctx = cli_signals();
+    work->ctx = signals_context();
     return kinds_handle(cli, work->rota);
 }
 
 static int
 close_work(struct work *work, int code)
 {
-    code = cli_close(work->rota, code);
+    code = database_close(work->rota, code);
     ctx_end(work->ctx);
     return code;
 }
@@ -196,25 +185,25 @@ work_until_told(struct work *work)
     int code = CLI_OK;
 
     if (error != ROTA_OK)
-        return cli_fail(work->rota, error);
-    cli_say("working on %s, %" PRId64 " at once; Ctrl-C stops", work->cli->db,
-            work->cli->workers);
+        return say_error(work->rota, error);
+    say("working on %s, %" PRId64 " at once; Ctrl-C stops", work->cli->db,
+        work->cli->workers);
     error = wait_for_end(work);
     if (error != ROTA_OK) {
-        code = cli_fail(work->rota, error);
+        code = say_error(work->rota, error);
         (void)rota_stop(work->rota, 0); /* it cannot be recorded */
     } else {
-        text_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
-        cli_say("%s: stopping, once running jobs have ended or %s have passed; "
-                "again to quit at once",
-                ctx_cause(work->ctx), time);
+        format_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
+        say("%s: stopping, once running jobs have ended or %s have passed; "
+            "again to quit at once",
+            ctx_cause(work->ctx), time);
         error = rota_stop(work->rota, work->cli->grace);
         if (error != ROTA_OK)
-            code = cli_fail(work->rota, error);
+            code = say_error(work->rota, error);
     }
     failures_say(&work->failures, work->rota, NULL);
     put_counts(work, counts, sizeof(counts));
-    cli_say("stopped: %s", counts[0] != '\0' ? counts : "no job came");
+    say("stopped: %s", counts[0] != '\0' ? counts : "no job came");
     return code;
 }
 
@@ -325,15 +314,15 @@ keep_left(void *arg, int n, const char *const *names,
     if (values == NULL)
         return true;
     if (strcmp(values[0].data, "scheduled") == 0)
-        cli_say("left for later: %" PRId64 " %s, the first at %s",
-                values[2].integer, values[1].data, values[3].data);
+        say("left for later: %" PRId64 " %s, the first at %s",
+            values[2].integer, values[1].data, values[3].data);
     else if (strcmp(values[4].data, "paused") == 0)
-        cli_say("left: %" PRId64 " %s: the queue %s is paused",
-                values[2].integer, values[1].data, values[5].data);
+        say("left: %" PRId64 " %s: the queue %s is paused", values[2].integer,
+            values[1].data, values[5].data);
     else
-        cli_say("left: %" PRId64 " %s: in another process's queue, or of a "
-                "kind that is not known here (--load)",
-                values[2].integer, values[1].data);
+        say("left: %" PRId64 " %s: in another process's queue, or of a "
+            "kind that is not known here (--load)",
+            values[2].integer, values[1].data);
     return true;
 }
 
@@ -347,7 +336,7 @@ say_left(struct work *work)
                    " GROUP BY 1, 2, status = 'paused',"
                    " iif(status = 'paused', queue, NULL)",
                    NULL, 0, keep_left, NULL) != ROTA_OK)
-        (void)cli_fail(work->rota, ROTA_STORE);
+        (void)say_error(work->rota, ROTA_STORE);
 }
 
 static int
@@ -358,26 +347,26 @@ resume(struct work *work)
     int code = CLI_OK;
 
     if (error != ROTA_OK)
-        return cli_fail(work->rota, error);
+        return say_error(work->rota, error);
     error = drain(work);
     progress_end(&work->progress);
     if (error != ROTA_OK && !ctx_done(work->ctx))
-        return cli_fail(work->rota, error);
+        return say_error(work->rota, error);
     if (ctx_done(work->ctx))
-        cli_say("stopping; again to quit at once");
+        say("stopping; again to quit at once");
     error = rota_stop(work->rota, 0);
     if (error != ROTA_OK)
-        code = cli_fail(work->rota, error);
+        code = say_error(work->rota, error);
     failures_say(&work->failures, work->rota, NULL);
     put_counts(work, counts, sizeof(counts));
     if (ctx_done(work->ctx)) {
-        cli_say("stopped: %s", counts[0] != '\0' ? counts : "no job ran");
-        return cli_signal_code(work->ctx);
+        say("stopped: %s", counts[0] != '\0' ? counts : "no job ran");
+        return signals_code(work->ctx);
     }
     if (counts[0] == '\0' && work->failures.n == 0)
-        cli_say("nothing to do in %s", work->cli->db);
+        say("nothing to do in %s", work->cli->db);
     else if (counts[0] != '\0')
-        cli_say("done: %s", counts);
+        say("done: %s", counts);
     say_left(work);
     if (code != CLI_OK)
         return code;
