@@ -116,7 +116,7 @@ struct cli {
     int64_t run_at;     /* Unix milliseconds; 0: at once */
     int64_t grace;      /* nanoseconds */
     const char **loads; /* --load, each; main() frees it */
-    int n_loads;
+    size_t n_loads, room_loads;
 };
 
 /* Read the command line. CLI_OK, or CLI_USAGE after saying why. */

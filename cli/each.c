@@ -30,6 +30,7 @@
 #include "cli/spool.h"
 #include "cli/value.h"
 #include "cli/work.h"
+#include "jobs/grow.h"
 #include "jobs/jobs.h"
 
 enum {
@@ -388,19 +389,12 @@ keep_stranger(void *arg, int n, const char *const *names,
               const struct rota_value *values)
 {
     struct strangers *strangers = arg;
-    size_t room = strangers->room * 2 + 64;
-    struct rota_value *grown;
 
     (void)n, (void)names;
     if (values == NULL)
         return true;
-    if (strangers->n + 2 > strangers->room) {
-        grown = realloc(strangers->all, room * sizeof(*grown));
-        if (grown == NULL)
-            return false;
-        strangers->all = grown;
-        strangers->room = room;
-    }
+    if (!GROW(strangers->all, strangers->room, strangers->n + 2))
+        return false;
     strangers->all[strangers->n++] = values[0];
     strangers->all[strangers->n++] = values[1];
     return true;

@@ -8,6 +8,8 @@
 
 #include <rota/io.h>
 
+#include "jobs/grow.h"
+
 void
 items_of_words(struct items *items, char *const *words, size_t n)
 {
@@ -39,9 +41,6 @@ items_at_end(const struct items *items)
 static bool
 make_room(struct items *items)
 {
-    size_t room = items->room == 0 ? 65536 : items->room * 2;
-    char *grown;
-
     if (items->at > 0) {
         memmove(items->data, items->data + items->at, items->used - items->at);
         items->used -= items->at;
@@ -49,14 +48,11 @@ make_room(struct items *items)
     }
     if (items->room > items->used + 1)
         return true;
-    grown = realloc(items->data, room);
-    if (grown == NULL) {
-        items->error = ENOMEM;
-        return false;
-    }
-    items->data = grown;
-    items->room = room;
-    return true;
+    if (GROW(items->data, items->room,
+             items->room == 0 ? 65536 : items->room + 1))
+        return true;
+    items->error = ENOMEM;
+    return false;
 }
 
 /* Read some more. False at the end, or when ctx has ended. */

@@ -78,7 +78,7 @@ kinds_load(const struct cli *cli, struct rota *rota)
 {
     int code = CLI_OK;
 
-    for (int i = 0; i < cli->n_loads && code == CLI_OK; i++)
+    for (size_t i = 0; i < cli->n_loads && code == CLI_OK; i++)
         code = load(rota, cli->loads[i]);
     return code;
 }

@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/say.h"
 #include "cli/value.h"
+#include "jobs/grow.h"
 
 enum {
     SUBMITS = CLI_RUN | CLI_ADD,
@@ -115,12 +116,8 @@ read_state(const char *text, const char **ret_state)
 static int
 add_load(struct cli *cli, const char *path)
 {
-    const char **grown =
-        realloc(cli->loads, ((size_t)cli->n_loads + 1) * sizeof(const char *));
-
-    if (grown == NULL)
+    if (!GROW(cli->loads, cli->room_loads, cli->n_loads + 1))
         return say_error(NULL, ROTA_NOMEM);
-    cli->loads = grown;
     cli->loads[cli->n_loads++] = path;
     return CLI_OK;
 }

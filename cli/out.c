@@ -8,6 +8,7 @@
 
 #include "cli/format.h"
 #include "cli/terminal.h"
+#include "jobs/grow.h"
 
 /* Rows that are kept to find the widths; what comes after them is printed as
  * it comes. */
@@ -224,15 +225,8 @@ keep_row(struct out *out, const struct rota_value *values)
 {
     size_t n = (size_t)out->n;
 
-    if (out->n_cells + n > out->cap) {
-        size_t cap = out->cap == 0 ? 32 * n : 2 * out->cap;
-        char **cells = realloc(out->cells, cap * sizeof(*cells));
-
-        if (cells == NULL)
-            return false;
-        out->cells = cells;
-        out->cap = cap;
-    }
+    if (!GROW(out->cells, out->room, out->n_cells + n))
+        return false;
     for (size_t i = 0; i < n; i++) {
         out->cells[out->n_cells++] = cell_of(&values[i]);
         if (values[i].type == ROTA_TEXT || values[i].type == ROTA_BLOB)

@@ -22,7 +22,7 @@ struct out {
     char **cells;  /* n for each row that was kept */
     bool *is_text; /* a column that is not numbers only */
     int *widths;
-    size_t n_cells, cap;
+    size_t n_cells, room;
     int64_t rows;
 };
 

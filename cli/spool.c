@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "jobs/grow.h"
+
 /* More than this of a stream goes to a file. */
 #define IN_MEMORY 65536
 
@@ -112,24 +114,6 @@ stream_move(struct stream *stream, int fd, int64_t at, bool is_shared)
     return true;
 }
 
-static bool
-stream_grow(struct stream *stream, size_t size)
-{
-    size_t room = stream->room == 0 ? 512 : stream->room;
-    char *grown;
-
-    while (room < stream->size + size)
-        room *= 2;
-    if (room == stream->room)
-        return true;
-    grown = realloc(stream->data, room);
-    if (grown == NULL)
-        return false;
-    stream->data = grown;
-    stream->room = room;
-    return true;
-}
-
 void
 written_add(struct written *written, int fd, const char *data, size_t size)
 {
@@ -145,7 +129,8 @@ written_add(struct written *written, int fd, const char *data, size_t size)
     }
     if (ok && stream->fd >= 0)
         ok = write_all(stream->fd, data, size, stream->all);
-    else if (ok && (ok = stream_grow(stream, size))) {
+    else if (ok &&
+             (ok = GROW(stream->data, stream->room, stream->size + size))) {
         memcpy(stream->data + stream->size, data, size);
         stream->size += size;
     }
@@ -300,18 +285,10 @@ spool_settle(struct spool *spool, int64_t job, enum rota_state state)
 static bool
 range_add(struct spool *spool, int64_t id)
 {
-    size_t room = spool->room_ranges * 2 + 16;
-    struct range *grown;
-
     if (spool->at_range > 0 && spool->at_range == spool->n_ranges)
         spool->at_range = spool->n_ranges = 0;
-    if (spool->n_ranges == spool->room_ranges) {
-        grown = realloc(spool->ranges, room * sizeof(*grown));
-        if (grown == NULL)
-            return false;
-        spool->ranges = grown;
-        spool->room_ranges = room;
-    }
+    if (!GROW(spool->ranges, spool->room_ranges, spool->n_ranges + 1))
+        return false;
     spool->ranges[spool->n_ranges++] = (struct range){id, id};
     return true;
 }
@@ -422,17 +399,11 @@ is_before(const struct written *a, const struct written *b)
 static bool
 hold(struct spool *spool, struct written *written)
 {
-    size_t room = spool->room_held * 2 + 64, i = spool->n_held;
-    struct written **grown;
+    size_t i = spool->n_held;
     struct stream *streams[] = {&written->out, &written->err};
 
-    if (spool->n_held == spool->room_held) {
-        grown = realloc(spool->held, room * sizeof(struct written *));
-        if (grown == NULL)
-            return false;
-        spool->held = grown;
-        spool->room_held = room;
-    }
+    if (!GROW(spool->held, spool->room_held, spool->n_held + 1))
+        return false;
     for (int s = 0; s < 2; s++) {
         int64_t size = streams[s]->all;
 

@@ -15,6 +15,7 @@
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "cli/signals.h"
+#include "jobs/grow.h"
 
 struct work {
     const struct cli *cli;
@@ -251,19 +252,12 @@ keep_claim(void *arg, int n, const char *const *names,
            const struct rota_value *values)
 {
     struct claims *claims = arg;
-    size_t room = claims->room * 2 + 16;
-    struct claimed *grown;
 
     (void)n, (void)names;
     if (values == NULL)
         return true;
-    if (claims->n == claims->room) {
-        grown = realloc(claims->all, room * sizeof(*grown));
-        if (grown == NULL)
-            return false;
-        claims->all = grown;
-        claims->room = room;
-    }
+    if (!GROW(claims->all, claims->room, claims->n + 1))
+        return false;
     claims->all[claims->n++] =
         (struct claimed){values[0].integer, values[1].integer};
     return true;

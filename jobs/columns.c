@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "jobs/grow.h"
 #include "jobs/table.h"
 #include "jobs/utf8.h"
 
@@ -11,7 +12,7 @@ static enum rota_error
 add(struct table *table, const char *name, size_t name_size, const char *type,
     size_t type_size)
 {
-    struct column *columns;
+    struct column *column;
 
     if (name_size == 0)
         return table_fail(table, ROTA_FATAL, "column %zu has no name",
@@ -24,15 +25,13 @@ add(struct table *table, const char *name, size_t name_size, const char *type,
             table->columns[i].name[name_size] == '\0')
             return table_fail(table, ROTA_FATAL, "two columns are called %.*s",
                               (int)name_size, name);
-    columns = realloc(table->columns, (table->n + 1) * sizeof(*columns));
-    if (columns == NULL)
+    if (!GROW(table->columns, table->room, table->n + 1))
         return table_fail(table, ROTA_NOMEM, "out of memory");
-    table->columns = columns;
-    columns[table->n].name = strndup(name, name_size);
-    columns[table->n].type = strndup(type, type_size);
-    table->n++; /* table_fini() frees whichever half there is */
-    if (columns[table->n - 1].name == NULL ||
-        columns[table->n - 1].type == NULL)
+    column = &table->columns[table->n++];
+    column->name = strndup(name, name_size);
+    column->type = strndup(type, type_size);
+    if (column->name == NULL || column->type == NULL)
+        /* table_fini() frees whichever half there is */
         return table_fail(table, ROTA_NOMEM, "out of memory");
     return ROTA_OK;
 }

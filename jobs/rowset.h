@@ -20,11 +20,11 @@ struct row {
 
 struct rowset {
     char *text;
-    size_t size, cap;
+    size_t size, text_room;
     struct row_field *fields;
-    size_t n_fields, fields_cap;
+    size_t n_fields, fields_room;
     struct row *rows;
-    size_t n, rows_cap;
+    size_t n, rows_room;
 };
 
 void rowset_init(struct rowset *set);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/grow.h"
+
 void
 script_init(struct script *script, FILE *file)
 {
@@ -29,15 +31,8 @@ script_rewind(struct script *script)
 static bool
 put(struct script *script, int c)
 {
-    if (script->size + 2 > script->room) {
-        size_t room = script->room == 0 ? 1024 : 2 * script->room;
-        char *text = realloc(script->text, room);
-
-        if (text == NULL)
-            return false;
-        script->text = text;
-        script->room = room;
-    }
+    if (!GROW(script->text, script->room, script->size + 2))
+        return false;
     script->text[script->size++] = (char)c;
     script->text[script->size] = '\0';
     return true;

@@ -23,7 +23,7 @@ struct table {
     int64_t job;
     const char *name;       /* the table's */
     struct column *columns; /* one for each field of a row */
-    size_t n;
+    size_t n, room;
     const char *queue;    /* rota_instance(): job ids repeat elsewhere */
     int64_t bad;          /* bad rows of this job in the table */
     int64_t step_bad;     /* those of the step that is running */
