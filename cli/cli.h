@@ -17,10 +17,13 @@
  *   work.c      `work`, `resume`
  *   failures.c  what failed, listed at the end
  *   each.c      `each`
+ *   each_feed.c   its items submitted, on a thread of their own
+ *   each_ends.c   what has ended, counted, printed, summed up
  *   command.c     its words, with an item in their places
  *   items.c       its items
  *   item_set.c    which items a batch has had
- *   spool.c       what its commands write, until it is printed
+ *   written.c     what one of its commands has written
+ *   spool.c       what all have, until it is printed
  *   list.c      `ls`, `show`, `sql`
  *   cancel.c    `cancel`
  *   retry.c     `retry`

@@ -1,9 +1,13 @@
+/*
+ * See spool.h. spool->lock guards the lists of what is kept and ready, and the
+ * ranges of ids that say whose turn it is. It is a leaf, held for moments and
+ * never while something is written or printed. The heap of what is held is the
+ * main thread's alone: it moves streams to a file, which may take long, and no
+ * worker waits for that.
+ */
 #define _GNU_SOURCE
 #include "cli/spool.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,168 +15,9 @@
 
 #include "jobs/grow.h"
 
-/* More than this of a stream goes to a file. */
-#define IN_MEMORY 65536
-
 /* What ends within so long of another is printed with it: to wake up for each
  * costs more than a short command does. */
 #define GATHER ROTA_MS(5)
-
-/* -- Files without a name -------------------------------------------------- */
-
-static int
-nameless_file(void)
-{
-    const char *folder = getenv("TMPDIR");
-    char path[4096];
-    int fd;
-
-    if (folder == NULL || folder[0] != '/')
-        folder = "/tmp";
-    fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
-        return fd;
-    if (snprintf(path, sizeof(path), "%s/rota.XXXXXX", folder) >=
-        (int)sizeof(path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        (void)unlink(path);
-    return fd;
-}
-
-static bool
-write_all(int fd, const char *data, size_t size, int64_t at)
-{
-    ssize_t n;
-
-    for (; size > 0; data += n, size -= (size_t)n, at += n) {
-        n = pwrite(fd, data, size, at);
-        if (n < 0 && errno != EINTR)
-            return false;
-        if (n < 0)
-            n = 0;
-    }
-    return true;
-}
-
-/* -- One run --------------------------------------------------------------- */
-
-struct written *
-written_new(int64_t job)
-{
-    struct written *written = calloc(1, sizeof(*written));
-
-    if (written == NULL)
-        return NULL;
-    written->job = job;
-    written->out.fd = written->err.fd = -1;
-    return written;
-}
-
-static void
-stream_clear(struct stream *stream)
-{
-    if (stream->fd >= 0 && !stream->is_shared)
-        (void)close(stream->fd);
-    free(stream->data);
-    *stream = (struct stream){.fd = -1};
-}
-
-void
-written_free(struct written *written)
-{
-    if (written == NULL)
-        return;
-    stream_clear(&written->out);
-    stream_clear(&written->err);
-    free(written);
-}
-
-/* From now on the stream goes to fd, from at on. */
-static bool
-stream_move(struct stream *stream, int fd, int64_t at, bool is_shared)
-{
-    char data[65536];
-    int64_t moved = 0;
-    ssize_t n;
-
-    if (fd < 0 || !write_all(fd, stream->data, stream->size, at))
-        return false;
-    while (stream->fd >= 0 && moved < stream->all) {
-        n = pread(stream->fd, data, sizeof(data), stream->at + moved);
-        if (n <= 0 || !write_all(fd, data, (size_t)n, at + moved))
-            return false;
-        moved += n;
-    }
-    moved = stream->all;
-    stream_clear(stream);
-    *stream = (struct stream){
-        .fd = fd, .at = at, .all = moved, .is_shared = is_shared};
-    return true;
-}
-
-void
-written_add(struct written *written, int fd, const char *data, size_t size)
-{
-    struct stream *stream = fd == STDOUT_FILENO ? &written->out : &written->err;
-    int file = -1;
-    bool ok = written->error == 0;
-
-    if (ok && stream->fd < 0 && stream->size + size > IN_MEMORY) {
-        file = nameless_file();
-        ok = stream_move(stream, file, 0, false);
-        if (!ok && file >= 0)
-            (void)close(file);
-    }
-    if (ok && stream->fd >= 0)
-        ok = write_all(stream->fd, data, size, stream->all);
-    else if (ok &&
-             (ok = GROW(stream->data, stream->room, stream->size + size))) {
-        memcpy(stream->data + stream->size, data, size);
-        stream->size += size;
-    }
-    if (ok)
-        stream->all += (int64_t)size;
-    else if (written->error == 0)
-        written->error = errno;
-}
-
-/* 0, or errno. */
-static int
-stream_print(const struct stream *stream, FILE *file)
-{
-    char data[65536];
-    int64_t done = 0;
-    ssize_t n;
-
-    if (stream->size > 0)
-        (void)fwrite(stream->data, 1, stream->size, file);
-    while (stream->fd >= 0 && done < stream->all) {
-        size_t want = stream->all - done < (int64_t)sizeof(data)
-                          ? (size_t)(stream->all - done)
-                          : sizeof(data);
-
-        n = pread(stream->fd, data, want, stream->at + done);
-        if (n <= 0)
-            return n == 0 ? EIO : errno;
-        (void)fwrite(data, 1, (size_t)n, file);
-        done += n;
-    }
-    return 0;
-}
-
-int
-written_print(struct written *written)
-{
-    int error = stream_print(&written->out, stdout);
-
-    if (error == 0)
-        error = stream_print(&written->err, stderr);
-    return error != 0 ? error : written->error;
-}
 
 /* -- The spool ------------------------------------------------------------- */
 
@@ -235,7 +80,8 @@ spool_keep(struct spool *spool, struct written *written)
     (void)pthread_mutex_unlock(&spool->lock);
 }
 
-/* spool->lock held. What the job wrote, which need not have begun. */
+/* spool->lock held. What the job wrote: nothing, if it ended without having
+ * begun. NULL without memory. */
 static struct written *
 kept_take(struct spool *spool, int64_t job)
 {
@@ -265,18 +111,14 @@ spool_settle(struct spool *spool, int64_t job, enum rota_state state)
 
     (void)pthread_mutex_lock(&spool->lock);
     written = kept_take(spool, job);
-    if (written == NULL) {
-        spool->lost++;
-    } else {
+    if (written != NULL) { /* else main finds in the file that it ended */
         written->state = state;
-        if (!is_final(state)) {
-            stream_clear(&written->out);
-            stream_clear(&written->err);
-        }
+        if (!is_final(state))
+            written_forget(written);
         append(&spool->ready_end, written);
         spool->n_ready++;
     }
-    if (spool->n_ready <= 1)
+    if (spool->n_ready <= 1) /* those behind the first find main awake */
         (void)pthread_cond_signal(&spool->changed);
     (void)pthread_mutex_unlock(&spool->lock);
 }
@@ -400,21 +242,11 @@ static bool
 hold(struct spool *spool, struct written *written)
 {
     size_t i = spool->n_held;
-    struct stream *streams[] = {&written->out, &written->err};
 
     if (!GROW(spool->held, spool->room_held, spool->n_held + 1))
         return false;
-    for (int s = 0; s < 2; s++) {
-        int64_t size = streams[s]->all;
-
-        if (size == 0)
-            continue;
-        if (spool->held_fd < 0)
-            spool->held_fd = nameless_file();
-        if (!stream_move(streams[s], spool->held_fd, spool->held_size, true))
-            return false;
-        spool->held_size += size;
-    }
+    if (!written_move(written, &spool->held_fd, &spool->held_size))
+        return false;
     for (; i > 0 && is_before(written, spool->held[(i - 1) / 2]);
          i = (i - 1) / 2)
         spool->held[i] = spool->held[(i - 1) / 2];

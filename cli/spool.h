@@ -1,12 +1,14 @@
 /*
- * What commands write, kept until their job has ended for good and then printed
- * whole: nothing of one command ends up in the midst of another's, and nothing
- * of a run that is to be repeated is printed at all. What is much goes to a
- * file without a name.
+ * What commands have written, kept until their job has ended for good and then
+ * printed whole: nothing of one command ends up in the midst of another's, and
+ * nothing of a run that is to be repeated is printed at all.
  *
- *   worker   written_add() while its command runs, then spool_keep()
+ *   worker   spool_keep(), once its command has ended
  *   writer   spool_settle(), as the job's end is recorded
  *   main     spool_next(), in the order they end, or the one they were given in
+ *
+ * Between the two first calls a run is kept, after the second it is ready; one
+ * whose turn has not come is held until it has.
  */
 #ifndef SPOOL_H
 #define SPOOL_H
@@ -16,48 +18,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <rota/scheduler.h>
+#include "cli/written.h"
 
-struct stream {
-    char *data;
-    size_t size, room;
-    int fd;         /* where it is instead; -1: all of it is in data */
-    bool is_shared; /* fd is the spool's */
-    int64_t at;     /* in fd */
-    int64_t all;    /* bytes */
-};
-
-/* What one run has written. */
-struct written {
-    struct written *next;
-    int64_t job;
-    enum rota_state state; /* where the run led */
-    struct stream out, err;
-    int error; /* errno of what kept some of it from being kept */
-};
-
-struct written *written_new(int64_t job); /* NULL: no memory */
-void written_free(struct written *written);
-
-/* Take size bytes of descriptor fd, 1 or 2. */
-void written_add(struct written *written, int fd, const char *data,
-                 size_t size);
-
-/* Print it on stdout and stderr, and flush. 0, or errno. */
-int written_print(struct written *written);
-
+/* Ids, from first to last. */
 struct range {
     int64_t first, last;
 };
 
 struct spool {
-    pthread_mutex_t lock;   /* guards all down to n_ranges */
+    pthread_mutex_t lock;   /* guards all down to room_ranges */
     pthread_cond_t changed; /* something to print, or spool_poke() */
     bool poked;
     struct written *kept, **kept_end;   /* runs that are not recorded yet */
     struct written *ready, **ready_end; /* to be printed */
     int64_t n_ready;
-    int64_t lost;         /* ends that there was no memory to note */
     struct range *ranges; /* of ids, in order: what comes next */
     size_t n_ranges, at_range, room_ranges;
     /* main's alone */
