@@ -1,25 +1,14 @@
+/* See digest.h. */
 #include "jobs/digest.h"
 
 #include <xxhash.h>
+
+#include "jobs/statement.h"
 
 uint64_t
 digest_add(uint64_t digest, const void *data, size_t size)
 {
     return XXH3_64bits_withSeed(data, size, digest);
-}
-
-static int
-prepare(struct rota_job *job, sqlite3 *db, const char *text,
-        sqlite3_stmt **ret_statement)
-{
-    const char *queue = rota_instance(rota_job_rota(job));
-    int code = sqlite3_prepare_v2(db, text, -1, ret_statement, NULL);
-
-    if (code != SQLITE_OK)
-        return code;
-    (void)sqlite3_bind_text(*ret_statement, 1, queue, -1, SQLITE_STATIC);
-    (void)sqlite3_bind_int64(*ret_statement, 2, rota_job_id(job));
-    return SQLITE_OK;
 }
 
 int
@@ -34,10 +23,10 @@ digest_keep(struct rota_job *job, sqlite3 *db, uint64_t digest)
                         " PRIMARY KEY(queue, job)) WITHOUT ROWID",
                         NULL, NULL, NULL);
     if (code == SQLITE_OK)
-        code =
-            prepare(job, db,
-                    "INSERT OR REPLACE INTO main._rota_read VALUES(?1, ?2, ?3)",
-                    &statement);
+        code = statement_prepare(
+            job, db,
+            "INSERT OR REPLACE INTO main._rota_read VALUES(?1, ?2, ?3)",
+            &statement);
     if (code != SQLITE_OK)
         return code;
     (void)sqlite3_bind_int64(statement, 3, (sqlite3_int64)digest);
@@ -52,10 +41,10 @@ digest_differs(struct rota_job *job, sqlite3 *db, uint64_t digest)
     bool differs;
 
     /* no such table: nobody has been here */
-    if (prepare(job, db,
-                "SELECT digest FROM main._rota_read"
-                " WHERE queue = ?1 AND job = ?2",
-                &statement) != SQLITE_OK)
+    if (statement_prepare(job, db,
+                          "SELECT digest FROM main._rota_read"
+                          " WHERE queue = ?1 AND job = ?2",
+                          &statement) != SQLITE_OK)
         return false;
     differs = sqlite3_step(statement) == SQLITE_ROW &&
               sqlite3_column_int64(statement, 0) != (sqlite3_int64)digest;

@@ -183,9 +183,7 @@ put_output(json_t *object, const char *name, const char *tail_name,
 static enum rota_error
 say_result(struct exec *exec, const struct rota_process_result *r)
 {
-    enum rota_error error = ROTA_NOMEM;
     json_t *object = json_object();
-    char *text = NULL;
     int failed = object == NULL;
 
     if (r->exit_code >= 0)
@@ -211,12 +209,9 @@ say_result(struct exec *exec, const struct rota_process_result *r)
         json_integer((r->user_time + r->system_time) / 1000000));
     failed |= json_object_set_new(object, "max_rss", json_integer(r->max_rss));
     if (!failed)
-        text = json_dumps(object, JSON_COMPACT);
-    if (text != NULL)
-        error = rota_job_result(exec->job, text, strlen(text));
-    free(text);
+        return json_result(exec->job, object);
     json_decref(object);
-    return error;
+    return ROTA_NOMEM;
 }
 
 /* The last line that is not empty, of at most size - 1 bytes. */

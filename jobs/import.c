@@ -10,7 +10,6 @@
  */
 #define _GNU_SOURCE /* strdup */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -18,6 +17,7 @@
 #include "jobs/args.h"
 #include "jobs/digest.h"
 #include "jobs/files.h"
+#include "jobs/json.h"
 #include "jobs/source.h"
 #include "jobs/table.h"
 
@@ -262,24 +262,15 @@ insert_all(struct import *im)
 static enum rota_error
 say_result(struct import *im)
 {
-    enum rota_error error = ROTA_NOMEM;
-    json_t *result;
-    char *text = NULL;
-
-    result = json_pack(
-        "{sI sI ss ss}", "rows", (json_int_t)(im->cursor - im->table.bad),
-        "bad", (json_int_t)im->table.bad, "table", im->name, "into", im->into);
-    if (result != NULL)
-        text = json_dumps(result, JSON_COMPACT);
-    if (text != NULL)
-        error = rota_job_result(im->job, text, strlen(text));
     if (im->table.bad > 0)
         rota_job_log(im->job,
                      "bad rows, kept in _rota_import_bad of %s: %" PRId64,
                      im->into, im->table.bad);
-    free(text);
-    json_decref(result);
-    return error;
+    return json_result(im->job,
+                       json_pack("{sI sI ss ss}", "rows",
+                                 (json_int_t)(im->cursor - im->table.bad),
+                                 "bad", (json_int_t)im->table.bad, "table",
+                                 im->name, "into", im->into));
 }
 
 static enum rota_error
@@ -290,8 +281,7 @@ import_run(struct ctx *ctx, struct rota_job *job)
 
     im.source.ctx = im.table.ctx = ctx;
     im.source.job = job;
-    im.table.job = rota_job_id(job);
-    im.table.queue = rota_instance(rota_job_rota(job));
+    im.table.job = job;
     im.table.group = &im.source.group;
     error = read_args(&im);
     if (error == ROTA_OK)

@@ -105,6 +105,21 @@ json_put_bytes(json_t *object, const char *name, const char *data, size_t size)
     return put(object, name, &value);
 }
 
+enum rota_error
+json_result(struct rota_job *job, json_t *object)
+{
+    enum rota_error error = ROTA_NOMEM;
+    char *text = NULL;
+
+    if (object != NULL)
+        text = json_dumps(object, JSON_COMPACT);
+    if (text != NULL)
+        error = rota_job_result(job, text, strlen(text));
+    free(text);
+    json_decref(object);
+    return error;
+}
+
 /* 15 digits read well, 0.1 and not 0.10000000000000001; 17 are needed where
  * 15 do not give the same number back. */
 static bool

@@ -1,3 +1,9 @@
+/*
+ * See script.h. SQLite can say where a statement ends, but only of a text that
+ * is in memory, and in a time that grows with it: so the script is read byte by
+ * byte, and SQLite is asked at those semicolons only that no quote and no
+ * comment holds.
+ */
 #include "jobs/script.h"
 
 #include <ctype.h>
@@ -40,7 +46,7 @@ put(struct script *script, int c)
 
 /* Where the reading stands: between tokens, or inside one that may hold a
  * semicolon. */
-struct place {
+struct lexer {
     int closes;      /* the quote that ends it; '\n': a -- comment, '*': a
                       * comment like this; 0: between */
     int last;        /* the byte before */
@@ -48,41 +54,41 @@ struct place {
 };
 
 static void
-step_over(struct place *place, int c)
+step_over(struct lexer *lexer, int c)
 {
-    int last = place->last;
+    int last = lexer->last;
 
-    place->last = c;
-    if (place->closes == '*') {
+    lexer->last = c;
+    if (lexer->closes == '*') {
         if (last == '*' && c == '/') {
-            place->closes = 0;
-            place->last = 0;
+            lexer->closes = 0;
+            lexer->last = 0;
         }
-    } else if (place->closes != 0) {
-        if (c == place->closes)
-            place->closes = 0; /* a doubled quote opens it anew */
+    } else if (lexer->closes != 0) {
+        if (c == lexer->closes)
+            lexer->closes = 0; /* a doubled quote opens it anew */
     } else if (c == '\'' || c == '"' || c == '`') {
-        place->closes = c;
-        place->has_tokens = true;
+        lexer->closes = c;
+        lexer->has_tokens = true;
     } else if (c == '[') {
-        place->closes = ']';
-        place->has_tokens = true;
+        lexer->closes = ']';
+        lexer->has_tokens = true;
     } else if (last == '-' && c == '-') {
-        place->closes = '\n';
+        lexer->closes = '\n';
     } else if (last == '/' && c == '*') {
-        place->closes = '*';
-        place->last = 0;
+        lexer->closes = '*';
+        lexer->last = 0;
     } else if (last == '-' || last == '/') {
-        place->has_tokens = true; /* an operator, not a comment */
+        lexer->has_tokens = true; /* an operator, not a comment */
     } else if (!isspace(c) && c != '-' && c != '/' && c != ';') {
-        place->has_tokens = true;
+        lexer->has_tokens = true;
     }
 }
 
 enum script_read
 script_next(struct script *script)
 {
-    struct place place = {0};
+    struct lexer lexer = {0};
     int c;
 
     script->size = 0;
@@ -93,24 +99,24 @@ script_next(struct script *script)
             continue;
         }
         script->line += c == '\n';
-        if (!place.has_tokens && place.closes == 0 && isspace(c)) {
+        if (!lexer.has_tokens && lexer.closes == 0 && isspace(c)) {
             script->begins = script->line;
             continue;
         }
         if (!put(script, c))
             return SCRIPT_NO_MEMORY;
-        step_over(&place, c);
-        if (c != ';' || place.closes != 0)
+        step_over(&lexer, c);
+        if (c != ';' || lexer.closes != 0)
             continue;
         /* the first semicolon of CREATE TRIGGER is not its last */
-        if (place.has_tokens && sqlite3_complete(script->text))
+        if (lexer.has_tokens && sqlite3_complete(script->text))
             return SCRIPT_STATEMENT;
-        if (!place.has_tokens)
+        if (!lexer.has_tokens)
             script->size = 0;
     }
     if (ferror(script->file))
         return SCRIPT_IO;
-    return place.has_tokens ? SCRIPT_STATEMENT : SCRIPT_END;
+    return lexer.has_tokens ? SCRIPT_STATEMENT : SCRIPT_END;
 }
 
 /* Behind the blanks and comments at text. */
@@ -133,8 +139,10 @@ skip_comments(const char *text)
     }
 }
 
-void
-script_keyword(const struct script *script, int n, char *word, size_t size)
+/* The nth word that the current statement begins with, from 0, in capitals and
+ * at most size - 1 bytes; "" if there are fewer. */
+static void
+keyword(const struct script *script, int n, char *word, size_t size)
 {
     const char *from = skip_comments(script->text);
     size_t length = 0;
@@ -147,4 +155,39 @@ script_keyword(const struct script *script, int n, char *word, size_t size)
     for (; length + 1 < size && isalpha((unsigned char)from[length]); length++)
         word[length] = (char)toupper((unsigned char)from[length]);
     word[length] = '\0';
+}
+
+/* ROLLBACK, and not ROLLBACK TO a savepoint. */
+static bool
+is_whole_rollback(const struct script *script)
+{
+    char word[16];
+
+    keyword(script, 1, word, sizeof(word));
+    if (strcmp(word, "TRANSACTION") == 0)
+        keyword(script, 2, word, sizeof(word));
+    return strcmp(word, "TO") != 0;
+}
+
+enum script_role
+script_role(const struct script *script)
+{
+    static const struct {
+        const char *word;
+        enum script_role role;
+    } words[] = {
+        {"BEGIN", SCRIPT_BEGIN},         {"COMMIT", SCRIPT_COMMIT},
+        {"END", SCRIPT_COMMIT},          {"ROLLBACK", SCRIPT_ROLLBACK},
+        {"SAVEPOINT", SCRIPT_SAVEPOINT}, {"RELEASE", SCRIPT_SAVEPOINT},
+        {"VACUUM", SCRIPT_OUTSIDE},      {"ATTACH", SCRIPT_CONNECTION},
+        {"DETACH", SCRIPT_CONNECTION},   {"PRAGMA", SCRIPT_CONNECTION}};
+    char word[16];
+
+    keyword(script, 0, word, sizeof(word));
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcmp(word, words[i].word) == 0)
+            return words[i].role != SCRIPT_ROLLBACK || is_whole_rollback(script)
+                       ? words[i].role
+                       : SCRIPT_SAVEPOINT;
+    return SCRIPT_PLAIN;
 }

@@ -1,4 +1,7 @@
-/* The statements of a SQL script, one after another, however long it is. */
+/*
+ * The statements of a SQL script, one after another, however long it is. For
+ * the kind sql; one thread, and no lock.
+ */
 #ifndef SCRIPT_H
 #define SCRIPT_H
 
@@ -29,9 +32,18 @@ bool script_rewind(struct script *script);
  * none. */
 enum script_read script_next(struct script *script);
 
-/* The nth word that the current statement begins with, from 0, in capitals and
- * at most size - 1 bytes; "" if there are fewer. */
-void script_keyword(const struct script *script, int n, char *word,
-                    size_t size);
+/* What the current statement means for the transactions of a script. */
+enum script_role {
+    SCRIPT_PLAIN,
+    SCRIPT_BEGIN,
+    SCRIPT_COMMIT,
+    SCRIPT_ROLLBACK,
+    SCRIPT_SAVEPOINT, /* whatever a savepoint is named in */
+    SCRIPT_OUTSIDE,   /* it cannot be in a transaction */
+    SCRIPT_CONNECTION /* the same, and its effect is the connection's: it has to
+                       * be repeated on the next one */
+};
+
+enum script_role script_role(const struct script *script);
 
 #endif

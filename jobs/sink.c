@@ -120,7 +120,7 @@ json_line(struct sink *sink, sqlite3_stmt *statement)
 bool
 sink_row(struct sink *sink, sqlite3_stmt *statement)
 {
-    sink->rows++;
+    sink->n_rows++;
     if (sink->file == NULL)
         return true;
     return sink->is_json ? json_line(sink, statement)

@@ -11,7 +11,7 @@ struct sqlite3_stmt;
 struct sink {
     FILE *file; /* NULL: rows are only counted */
     bool is_json;
-    int64_t rows;
+    int64_t n_rows;
 };
 
 /* Before a statement's first row: in CSV, the line of names. False: errno says

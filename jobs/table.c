@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/statement.h"
 #include "jobs/utf8.h"
 
 void
@@ -57,13 +58,11 @@ table_take_up(struct table *table, sqlite3 *db)
     sqlite3_stmt *statement;
     enum rota_error error = ROTA_OK;
 
-    if (sqlite3_prepare_v2(db,
-                           "SELECT count(*) FROM main._rota_import_bad"
-                           " WHERE queue = ?1 AND job = ?2",
-                           -1, &statement, NULL) != SQLITE_OK)
+    if (statement_prepare(table->job, db,
+                          "SELECT count(*) FROM main._rota_import_bad"
+                          " WHERE queue = ?1 AND job = ?2",
+                          &statement) != SQLITE_OK)
         return table_db_fail(table, db);
-    (void)sqlite3_bind_text(statement, 1, table->queue, -1, SQLITE_STATIC);
-    (void)sqlite3_bind_int64(statement, 2, table->job);
     if (sqlite3_step(statement) == SQLITE_ROW)
         table->bad = sqlite3_column_int64(statement, 0);
     else
@@ -211,13 +210,11 @@ insert_bad(struct table *table, sqlite3 *db, const struct row *row,
     sqlite3_stmt *statement;
     int rc;
 
-    if (sqlite3_prepare_v2(db,
-                           "INSERT INTO main._rota_import_bad"
-                           " VALUES(?1, ?2, ?3, ?4, ?5)",
-                           -1, &statement, NULL) != SQLITE_OK)
+    if (statement_prepare(table->job, db,
+                          "INSERT INTO main._rota_import_bad"
+                          " VALUES(?1, ?2, ?3, ?4, ?5)",
+                          &statement) != SQLITE_OK)
         return table_db_fail(table, db);
-    (void)sqlite3_bind_text(statement, 1, table->queue, -1, SQLITE_STATIC);
-    (void)sqlite3_bind_int64(statement, 2, table->job);
     (void)sqlite3_bind_int64(statement, 3, row->line);
     (void)sqlite3_bind_text(statement, 4, reason, -1, SQLITE_TRANSIENT);
     (void)bind(statement, 5, table->group->text + row->raw, row->raw_size);

@@ -20,11 +20,10 @@ struct column {
 
 struct table {
     struct ctx *ctx;
-    int64_t job;
+    struct rota_job *job;
     const char *name;       /* the table's */
     struct column *columns; /* one for each field of a row */
     size_t n, room;
-    const char *queue;    /* rota_instance(): job ids repeat elsewhere */
     int64_t bad;          /* bad rows of this job in the table */
     int64_t step_bad;     /* those of the step that is running */
     struct rowset *group; /* the rows that the step inserts */
