@@ -1,3 +1,4 @@
+/* `cancel`: one job, whether it waits or runs. Main thread; no lock. */
 #include <inttypes.h>
 #include <stdio.h>
 

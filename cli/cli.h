@@ -28,6 +28,7 @@
  *   cancel.c    `cancel`
  *   retry.c     `retry`
  *   out.c       rows as a table, as plain lines or as JSON
+ *   pairs.c     pairs of numbers that a query gives
  *   progress.c  the live line on stderr
  *   format.c    how numbers, times and texts are printed
  *   terminal.c  what the terminal is, and what it can do

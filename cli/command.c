@@ -1,3 +1,7 @@
+/*
+ * See command.h. Every function is pure but command_exists(), which asks the
+ * file system; each.c, each_feed.c and submit.c call them, on whatever thread.
+ */
 #define _GNU_SOURCE
 #include "cli/command.h"
 

@@ -6,17 +6,16 @@
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/each.h"
 #include "cli/format.h"
 #include "cli/out.h"
+#include "cli/pairs.h"
 #include "cli/say.h"
 #include "cli/signals.h"
 #include "cli/work.h"
-#include "jobs/grow.h"
 
 /* -- What ended ------------------------------------------------------------ */
 
@@ -75,34 +74,13 @@ each_take_ends(struct each *each, bool is_last)
 
 /* -- What ended elsewhere -------------------------------------------------- */
 
-struct strangers {
-    struct rota_value *all; /* id, state; id, state; ... */
-    size_t n, room;
-};
-
-static bool
-keep_stranger(void *arg, int n, const char *const *names,
-              const struct rota_value *values)
-{
-    struct strangers *strangers = arg;
-
-    (void)n, (void)names;
-    if (values == NULL)
-        return true;
-    if (!GROW(strangers->all, strangers->room, strangers->n + 2))
-        return false;
-    strangers->all[strangers->n++] = values[0];
-    strangers->all[strangers->n++] = values[1];
-    return true;
-}
-
 /* Count the jobs that ended since we began and that nobody told us of: those
  * cancelled while they waited, given up after three crashes, or run by another
  * process. What they wrote is not here to be printed. */
 static void
 take_strangers(struct each *each)
 {
-    struct strangers strangers = {0};
+    struct pairs strangers = {0}; /* a job, and how it ended: 1, 2 or 3 */
     struct rota_value params[] = {
         {.type = ROTA_TEXT, .data = each->batch, .size = strlen(each->batch)},
         {.type = ROTA_INTEGER, .integer = each->begun_unix},
@@ -113,19 +91,19 @@ take_strangers(struct each *each)
                    " + 3 * (state = 'cancelled') FROM jobs WHERE batch = ?1"
                    " AND finished_at >= ?2 AND worker IS NOT"
                    " (SELECT max(id) FROM workers WHERE pid = ?3) ORDER BY id",
-                   params, 3, keep_stranger, &strangers) != ROTA_OK)
+                   params, 3, pairs_keep, &strangers) != ROTA_OK)
         (void)say_error(each->rota, ROTA_STORE);
-    for (size_t i = 0; i < strangers.n; i += 2) {
-        int64_t id = strangers.all[i].integer;
+    for (size_t i = 0; i < strangers.n; i++) {
+        int64_t id = strangers.all[i].first, how = strangers.all[i].second;
 
-        each->succeeded += strangers.all[i + 1].integer == 1;
-        each->cancelled += strangers.all[i + 1].integer == 3;
-        if (strangers.all[i + 1].integer == 2)
+        each->succeeded += how == 1;
+        each->cancelled += how == 3;
+        if (how == 2)
             failures_add(&each->failures, id);
         if (each->cli->is_json)
             print_as_json(each, id);
     }
-    free(strangers.all);
+    pairs_fini(&strangers);
 }
 
 /* -- Summing up ------------------------------------------------------------ */

@@ -1,3 +1,4 @@
+/* See failures.h. */
 #include "cli/failures.h"
 
 #include <inttypes.h>

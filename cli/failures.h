@@ -1,4 +1,7 @@
-/* Jobs that failed for good, to be listed when all is over. */
+/*
+ * Jobs that failed for good, to be listed when all is over. For work.c and
+ * each.c; the owner sees to it that one thread at a time adds or says. No lock.
+ */
 #ifndef FAILURES_H
 #define FAILURES_H
 

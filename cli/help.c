@@ -1,3 +1,5 @@
+/* `help`: printed from the tables that the commands, their options and the
+ * kinds are read from, so that it cannot differ from them. Main thread. */
 #include <stdio.h>
 #include <string.h>
 

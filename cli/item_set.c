@@ -1,3 +1,8 @@
+/*
+ * See item_set.h. A table with open addressing, at most half full, so that a
+ * search is short. Two items with the same 128 bits would be taken for one:
+ * among a thousand million items the chance of that is about 1 in 10^21.
+ */
 #include "cli/item_set.h"
 
 #include <stdlib.h>

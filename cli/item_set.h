@@ -1,4 +1,8 @@
-/* Which arguments a batch has had already, told by 128 bits of each. */
+/*
+ * Which items a batch has had already, told by 128 bits of each one's
+ * arguments. each.c fills the sets before there is a second thread; then the
+ * feeder asks, and nobody changes them. No lock.
+ */
 #ifndef ITEM_SET_H
 #define ITEM_SET_H
 

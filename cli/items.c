@@ -1,3 +1,8 @@
+/*
+ * See items.h. What is read goes into one buffer, and items are handed out from
+ * where they stand in it, each with a NUL in the place of its end: nothing is
+ * copied, and so they last only until more is read.
+ */
 #define _GNU_SOURCE
 #include "cli/items.h"
 

@@ -1,6 +1,7 @@
 /*
  * Where the items of `each` come from: words of the command line, or standard
- * input, one a line, or ended by a NUL. One thread.
+ * input, one a line, or ended by a NUL. The feeder's alone (each_feed.c), and
+ * main's before and after it; no lock.
  */
 #ifndef ITEMS_H
 #define ITEMS_H

@@ -1,3 +1,4 @@
+/* See kinds.h. Main thread, before the workers begin. */
 #define _GNU_SOURCE /* realpath */
 #include "cli/kinds.h"
 

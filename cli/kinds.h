@@ -1,5 +1,8 @@
-/* The kinds of job: those built in, and those of shared objects that the
- * command line loads. */
+/*
+ * The kinds of job: those built in, and those of shared objects that the
+ * command line loads. For submit.c, run.c, work.c and help.c; main thread; no
+ * lock.
+ */
 #ifndef KINDS_H
 #define KINDS_H
 

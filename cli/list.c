@@ -1,4 +1,8 @@
-/* The commands that only look: ls, show, sql. */
+/*
+ * The commands that only look: `ls`, `show`, `sql`. They open the queue for
+ * reading, and write one thing only: what a dead process ran is taken back, so
+ * that it is not listed as running. Main thread; no lock.
+ */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <jansson.h>
@@ -22,9 +26,9 @@ note_row(void *arg, int n, const char *const *names,
     return true;
 }
 
-/* Where processes are said to work, one may have died with nobody there to see
- * it: what it ran is not running. Whether this can be set right or not, what is
- * in the file is shown. */
+/* A process that died while no other worked on the queue left its jobs behind
+ * as running. Where processes are said to work, have this set right first; and
+ * where it cannot be, show what is in the file all the same. */
 static void
 take_back(const struct cli *cli, struct rota *rota)
 {
@@ -71,6 +75,18 @@ value_of_integer(int64_t integer)
     return (struct rota_value){.type = ROTA_INTEGER, .integer = integer};
 }
 
+/* Print the rows of text as out says, and end out. */
+static int
+print_rows(struct rota *rota, const char *text, const struct rota_value *params,
+           int n, struct out *out)
+{
+    enum rota_error error =
+        rota_query(ctx_background(), rota, text, params, n, out_row, out);
+
+    out_end(out);
+    return error == ROTA_OK ? CLI_OK : say_error(rota, error);
+}
+
 /* -- ls ------------------------------------------------------------------ */
 
 /* For eyes, for cut(1), for programs. ?1 state, ?2 batch, ?3 limit, ?4 the
@@ -103,7 +119,6 @@ cli_ls(struct cli *cli)
 {
     struct rota_value params[4];
     struct rota *rota = NULL;
-    enum rota_error error;
     struct out out;
     int code = open_to_look(cli, &rota);
 
@@ -117,15 +132,12 @@ cli_ls(struct cli *cli)
                                  : cli->limit != 0 ? cli->limit
                                                    : 20);
     params[3] = value_of_integer(value_now());
-    error = rota_query(ctx_background(), rota,
-                       out.format == OUT_TABLE   ? ls_table
-                       : out.format == OUT_PLAIN ? ls_plain
-                                                 : ls_json,
-                       params, 4, out_row, &out);
-    out_end(&out);
-    if (error != ROTA_OK)
-        code = say_error(rota, error);
-    else if (out.rows == 0 && out.format == OUT_TABLE)
+    code = print_rows(rota,
+                      out.layout == OUT_TABLE   ? ls_table
+                      : out.layout == OUT_PLAIN ? ls_plain
+                                                : ls_json,
+                      params, 4, &out);
+    if (code == CLI_OK && out.n_rows == 0 && out.layout == OUT_TABLE)
         say("no jobs%s",
             cli->state != NULL || cli->batch != NULL ? " like that" : "");
     (void)rota_close(rota);
@@ -142,7 +154,8 @@ struct show {
     json_t *attempts; /* likewise */
 };
 
-/* On a terminal one form of a time is enough. */
+/* Whether name is a time in numbers that is also there in words, as name_iso:
+ * on a terminal one form of it is enough. */
 static bool
 has_twin(int n, const char *const *names, const char *name)
 {
@@ -161,7 +174,7 @@ show_job(void *arg, int n, const char *const *names,
          const struct rota_value *values)
 {
     struct show *show = arg;
-    struct out plain = {.format = OUT_PLAIN};
+    struct out plain = {.layout = OUT_PLAIN};
 
     if (values == NULL)
         return true;
@@ -266,18 +279,13 @@ int
 cli_sql(struct cli *cli)
 {
     struct rota *rota = NULL;
-    enum rota_error error;
     struct out out;
     int code = open_to_look(cli, &rota);
 
     if (code != CLI_OK)
         return code;
     out_init(&out, cli);
-    error = rota_query(ctx_background(), rota, cli->words[0], NULL, 0, out_row,
-                       &out);
-    out_end(&out);
-    if (error != ROTA_OK)
-        code = say_error(rota, error);
+    code = print_rows(rota, cli->words[0], NULL, 0, &out);
     (void)rota_close(rota);
     return code;
 }

@@ -1,3 +1,7 @@
+/*
+ * The command's beginning and end: which command the words name, and what the
+ * process ends with. It has one thread until the command starts workers.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <locale.h>

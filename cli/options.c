@@ -1,3 +1,8 @@
+/*
+ * The command line, read into struct cli. One table says what each option is
+ * called, which commands take it and what help says of it; getopt's tables are
+ * made from it. Called by main.c, before there is a second thread.
+ */
 #define _GNU_SOURCE /* getopt_long */
 #include <errno.h>
 #include <getopt.h>
@@ -101,6 +106,17 @@ read_delay(const char *option, const char *text, int64_t *ret_unix_ms)
 }
 
 static int
+read_deadline(const char *option, const char *text, int64_t *ret_unix_ms)
+{
+    int64_t duration;
+    int code = read_limit(option, text, &duration);
+
+    if (code == CLI_OK)
+        *ret_unix_ms = value_now() + duration / ROTA_MS(1);
+    return code;
+}
+
+static int
 read_state(const char *text, const char **ret_state)
 {
     for (int i = ROTA_BLOCKED; i <= ROTA_CANCELLED; i++) {
@@ -125,8 +141,6 @@ add_load(struct cli *cli, const char *path)
 static int
 set(struct cli *cli, int id, const char *value)
 {
-    int code;
-
     switch ((enum option_id)id) {
     case OPTION_DB:
         cli->db = value;
@@ -146,9 +160,7 @@ set(struct cli *cli, int id, const char *value)
     case OPTION_TIMEOUT:
         return read_limit("timeout", value, &cli->timeout);
     case OPTION_DEADLINE:
-        code = read_limit("deadline", value, &cli->deadline);
-        cli->deadline = value_now() + cli->deadline / ROTA_MS(1);
-        return code;
+        return read_deadline("deadline", value, &cli->deadline);
     case OPTION_ATTEMPTS:
         return value_number("attempts", value, 1, 1000000, &cli->attempts);
     case OPTION_RETRIES:

@@ -1,3 +1,8 @@
+/*
+ * See out.h. A table's widths are those of its first thousand rows: these are
+ * kept until the widths are known, and what comes after them is printed as it
+ * comes, so that a table of any length needs no more memory than that.
+ */
 #define _GNU_SOURCE /* open_memstream */
 #include "cli/out.h"
 
@@ -18,42 +23,42 @@ void
 out_init(struct out *out, const struct cli *cli)
 {
     memset(out, 0, sizeof(*out));
-    out->format = cli->is_json            ? OUT_JSON
+    out->layout = cli->is_json            ? OUT_JSON
                   : isatty(STDOUT_FILENO) ? OUT_TABLE
                                           : OUT_PLAIN;
     out->has_colour = terminal_has_colour(stdout);
-    out->columns = terminal_columns(stdout);
+    out->width = terminal_columns(stdout);
 }
 
 /* -- Values as text ------------------------------------------------------ */
 
 static void
-put_blob(FILE *stream, const struct rota_value *value, size_t shown)
+put_blob(FILE *file, const struct rota_value *value, size_t shown)
 {
-    (void)fputs("x'", stream);
+    (void)fputs("x'", file);
     for (size_t i = 0; i < value->size && i < shown; i++)
-        (void)fprintf(stream, "%02x", (unsigned char)value->data[i]);
-    (void)fputs(value->size > shown ? "...'" : "'", stream);
+        (void)fprintf(file, "%02x", (unsigned char)value->data[i]);
+    (void)fputs(value->size > shown ? "...'" : "'", file);
 }
 
 static void
-put_value(FILE *stream, const struct rota_value *value, bool is_field)
+put_value(FILE *file, const struct rota_value *value, bool is_field)
 {
     switch (value->type) {
     case ROTA_NULL:
         break;
     case ROTA_INTEGER:
-        (void)fprintf(stream, "%" PRId64, value->integer);
+        (void)fprintf(file, "%" PRId64, value->integer);
         break;
     case ROTA_REAL:
-        (void)fprintf(stream, "%.15g", value->real);
+        (void)fprintf(file, "%.15g", value->real);
         break;
     case ROTA_TEXT:
-        format_text(stream, value->data, value->size,
+        format_text(file, value->data, value->size,
                     is_field ? FORMAT_FIELD : FORMAT_SCREEN);
         break;
     case ROTA_BLOB:
-        put_blob(stream, value, is_field ? SIZE_MAX : BLOB_SHOWN);
+        put_blob(file, value, is_field ? SIZE_MAX : BLOB_SHOWN);
         break;
     }
 }
@@ -63,12 +68,12 @@ cell_of(const struct rota_value *value)
 {
     char *text = NULL;
     size_t size = 0;
-    FILE *stream = open_memstream(&text, &size);
+    FILE *file = open_memstream(&text, &size);
 
-    if (stream == NULL)
+    if (file == NULL)
         return NULL;
-    put_value(stream, value, false);
-    if (fclose(stream) == 0)
+    put_value(file, value, false);
+    if (fclose(file) == 0)
         return text;
     free(text);
     return NULL;
@@ -177,7 +182,7 @@ fit_widths(struct out *out)
         out->widths[i] = natural_width(out, i);
         total += out->widths[i] > 0 ? out->widths[i] + GAP : 0;
     }
-    while (total > out->columns) {
+    while (total > out->width) {
         int cut = column_to_cut(out);
 
         if (out->widths[cut] <= NARROW)
@@ -289,9 +294,9 @@ out_row(void *arg, int n, const char *const *names,
     struct out *out = arg;
 
     if (values == NULL)
-        return out->format != OUT_TABLE || n == 0 || set_names(out, n, names);
-    out->rows++;
-    switch (out->format) {
+        return out->layout != OUT_TABLE || n == 0 || set_names(out, n, names);
+    out->n_rows++;
+    switch (out->layout) {
     case OUT_TABLE:
         return table_row(out, values) && !ferror(stdout);
     case OUT_PLAIN:

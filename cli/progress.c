@@ -1,3 +1,8 @@
+/*
+ * See progress.h. progress->lock guards what is drawn, and is held while it is
+ * written to stderr: a frame or a log line is one write, and a line that some
+ * worker logs never lands in the middle of the live one.
+ */
 #define _GNU_SOURCE /* open_memstream */
 #include "cli/progress.h"
 

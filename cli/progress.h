@@ -1,7 +1,8 @@
 /*
  * How far it has got, on stderr: on a terminal one line that is redrawn in
  * place, elsewhere a plain line now and then. Log lines go through here, so
- * that they do not end up in the middle of it.
+ * that they do not end up in the middle of it. Main shows and ends it, workers
+ * log: all may call at any time, as a lock inside guards what is drawn.
  */
 #ifndef PROGRESS_H
 #define PROGRESS_H

@@ -1,3 +1,4 @@
+/* `retry`: jobs that have ended, run again. Main thread; no lock. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -1,4 +1,7 @@
-/* `run`: submit, run here, show how far it is, say what became of it. */
+/*
+ * `run`: submit, run here, show how far it is, say what became of it. The main
+ * thread's; the job runs on a thread of the library's. No lock.
+ */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,3 +1,8 @@
+/*
+ * KIND key=value... made into a submission; `add`. Arguments are held against
+ * the kind's keys before a file is opened, so that a mistyped command leaves
+ * nothing behind. Called by run.c, too; main thread; no lock.
+ */
 #define _GNU_SOURCE
 #include "cli/submit.h"
 

@@ -1,4 +1,4 @@
-/* KIND key=value..., made into a submission. */
+/* KIND key=value..., made into a submission. For run.c; main thread. */
 #ifndef SUBMIT_H
 #define SUBMIT_H
 

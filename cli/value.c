@@ -1,3 +1,4 @@
+/* See value.h. */
 #define _GNU_SOURCE /* strptime, timegm */
 #include "cli/value.h"
 

@@ -1,4 +1,8 @@
-/* `work` and `resume`: run jobs that were submitted before, or elsewhere. */
+/*
+ * `work` and `resume`: run jobs that were submitted before, or elsewhere. The
+ * main thread's, but for on_ended(): that is called by one thread at a time,
+ * and what it counts is read once rota_stop() has returned. No lock.
+ */
 #define _GNU_SOURCE
 #include "cli/work.h"
 
@@ -12,10 +16,10 @@
 #include "cli/failures.h"
 #include "cli/format.h"
 #include "cli/kinds.h"
+#include "cli/pairs.h"
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "cli/signals.h"
-#include "jobs/grow.h"
 
 struct work {
     const struct cli *cli;
@@ -72,7 +76,6 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
     struct rota_options options = ROTA_OPTIONS_INIT;
     int code;
 
-    work->cli = cli;
     if (cli->workers == 0)
         cli->workers = sysconf(_SC_NPROCESSORS_ONLN);
     options.workers = (int)cli->workers;
@@ -88,11 +91,17 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
     return kinds_handle(cli, work->rota);
 }
 
+/* Open the queue, call fn, and close it whatever came of that. */
 static int
-close_work(struct work *work, int code)
+with_work(struct cli *cli, bool must_exist, int (*fn)(struct work *work))
 {
-    code = database_close(work->rota, code);
-    ctx_end(work->ctx);
+    struct work work = {.cli = cli};
+    int code = open_to_work(&work, cli, must_exist);
+
+    if (code == CLI_OK)
+        code = fn(&work);
+    code = database_close(work.rota, code);
+    ctx_end(work.ctx);
     return code;
 }
 
@@ -151,7 +160,8 @@ take_no_more(void *arg, int n, const char *const *names,
     return true;
 }
 
-/* Whether the file is still the one that was opened. */
+/* An error if the file is no longer the one that was opened: it was moved or
+ * removed, and nobody would ever put a job into what is left. */
 static enum rota_error
 look_at_file(struct rota *rota)
 {
@@ -192,7 +202,7 @@ work_until_told(struct work *work)
     error = wait_for_end(work);
     if (error != ROTA_OK) {
         code = say_error(work->rota, error);
-        (void)rota_stop(work->rota, 0); /* it cannot be recorded */
+        (void)rota_stop(work->rota, 0); /* no end could be recorded */
     } else {
         format_duration(time, sizeof(time), (double)work->cli->grace / 1e9);
         say("%s: stopping, once running jobs have ended or %s have passed; "
@@ -211,12 +221,7 @@ work_until_told(struct work *work)
 int
 cli_work(struct cli *cli)
 {
-    struct work work = {.cli = cli};
-    int code = open_to_work(&work, cli, false);
-
-    if (code == CLI_OK)
-        code = work_until_told(&work);
-    return close_work(&work, code);
+    return with_work(cli, false, work_until_told);
 }
 
 /* -- resume -------------------------------------------------------------- */
@@ -237,32 +242,6 @@ drain(struct work *work)
     return error;
 }
 
-/* A job that some process is said to run, and which. */
-struct claimed {
-    int64_t job, worker;
-};
-
-struct claims {
-    struct claimed *all;
-    size_t n, room;
-};
-
-static bool
-keep_claim(void *arg, int n, const char *const *names,
-           const struct rota_value *values)
-{
-    struct claims *claims = arg;
-
-    (void)n, (void)names;
-    if (values == NULL)
-        return true;
-    if (!GROW(claims->all, claims->room, claims->n + 1))
-        return false;
-    claims->all[claims->n++] =
-        (struct claimed){values[0].integer, values[1].integer};
-    return true;
-}
-
 static bool
 keep_failure(void *arg, int n, const char *const *names,
              const struct rota_value *values)
@@ -273,30 +252,32 @@ keep_failure(void *arg, int n, const char *const *names,
     return true;
 }
 
-/* Start, which takes back what dead processes ran; a job that is given up
- * then, its process having died with it too often, is a failure to tell of. */
+/* Start, which takes back what dead processes ran. A job whose process has died
+ * with it too often is given up then, and as it does not run, on_ended() is not
+ * called for it. So who is said to run what is noted before, and afterwards it
+ * is looked up which of these jobs have failed in the same hands. */
 static enum rota_error
 start_over(struct work *work)
 {
-    struct claims claims = {0};
+    struct pairs claims = {0}; /* a job, and the process said to run it */
     enum rota_error error;
 
     error = rota_query(ctx_background(), work->rota,
                        "SELECT id, worker FROM jobs WHERE state = 'running'",
-                       NULL, 0, keep_claim, &claims);
+                       NULL, 0, pairs_keep, &claims);
     if (error == ROTA_OK)
         error = rota_start(work->ctx, work->rota);
     for (size_t i = 0; error == ROTA_OK && i < claims.n; i++) {
         struct rota_value params[] = {
-            {.type = ROTA_INTEGER, .integer = claims.all[i].job},
-            {.type = ROTA_INTEGER, .integer = claims.all[i].worker}};
+            {.type = ROTA_INTEGER, .integer = claims.all[i].first},
+            {.type = ROTA_INTEGER, .integer = claims.all[i].second}};
 
         error = rota_query(ctx_background(), work->rota,
                            "SELECT id FROM jobs WHERE id = ?1 AND worker = ?2"
                            " AND state = 'failed'",
                            params, 2, keep_failure, &work->failures);
     }
-    free(claims.all);
+    pairs_fini(&claims);
     return error;
 }
 
@@ -372,10 +353,5 @@ resume(struct work *work)
 int
 cli_resume(struct cli *cli)
 {
-    struct work work = {.cli = cli};
-    int code = open_to_work(&work, cli, true);
-
-    if (code == CLI_OK)
-        code = resume(&work);
-    return close_work(&work, code);
+    return with_work(cli, true, resume);
 }

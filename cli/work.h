@@ -1,3 +1,4 @@
+/* What `run` and `each` share with `work` and `resume`. Main thread. */
 #ifndef WORK_H
 #define WORK_H
 

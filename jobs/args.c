@@ -1,3 +1,4 @@
+/* See args.h. */
 #include "jobs/args.h"
 
 #include <errno.h>

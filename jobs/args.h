@@ -1,4 +1,7 @@
-/* A job's arguments: a JSON object of texts, held against the kind's keys. */
+/*
+ * A job's arguments: a JSON object of texts, held against the kind's keys. For
+ * the kinds import and sql, on the thread that runs the job; no lock.
+ */
 #ifndef ARGS_H
 #define ARGS_H
 

@@ -1,4 +1,7 @@
-/* Which columns an import fills, from a list or from the file's first row. */
+/*
+ * Which columns an import fills, from a list or from the file's first row: the
+ * part of table.h that has to do with words, not with a database.
+ */
 #define _GNU_SOURCE /* strndup */
 #include <stdlib.h>
 #include <string.h>

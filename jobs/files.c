@@ -1,3 +1,4 @@
+/* See files.h. */
 #include "jobs/files.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
-/* Files that jobs open with open(), and that therefore must be no databases of
+/*
+ * Files that jobs open with open(), and that therefore must be no databases of
  * this process: closing any descriptor of a SQLite file drops all locks that
- * the process has on it. */
+ * the process has on it. On the thread that runs the job; no lock.
+ */
 #ifndef FILES_H
 #define FILES_H
 

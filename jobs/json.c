@@ -1,3 +1,4 @@
+/* See json.h. */
 #include "jobs/json.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Rows and bytes as JSON, for the command and for jobs. */
+/* Rows and bytes as JSON, for the command and for jobs. Any thread; no lock. */
 #ifndef JSON_H
 #define JSON_H
 

@@ -1,3 +1,9 @@
+/*
+ * See rows.h. libcsv parses, and knows nothing of lines; so it is given one
+ * line after the other, and after each it is asked whether a row is complete.
+ * That way the offset and the number of the line behind a row are always known,
+ * and a row that is malformed can be given up at the end of its first line.
+ */
 #define _GNU_SOURCE /* getline, fseeko */
 #include "jobs/rows.h"
 

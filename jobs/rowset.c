@@ -1,3 +1,4 @@
+/* See rowset.h. */
 #include "jobs/rowset.h"
 
 #include <stdlib.h>

@@ -1,5 +1,8 @@
-/* Rows that are kept together: three growing arrays, emptied at once, so that
- * a field costs no allocation. */
+/*
+ * Rows that are kept together: three growing arrays, emptied at once, so that
+ * a field costs no allocation. The rows that an import's next step inserts; on
+ * the thread that runs the job; no lock.
+ */
 #ifndef ROWSET_H
 #define ROWSET_H
 

@@ -1,3 +1,4 @@
+/* See sink.h. */
 #define _GNU_SOURCE
 #include "jobs/sink.h"
 

@@ -1,4 +1,7 @@
-/* Rows that go to a file, as CSV or as JSON Lines. */
+/*
+ * Rows that go to a file, as CSV or as JSON Lines. For the kind sql, on the
+ * thread that runs the job; no lock.
+ */
 #ifndef SINK_H
 #define SINK_H
 

@@ -1,3 +1,8 @@
+/*
+ * See source.h. The file is read by rows.c; what is added here is which rows
+ * name the columns, a digest of all that was read, and errors in the job's
+ * words.
+ */
 #define _GNU_SOURCE /* O_CLOEXEC */
 #include "jobs/source.h"
 

@@ -1,4 +1,7 @@
-/* The file that an import reads: its rows from where the cursor stands. */
+/*
+ * The file that an import reads: its rows from where the cursor stands. On the
+ * thread that runs the job; no lock.
+ */
 #ifndef SOURCE_H
 #define SOURCE_H
 

@@ -1,3 +1,9 @@
+/*
+ * See table.h. Rows are inserted one by one, for SQLite then undoes the one
+ * that it refuses and no other. The refused row goes to _rota_import_bad in the
+ * same transaction, so that both are there or neither, whenever the job is
+ * stopped.
+ */
 #define _GNU_SOURCE /* strdup */
 #include "jobs/table.h"
 

@@ -1,4 +1,4 @@
-/* What is text, and what only claims to be. */
+/* What is text, and what only claims to be. Any thread; nothing is kept. */
 #ifndef UTF8_H
 #define UTF8_H
 
