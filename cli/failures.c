@@ -15,6 +15,15 @@ failures_add(struct failures *failures, int64_t job)
     failures->n++;
 }
 
+void
+failures_append(struct failures *failures, const struct failures *more)
+{
+    for (int64_t i = 0; i < more->n && i < LISTED; i++)
+        failures_add(failures, more->ids[i]);
+    if (more->n > LISTED)
+        failures->n += more->n - LISTED;
+}
+
 static const char *
 text_or(const struct rota_value *value, const char *fallback)
 {

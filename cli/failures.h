@@ -14,6 +14,9 @@ struct failures {
 
 void failures_add(struct failures *failures, int64_t job);
 
+/* Those of more behind those of failures. */
+void failures_append(struct failures *failures, const struct failures *more);
+
 /* Say a line for each: its item, or its number and kind, and why it failed.
  * batch is where the rest may be looked for; NULL: anywhere. */
 void failures_say(const struct failures *failures, struct rota *rota,

@@ -26,8 +26,11 @@ struct work {
     struct ctx *ctx; /* ends with a signal */
     struct rota *rota;
     struct progress progress;
+    /* on_ended()'s, until rota_stop() has returned */
     int64_t ended[ROTA_CANCELLED + 1]; /* runs, by the state they led to */
     struct failures failures;
+    /* main's */
+    struct failures given_up; /* by rota_start(), without a run here */
 };
 
 void
@@ -275,7 +278,7 @@ start_over(struct work *work)
         error = rota_query(ctx_background(), work->rota,
                            "SELECT id FROM jobs WHERE id = ?1 AND worker = ?2"
                            " AND state = 'failed'",
-                           params, 2, keep_failure, &work->failures);
+                           params, 2, keep_failure, &work->given_up);
     }
     pairs_fini(&claims);
     return error;
@@ -318,6 +321,7 @@ static int
 resume(struct work *work)
 {
     char counts[256];
+    struct failures failed; /* all of them */
     enum rota_error error = start_over(work);
     int code = CLI_OK;
 
@@ -332,20 +336,22 @@ resume(struct work *work)
     error = rota_stop(work->rota, 0);
     if (error != ROTA_OK)
         code = say_error(work->rota, error);
-    failures_say(&work->failures, work->rota, NULL);
+    failed = work->given_up;
+    failures_append(&failed, &work->failures);
+    failures_say(&failed, work->rota, NULL);
     put_counts(work, counts, sizeof(counts));
     if (ctx_done(work->ctx)) {
         say("stopped: %s", counts[0] != '\0' ? counts : "no job ran");
         return signals_code(work->ctx);
     }
-    if (counts[0] == '\0' && work->failures.n == 0)
+    if (counts[0] == '\0' && failed.n == 0)
         say("nothing to do in %s", work->cli->db);
     else if (counts[0] != '\0')
         say("done: %s", counts);
     say_left(work);
     if (code != CLI_OK)
         return code;
-    return work->failures.n > 0              ? CLI_FAILED
+    return failed.n > 0                      ? CLI_FAILED
            : work->ended[ROTA_CANCELLED] > 0 ? CLI_CANCELLED
                                              : CLI_OK;
 }
