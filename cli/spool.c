@@ -123,7 +123,9 @@ spool_settle(struct spool *spool, int64_t job, enum rota_state state)
     (void)pthread_mutex_unlock(&spool->lock);
 }
 
-/* spool->lock held. A range more; false without memory. */
+/* spool->lock held. Begin a range with id. Ids of one batch mostly follow each
+ * other, so that few ranges stand for many jobs; those that were used up are
+ * dropped when all are. False without memory. */
 static bool
 range_add(struct spool *spool, int64_t id)
 {
@@ -148,7 +150,7 @@ spool_expect(struct spool *spool, const int64_t *ids, size_t n)
         if (last != NULL && last->last + 1 == ids[i])
             last->last++;
         else if (!range_add(spool, ids[i]))
-            break; /* they are printed as they come, then */
+            break; /* no memory: they are printed as they end */
     }
     (void)pthread_mutex_unlock(&spool->lock);
 }
@@ -164,8 +166,9 @@ spool_backlog(struct spool *spool)
     return n;
 }
 
-/* spool->lock held. Until it is poked, or deadline, or, unless gathering, there
- * is something to print. */
+/* spool->lock held; let go of while asleep, held again on return. Sleep until
+ * spool_poke(), until deadline, or, unless is_gathering, until there is
+ * something to print. */
 static void
 doze(struct spool *spool, int64_t deadline, bool is_gathering)
 {
@@ -182,7 +185,7 @@ spool_wait(struct spool *spool, int64_t deadline)
 {
     (void)pthread_mutex_lock(&spool->lock);
     doze(spool, deadline, false);
-    doze(spool, ctx_now() + GATHER, true);
+    doze(spool, ctx_now() + GATHER, true); /* let some more end */
     spool->poked = false;
     (void)pthread_mutex_unlock(&spool->lock);
 }
@@ -211,7 +214,8 @@ is_due(struct spool *spool, int64_t job)
     return due;
 }
 
-/* job has had its turn. */
+/* Note that job has had its turn, and that those given before it are waited for
+ * no longer. */
 static void
 turn_over(struct spool *spool, int64_t job)
 {
@@ -237,7 +241,8 @@ is_before(const struct written *a, const struct written *b)
     return a->job < b->job;
 }
 
-/* Put it aside until its turn. False: it cannot be. */
+/* Put what a job wrote aside until its turn. False, without memory or disk:
+ * then it has to be printed at once. */
 static bool
 hold(struct spool *spool, struct written *written)
 {
@@ -255,6 +260,7 @@ hold(struct spool *spool, struct written *written)
     return true;
 }
 
+/* Take the one with the lowest id of those held, of which there is one. */
 static struct written *
 held_take(struct spool *spool)
 {
@@ -275,6 +281,7 @@ held_take(struct spool *spool)
     return first;
 }
 
+/* Take the first that is ready; NULL if none is. */
 static struct written *
 ready_take(struct spool *spool)
 {
@@ -300,6 +307,9 @@ spool_next(struct spool *spool, bool is_last)
     if (spool->n_held == 0 && spool->held_size > 0 &&
         ftruncate(spool->held_fd, 0) == 0)
         spool->held_size = 0; /* the last of it has been printed */
+    /* What is held and due goes first. If nothing is, take what is ready, and
+     * hold it in turn if it is not due; a run that is to be repeated has
+     * printed nothing, and is in nobody's way. */
     while (spool->n_held == 0 || !is_due(spool, spool->held[0]->job)) {
         written = ready_take(spool);
         if (written == NULL && (!is_last || spool->n_held == 0))

@@ -26,16 +26,17 @@ struct range {
 };
 
 struct spool {
-    pthread_mutex_t lock;   /* guards all down to room_ranges */
+    bool in_order;          /* read-only after spool_init() */
+    pthread_mutex_t lock;   /* guards all down to at_range */
     pthread_cond_t changed; /* something to print, or spool_poke() */
     bool poked;
     struct written *kept, **kept_end;   /* runs that are not recorded yet */
     struct written *ready, **ready_end; /* to be printed */
     int64_t n_ready;
-    struct range *ranges; /* of ids, in order: what comes next */
-    size_t n_ranges, at_range, room_ranges;
+    struct range *ranges; /* of jobs whose turn has not been, in order; */
+    size_t n_ranges, room_ranges;
+    size_t at_range; /* those before this one have had it */
     /* main's alone */
-    bool in_order;
     struct written **held; /* a heap by id: their turn has not come */
     size_t n_held, room_held;
     int held_fd; /* what those wrote; -1: nothing yet */

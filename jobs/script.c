@@ -47,12 +47,13 @@ put(struct script *script, int c)
 /* Where the reading stands: between tokens, or inside one that may hold a
  * semicolon. */
 struct lexer {
-    int closes;      /* the quote that ends it; '\n': a -- comment, '*': a
-                      * comment like this; 0: between */
+    int closes;      /* what ends the token: a quote, or '\n' of a -- comment,
+                      * or '*' of one like this; 0: between tokens */
     int last;        /* the byte before */
     bool has_tokens; /* something that is neither blank nor comment was seen */
 };
 
+/* Note what c, the next byte, begins or ends. */
 static void
 step_over(struct lexer *lexer, int c)
 {
@@ -108,7 +109,8 @@ script_next(struct script *script)
         step_over(&lexer, c);
         if (c != ';' || lexer.closes != 0)
             continue;
-        /* the first semicolon of CREATE TRIGGER is not its last */
+        /* SQLite knows that the first semicolon of CREATE TRIGGER is not its
+         * last */
         if (lexer.has_tokens && sqlite3_complete(script->text))
             return SCRIPT_STATEMENT;
         if (!lexer.has_tokens)

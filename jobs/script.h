@@ -38,7 +38,7 @@ enum script_role {
     SCRIPT_BEGIN,
     SCRIPT_COMMIT,
     SCRIPT_ROLLBACK,
-    SCRIPT_SAVEPOINT, /* whatever a savepoint is named in */
+    SCRIPT_SAVEPOINT, /* SAVEPOINT, RELEASE, ROLLBACK TO */
     SCRIPT_OUTSIDE,   /* it cannot be in a transaction */
     SCRIPT_CONNECTION /* the same, and its effect is the connection's: it has to
                        * be repeated on the next one */
