@@ -7,7 +7,6 @@
 #include "cli/format.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
 

@@ -3,7 +3,6 @@
  * part of table.h that has to do with words, not with a database.
  */
 #define _GNU_SOURCE /* strndup */
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

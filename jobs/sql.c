@@ -4,8 +4,6 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

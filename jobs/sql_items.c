@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "jobs/digest.h"
 #include "jobs/files.h"
