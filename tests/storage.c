@@ -110,6 +110,7 @@ void
 storage_make(void)
 {
     scratch_make();
+    storage.time = storage.skipped = 0;
     begin_fresh();
 }
 
