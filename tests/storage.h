@@ -4,7 +4,7 @@
  * job as cycles of one wish each, a look at the public views as rota_query()
  * gives it, and a shell of the store's kind, which is a foreign client.
  *
- * Only storage_kinds knows what a kind is. For one thread at a time.
+ * What a kind is, only its struct storage_kind says. For one thread at a time.
  */
 #ifndef STORAGE_H
 #define STORAGE_H

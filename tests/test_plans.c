@@ -243,9 +243,9 @@ END_TEST
 
 /* -- Costs ---------------------------------------------------------------- */
 
-/* Statements that are run for each job, known by what they begin with, and
- * bindings that lead them to jobs that wait: one queue, one kind, at most two
- * jobs. Those without any here have 1, and then 500, everywhere. */
+/* Every statement is run with 1 and with 500 for all that it is given. Those
+ * that are run for each job, known by what they begin with, also with what
+ * leads them to jobs that wait: one queue, one kind, at most two jobs. */
 static const struct hot {
     const char *sql;
     int64_t bound[4];
