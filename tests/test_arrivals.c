@@ -131,6 +131,33 @@ START_TEST(what_comes_is_not_passed_by_when_another_is_put_aside)
 }
 END_TEST
 
+/* Likewise, of those that wait: behind the one that is put aside there is one
+ * that goes before what comes. */
+START_TEST(what_comes_does_not_pass_by_what_waits_behind_one_put_aside)
+{
+    struct rota_submission s = plain;
+    struct submitting comes;
+    struct work work;
+
+    s.limit_key = "x";
+    (void)storage_submit(&s); /* 1 */
+    ck_assert_str_eq(storage_claims(1), " 1");
+    s.priority = -1000;
+    if (_i == 1) {
+        s.limit_key = NULL;
+        s.deadline = AT;
+    }
+    (void)storage_submit(&s); /* 2 */
+    s = plain;
+    s.priority = -500;
+    (void)storage_submit(&s); /* 3 */
+    work_init(&work);
+    work_submit(&work, &comes, &plain); /* 4 */
+    ck_assert_str_eq(storage_cycle(&work, 1), " 3");
+    ck_assert_str_eq(storage_claims(1), " 4");
+}
+END_TEST
+
 START_TEST(of_several_that_are_refused_together_none_is_claimed)
 {
     struct rota_submission many[2] = {ROTA_SUBMISSION_INIT("k"),
@@ -286,6 +313,9 @@ arrivals_suite(void)
     tcase_add_test(claims, what_comes_is_claimed_in_one_order_with_what_waits);
     tcase_add_loop_test(
         claims, what_comes_is_not_passed_by_when_another_is_put_aside, 0, 2);
+    tcase_add_loop_test(
+        claims, what_comes_does_not_pass_by_what_waits_behind_one_put_aside, 0,
+        2);
     tcase_add_test(claims,
                    of_several_that_are_refused_together_none_is_claimed);
     tcase_add_test(claims, what_may_not_run_yet_is_not_claimed_as_it_comes);
