@@ -285,7 +285,7 @@ reap(struct child *child)
 static enum rota_error
 child_run(struct child *child)
 {
-    enum rota_error error = child_start(child);
+    enum rota_error error = child_spawn(child);
 
     if (error == ROTA_OK) {
         child->grown_at = ctx_now() + YOUNG_TIME;

@@ -39,7 +39,7 @@ struct child {
  * an error no child is left, result->error has the errno number, and what was
  * opened at our end is still open: child_run() closes it either way. Errors:
  * ROTA_NOMEM, ROTA_SYSTEM. */
-ROTA_MUST_USE enum rota_error child_start(struct child *child);
+ROTA_MUST_USE enum rota_error child_spawn(struct child *child);
 
 static inline void
 close_if_open(int *fd)

@@ -2,7 +2,7 @@
  * Starting a child process: the descriptors and the environment it is given,
  * posix_spawnp(), and the limits it is put under.
  *
- * child.c calls child_start(), once for each child. There is no lock: all of it
+ * child.c calls child_spawn(), once for each child. There is no lock: all of it
  * runs on the thread that is in rota_process_run(). Every descriptor is made
  * close-on-exec, so that a child which another thread starts meanwhile keeps
  * none of them beyond its exec.
@@ -304,7 +304,7 @@ explain_start(struct child *child, int code)
 }
 
 enum rota_error
-child_start(struct child *child)
+child_spawn(struct child *child)
 {
     struct ends ends = {-1, -1, -1, -1};
     enum rota_error error = ROTA_OK;
