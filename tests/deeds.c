@@ -115,11 +115,11 @@ run_keep(struct session *session, int job, const struct claim *claim)
     memmove(&session->runs[1], &session->runs[0],
             (RUNS_KEPT - 1) * sizeof(struct kept_run));
     session->runs[0] = (struct kept_run){.job = job,
-                                    .id = claim->id,
-                                    .lease = claim->lease,
-                                    .cursor = claim->cursor,
-                                    .process = session->process,
-                                    .failures = claim->failures};
+                                         .id = claim->id,
+                                         .lease = claim->lease,
+                                         .cursor = claim->cursor,
+                                         .process = session->process,
+                                         .failures = claim->failures};
     same("lease", claim->lease, model.jobs[job].lease);
     same("failures", claim->failures, model.jobs[job].failures);
     same("crashes", claim->crashes, model.jobs[job].crashes);
@@ -130,11 +130,10 @@ run_keep(struct session *session, int job, const struct claim *claim)
 static struct work
 claim_work(const struct session *session, struct claim *claims)
 {
-    return (struct work){.scope = {.process = session->process,
-                                   .kinds = &kind,
-                                   .n_kinds = 1},
-                         .claims = claims,
-                         .is_idle = true};
+    return (struct work){
+        .scope = {.process = session->process, .kinds = &kind, .n_kinds = 1},
+        .claims = claims,
+        .is_idle = true};
 }
 
 static void
@@ -379,8 +378,8 @@ do_seek_old(struct session *session, const struct deed *deed, const char *about)
     (void)deed, (void)about;
     session->before = model.now + 2;
     same("answer",
-         reader_prunable(reader, queue, session->before, &last, session->old,
-                         MODEL_JOBS, &session->n_old),
+         reader_prunable(ended_reader, queue, session->before, &last,
+                         session->old, MODEL_JOBS, &session->n_old),
          ROTA_OK);
     for (int i = 0; i < model.n_jobs; i++)
         if (model_has(&model, i) && model_has_ended(&model.jobs[i]) &&
@@ -403,7 +402,7 @@ do_prune(struct session *session, const struct deed *deed, const char *about)
             model_prune(&model, job_with(session->old[i]), session->before);
     same("answer",
          jobs_prune(session->store, session->old, session->n_old,
-                     session->before, &count),
+                    session->before, &count),
          ROTA_OK);
     same("forgotten jobs", count, ideal);
 }

@@ -37,7 +37,7 @@ struct session {
 };
 
 extern struct model model;
-extern struct reader *reader;
+extern struct reader *ended_reader; /* to find old jobs by */
 extern struct connection look; /* of its own, to read the processes by */
 extern int64_t kind, queue; /* of all jobs */
 

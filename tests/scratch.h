@@ -12,7 +12,8 @@
 void scratch_make(void);
 void scratch_remove(void);
 
-/* The path of a file in the folder. Eight of them live at a time in a thread. */
+/* The path of a file in the folder. Eight of them live at a time in a
+ * thread. */
 const char *in_scratch(const char *name);
 
 void scratch_write(const char *name, const void *data, size_t size);

@@ -13,7 +13,7 @@
 #define START INT64_C(1700000000000) /* when the clock begins */
 
 struct model model;
-struct reader *reader;
+struct reader *ended_reader;
 struct connection look;
 int64_t kind, queue;
 
@@ -35,9 +35,8 @@ process_begin(struct session *session)
 {
     const struct store_options options = {.clock = model_clock};
     struct joined_kind joined = {.name = "k", .max_attempts = 2};
-    struct wish join = {
-        .kind = WISH_JOIN,
-        .join = {.kinds = &joined, .n_kinds = 1, .threads = 1}};
+    struct wish join = {.kind = WISH_JOIN,
+                        .join = {.kinds = &joined, .n_kinds = 1, .threads = 1}};
     struct store *store;
     struct name *found;
 
@@ -70,7 +69,7 @@ sessions_open(void)
     model = (struct model){.now = START, .key_limit = 1};
     for (int i = 0; i < SESSIONS; i++)
         process_begin(&sessions[i]);
-    ck_assert_int_eq(reader_open(&sessions[0].store->base, &reader),
+    ck_assert_int_eq(reader_open(&sessions[0].store->base, &ended_reader),
                      ROTA_OK);
     ck_assert_int_eq(connection_to(sessions[0].store, &look), ROTA_OK);
     statelook_open(file);
@@ -80,7 +79,7 @@ void
 sessions_close(void)
 {
     statelook_close();
-    reader_close(reader);
+    reader_close(ended_reader);
     connection_close(&look);
     for (int i = 0; i < SESSIONS; i++)
         store_close(&sessions[i].store->base);

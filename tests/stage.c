@@ -1,6 +1,6 @@
 #define _GNU_SOURCE
-#include "base/clock.h"
 #include "stage.h"
+#include "base/clock.h"
 
 #include <check.h>
 #include <inttypes.h>
@@ -137,7 +137,8 @@ sleepers(void)
     size_t n = 0;
 
     lock_take(&rota->lock);
-    for (struct link *l = rota->sleepers.next; l != &rota->sleepers; l = l->next)
+    for (struct link *l = rota->sleepers.next; l != &rota->sleepers;
+         l = l->next)
         n++;
     lock_drop(&rota->lock);
     return n;

@@ -38,37 +38,18 @@ static const char *const questions[QUESTIONS] = {
     [PLACES] = "SELECT (SELECT count(*) FROM _job) || ' ' || count(*) || ' '"
                " || count(DISTINCT id) FROM " STANDINGS,
     /* what should have gone with its job, or with its end */
-    [LEFT_OVER] = "SELECT (SELECT count(*) FROM _progress o WHERE " NO_JOB(
-        "o.id") ")"
-                " || (SELECT count(*) FROM _attempt o WHERE " NO_JOB(
-                    "o.job") ")"
-                             " || (SELECT count(*) FROM _settle o "
-                             "WHERE " NO_JOB(
-                                 "o.job") ")"
-                                          " || (SELECT count(*) FROM _dep o "
-                                          "WHERE " NO_JOB(
-                                              "o.child") ")"
-                                                         " || (SELECT count(*) "
-                                                         "FROM _dep o "
-                                                         "WHERE " NO_JOB(
-                                                             "o.parent") ")"
-                                                                         " || "
-                                                                         "(SELE"
-                                                                         "CT "
-                                                                         "count"
-                                                                         "(*) "
-                                                                         "FROM "
-                                                                         "_dead"
-                                                                         "line "
-                                                                         "o "
-                                                                         "WHERE"
-                                                                         " " NO_JOB(
-                                                                             "o"
-                                                                             "."
-                                                                             "i"
-                                                                             "d") "  OR o.id IN (SELECT id FROM _done))"
-                                                                                  " || (SELECT count(*) FROM cancel) || (SELECT count(*) FROM retry)"
-                                                                                  " || (SELECT count(*) FROM _ended)",
+    /* clang-format off */
+    [LEFT_OVER] =
+        "SELECT (SELECT count(*) FROM _progress o WHERE " NO_JOB("o.id") ")"
+        " || (SELECT count(*) FROM _attempt o WHERE " NO_JOB("o.job") ")"
+        " || (SELECT count(*) FROM _settle o WHERE " NO_JOB("o.job") ")"
+        " || (SELECT count(*) FROM _dep o WHERE " NO_JOB("o.child") ")"
+        " || (SELECT count(*) FROM _dep o WHERE " NO_JOB("o.parent") ")"
+        " || (SELECT count(*) FROM _deadline o WHERE " NO_JOB("o.id")
+        "  OR o.id IN (SELECT id FROM _done))"
+        " || (SELECT count(*) FROM cancel) || (SELECT count(*) FROM retry)"
+        " || (SELECT count(*) FROM _ended)",
+    /* clang-format on */
 };
 #define NOTHING_LEFT "000000000"
 

@@ -140,17 +140,17 @@ END_TEST
 
 START_TEST(another_program_at_the_file_is_seen_to_come_and_go)
 {
-    struct yield courtesy;
+    struct yield yield;
 
     open_queue(1);
-    ck_assert_int_eq(yield_begin(&courtesy, queue), ROTA_OK);
-    ck_assert(!yield_looks(&courtesy));
+    ck_assert_int_eq(yield_begin(&yield, queue), ROTA_OK);
+    ck_assert(!yield_looks(&yield));
     other_does("SELECT 1 FROM jobs");
-    ck_assert(yield_looks(&courtesy));
+    ck_assert(yield_looks(&yield));
     kill(other.pid, SIGKILL);
     ck_assert_int_eq(waitpid(other.pid, NULL, 0), other.pid);
-    ck_assert(!yield_looks(&courtesy));
-    yield_end(&courtesy);
+    ck_assert(!yield_looks(&yield));
+    yield_end(&yield);
 }
 END_TEST
 

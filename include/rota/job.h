@@ -167,8 +167,8 @@ rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor);
  * Run fn(db, arg) and move the cursor to cursor in one transaction of the
  * target database (rota_sqlite_tx()), so that an item's rows and the record
  * that it is done are there together or not at all, whatever dies. On ROTA_OK
- * both are committed. On any error neither is. ROTA_LOST: a later run of this job has taken over;
- * the job should return it.
+ * both are committed. On any error neither is. ROTA_LOST: a later run of this
+ * job has taken over; the job should return it.
  */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_step(struct rota_job *job, struct sqlite3 *db, int64_t cursor,

@@ -16,8 +16,8 @@
  * otherwise, and never from a ctx callback. A forked child must not use its
  * parent's scheduler, close it, or open the same file before it has executed a
  * program: calls answer ROTA_INVALID there. While the file has been moved away,
- * or another put in its place, they answer ROTA_STORE, and for good once its -wal
- * or its -lock has been removed.
+ * or another put in its place, they answer ROTA_STORE, and for good once its
+ * -wal or its -lock has been removed.
  */
 #ifndef ROTA_SCHEDULER_H
 #define ROTA_SCHEDULER_H
@@ -76,10 +76,10 @@ typedef int64_t rota_clock_fn(void *arg);
 
 /* Zero for defaults: struct rota_options options = ROTA_OPTIONS_INIT; */
 struct rota_options {
-    size_t size;       /* set by ROTA_OPTIONS_INIT */
-    unsigned flags;    /* enum rota_open_flags */
-    int workers;       /* threads; 0: one for each CPU */
-    rota_log_fn *log;  /* NULL: silence. The library never prints */
+    size_t size;      /* set by ROTA_OPTIONS_INIT */
+    unsigned flags;   /* enum rota_open_flags */
+    int workers;      /* threads; 0: one for each CPU */
+    rota_log_fn *log; /* NULL: silence. The library never prints */
     void *log_arg;
     rota_ended_fn *ended; /* NULL: nobody wants to know */
     void *ended_arg;
@@ -175,21 +175,22 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_rescue(struct rota *rota);
  * and wait until every job has returned and is recorded. ROTA_OK, or
  * ROTA_BUSY if all that is left are jobs that ignore their context beyond
  * their kind's grace; rota_errmsg() names one, and how long it has, and the
- * column stuck of the view workers names all. No-op if not started. ROTA_INVALID
- * from inside a job of its own. ROTA_STORE: that it has left could not be
- * recorded; while its file is moved away neither are the ends of jobs, which
- * others will run again. */
+ * column stuck of the view workers names all. No-op if not started.
+ * ROTA_INVALID from inside a job of its own. ROTA_STORE: that it has left could
+ * not be recorded; while its file is moved away neither are the ends of jobs,
+ * which others will run again. */
 ROTA_API enum rota_error rota_stop(struct rota *rota, int64_t grace);
 
 /*
  * One step, without workers, for testing jobs: what is due by options.clock is
- * promoted, at most one job is claimed and run on this thread under ctx, and its
- * end recorded. *ret_id, unless NULL, is the job's. Instead of rota_start(); one
- * thread at a time. A retry, a snooze or a deadline can be tested by moving the
- * clock, and no test sleeps: the column run_at says how far, for the pause
- * between retries differs by chance. A run that has begun ends at its timeout or
- * deadline by the machine's time all the same. Errors: ROTA_NOTFOUND (no job is ready), ROTA_BUSY (started),
- * ROTA_INVALID, ROTA_FULL, ROTA_STORE.
+ * promoted, at most one job is claimed and run on this thread under ctx, and
+ * its end recorded. *ret_id, unless NULL, is the job's. Instead of
+ * rota_start(); one thread at a time. A retry, a snooze or a deadline can be
+ * tested by moving the clock, and no test sleeps: the column run_at says how
+ * far, for the pause between retries differs by chance. A run that has begun
+ * ends at its timeout or deadline by the machine's time all the same. Errors:
+ * ROTA_NOTFOUND (no job is ready), ROTA_BUSY (started), ROTA_INVALID,
+ * ROTA_FULL, ROTA_STORE.
  */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_step(struct ctx *ctx, struct rota *rota, int64_t *ret_id);
@@ -204,9 +205,9 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_drain(struct ctx *ctx,
 
 /* Zero for defaults: struct rota_submission s = ROTA_SUBMISSION_INIT(kind); */
 struct rota_submission {
-    size_t size;       /* set by ROTA_SUBMISSION_INIT */
+    size_t size; /* set by ROTA_SUBMISSION_INIT */
     const char *kind;
-    const void *args;  /* UTF-8 text, JSON by custom, or any bytes; copied */
+    const void *args; /* UTF-8 text, JSON by custom, or any bytes; copied */
     size_t args_size;
     bool args_blob;    /* store as BLOB; what is not UTF-8 always is */
     const char *queue; /* NULL: "default" */
@@ -222,12 +223,12 @@ struct rota_submission {
     const char *limit_key;  /* NULL: none. Jobs with it run one at a time, or as
                              * many as rota_limit_key() says, over all queues,
                              * kinds and processes */
-    const int64_t *after;   /* n_after jobs that must succeed first; if one fails
-                             * or is cancelled this one is cancelled, until that
-                             * one is retried */
+    const int64_t *after; /* n_after jobs that must succeed first; if one fails
+                           * or is cancelled this one is cancelled, until that
+                           * one is retried */
     size_t n_after;
-    int64_t parent;         /* cancelled with this job; 0: none. For what a
-                             * running job submits: rota_job_id() */
+    int64_t parent; /* cancelled with this job; 0: none. For what a
+                     * running job submits: rota_job_id() */
 };
 #define ROTA_SUBMISSION_INIT(kind)                                             \
     { sizeof(struct rota_submission), kind, NULL, 0, false, NULL, NULL,        \
@@ -237,7 +238,8 @@ struct rota_submission {
  * is its id; on any error no job was made. Errors: ROTA_EXISTS (a job that has
  * not ended has its unique key, and *ret_id is that job's id), ROTA_NOTFOUND (a
  * job in after, or parent, is not there), ROTA_INVALID, ROTA_FULL (the disk, or
- * options.log_max), ROTA_BUSY (locked by a foreign client), ROTA_STORE, ROTA_NOMEM. */
+ * options.log_max), ROTA_BUSY (locked by a foreign client), ROTA_STORE,
+ * ROTA_NOMEM. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_submit(struct rota *rota, const struct rota_submission *submission,
             int64_t *ret_id);
@@ -249,12 +251,12 @@ rota_submit_many(struct rota *rota, const struct rota_submission *submissions,
                  size_t n, int64_t *ret_ids);
 
 struct rota_outcome {
-    size_t size;            /* set by ROTA_OUTCOME_INIT */
+    size_t size; /* set by ROTA_OUTCOME_INIT */
     enum rota_state state;
-    enum rota_error error;  /* what the job returned; ROTA_OK if it succeeded */
-    int64_t attempts;       /* charged runs */
+    enum rota_error error; /* what the job returned; ROTA_OK if it succeeded */
+    int64_t attempts;      /* charged runs */
     int64_t cursor;
-    char message[512];      /* why it failed or was cancelled; "" otherwise */
+    char message[512]; /* why it failed or was cancelled; "" otherwise */
 };
 #define ROTA_OUTCOME_INIT                                                      \
     { sizeof(struct rota_outcome), ROTA_BLOCKED, ROTA_OK, 0, 0, { 0 } }
@@ -269,8 +271,8 @@ rota_wait(struct ctx *ctx, struct rota *rota, int64_t id,
 /* Submit and wait. The job inherits ctx's deadline, and if ctx ends first the
  * job is cancelled, and its end awaited. ROTA_OK: *ret_outcome says what
  * became of it. Errors: ctx_err(ctx), if it had ended before: nothing was
- * submitted; as rota_submit() and rota_cancel(). While nobody works who knows the
- * kind it waits, for as long as ctx lets it; the column why tells. */
+ * submitted; as rota_submit() and rota_cancel(). While nobody works who knows
+ * the kind it waits, for as long as ctx lets it; the column why tells. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_run(struct ctx *ctx, struct rota *rota,
          const struct rota_submission *submission,
@@ -297,20 +299,21 @@ ROTA_API enum rota_error rota_cancel(struct rota *rota, int64_t id,
 
 /* Cancel every job that has not ended and for which the SQL condition where, on
  * the columns of the view jobs, holds: "batch = ?1", with params as for
- * rota_query(); NULL is all. They are looked up once and cancelled some hundreds
- * at a time, so that nobody waits long for the lock. ret_counts, unless NULL,
- * gets how many answered what. Errors: ctx_err(ctx), with those done so far
- * cancelled and counted; ROTA_INVALID (the condition); as rota_cancel(). */
+ * rota_query(); NULL is all. They are looked up once and cancelled some
+ * hundreds at a time, so that nobody waits long for the lock. ret_counts,
+ * unless NULL, gets how many answered what. Errors: ctx_err(ctx), with those
+ * done so far cancelled and counted; ROTA_INVALID (the condition); as
+ * rota_cancel(). */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_cancel_where(struct ctx *ctx, struct rota *rota, const char *where,
                   const struct rota_value *params, int n, const char *reason,
                   int64_t ret_counts[ROTA_CANCEL_TOO_LATE + 1]);
 
-/* Have a job that has ended, however it has, run again: its attempts begin anew,
- * its cursor stays where it was, unless restart, the runs before stay in the
- * view attempts, and a deadline that has passed is none any more. Jobs that were
- * cancelled because it did not succeed wait for it again; one that itself waits
- * for a job which has failed is cancelled again. Errors: ROTA_NOTFOUND;
+/* Have a job that has ended, however it has, run again: its attempts begin
+ * anew, its cursor stays where it was, unless restart, the runs before stay in
+ * the view attempts, and a deadline that has passed is none any more. Jobs that
+ * were cancelled because it did not succeed wait for it again; one that itself
+ * waits for a job which has failed is cancelled again. Errors: ROTA_NOTFOUND;
  * ROTA_INVALID: it has not ended; ROTA_EXISTS: another job has its unique key;
  * ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
 ROTA_API enum rota_error rota_retry(struct rota *rota, int64_t id,
@@ -331,15 +334,14 @@ ROTA_API enum rota_error rota_reschedule(struct rota *rota, int64_t id,
 ROTA_API enum rota_error rota_pause(struct rota *rota, const char *queue);
 ROTA_API enum rota_error rota_resume(struct rota *rota, const char *queue);
 
-/* Let no more than max_running jobs of queue (NULL: "default"), or of those with
- * limit_key, run at once, over all processes; what runs already goes on. 0: as
- * many as there are workers; of a key, 1. Claimed jobs count as running. Errors:
- * ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+/* Let no more than max_running jobs of queue (NULL: "default"), or of those
+ * with limit_key, run at once, over all processes; what runs already goes on.
+ * 0: as many as there are workers; of a key, 1. Claimed jobs count as running.
+ * Errors: ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
 ROTA_API enum rota_error rota_limit_queue(struct rota *rota, const char *queue,
                                           int64_t max_running);
-ROTA_API enum rota_error rota_limit_key(struct rota *rota,
-                                        const char *limit_key,
-                                        int64_t max_running);
+ROTA_API enum rota_error
+rota_limit_key(struct rota *rota, const char *limit_key, int64_t max_running);
 
 /* -- Forgetting ---------------------------------------------------------- */
 
@@ -352,10 +354,10 @@ ROTA_API enum rota_error rota_retain(struct rota *rota, const char *queue,
 
 /* Forget now every job that has ended and for which where holds, as in
  * rota_cancel_where(): "finished_at < ?1"; NULL is all. A job that others wait
- * for stays, and so does a cancelled one until its children are cancelled. Their
- * ids are not given again. Some hundreds at a time, so that nobody waits long
- * for the lock. *ret_count, unless NULL, is how many. Errors: ctx_err(ctx),
- * ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
+ * for stays, and so does a cancelled one until its children are cancelled.
+ * Their ids are not given again. Some hundreds at a time, so that nobody waits
+ * long for the lock. *ret_count, unless NULL, is how many. Errors:
+ * ctx_err(ctx), ROTA_INVALID, ROTA_FULL, ROTA_BUSY, ROTA_STORE. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_prune(struct ctx *ctx, struct rota *rota, const char *where,
            const struct rota_value *params, int n, int64_t *ret_count);

@@ -9,7 +9,7 @@
  *
  * so that submitting, claiming and finishing touch small tables at their edge
  * and history costs nothing. A move is a guarded DELETE from one and an INSERT
- * into the next, in one transaction (claim.c, end.c, settle.c). Names that
+ * into the next, in one transaction (claim.c, end.c, dependents.c). Names that
  * start with _ are private. The views, and the commands, are the public
  * interface: columns are added to them, never changed or removed.
  *
@@ -73,7 +73,7 @@
  * _deadline, until its job has ended. _dep.met: the parent has succeeded. What
  * goes into _ended has ended, and its trigger empties it. In _settle is whom a
  * job's end, or its return, concerns and who are yet to be told of it
- * (settle.c): those behind the job called last. */
+ * (dependents.c): those behind the job called last. */
 #define TABLES_OF_TIES                                                         \
     "CREATE TABLE _blocked(id INTEGER PRIMARY KEY);"                           \
     "CREATE TABLE _held(key TEXT, queue INTEGER, kind INTEGER,"                \
