@@ -103,15 +103,7 @@ rota_job_commit(struct rota_job *job, int64_t cursor)
 
     atomic_store_explicit(&job->cursor, cursor, memory_order_relaxed);
     job->has_advanced = true;
-    request.wish.commit = (struct progress){
-        .id = job->claim.id,
-        .lease = job->claim.lease,
-        .started_at =
-            atomic_load_explicit(&job->started_at, memory_order_relaxed),
-        .cursor = cursor,
-        .total = atomic_load_explicit(&job->total, memory_order_relaxed),
-        .base = atomic_load_explicit(&job->base, memory_order_relaxed),
-        .base_at = atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+    request.wish.commit = job_progress(job);
     return wish_run(job->rota, &request);
 }
 

@@ -133,17 +133,9 @@ gather_stuck(struct rota *rota, struct batch *batch, struct rota_job *job,
 static void
 gather_one(struct batch *batch, const struct rota_job *job)
 {
-    struct progress progress = {
-        .id = job->claim.id,
-        .lease = job->claim.lease,
-        .started_at =
-            atomic_load_explicit(&job->started_at, memory_order_relaxed),
-        .stuck_since = job->stuck_since,
-        .cursor = atomic_load_explicit(&job->cursor, memory_order_relaxed),
-        .total = atomic_load_explicit(&job->total, memory_order_relaxed),
-        .base = atomic_load_explicit(&job->base, memory_order_relaxed),
-        .base_at = atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+    struct progress progress = job_progress(job);
 
+    progress.stuck_since = job->stuck_since;
     if (progress.cursor != job->flushed_cursor ||
         progress.total != job->flushed_total ||
         progress.stuck_since != job->flushed_stuck || !job->flushed_start)

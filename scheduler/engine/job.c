@@ -199,6 +199,20 @@ job_stop_reason(const struct rota_job *job)
     return ROTA_STOP_SHUTDOWN;
 }
 
+struct progress
+job_progress(const struct rota_job *job)
+{
+    return (struct progress){
+        .id = job->claim.id,
+        .lease = job->claim.lease,
+        .started_at =
+            atomic_load_explicit(&job->started_at, memory_order_relaxed),
+        .cursor = atomic_load_explicit(&job->cursor, memory_order_relaxed),
+        .total = atomic_load_explicit(&job->total, memory_order_relaxed),
+        .base = atomic_load_explicit(&job->base, memory_order_relaxed),
+        .base_at = atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+}
+
 int64_t
 kind_grace(const struct kind *kind)
 {

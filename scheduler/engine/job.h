@@ -42,6 +42,9 @@ void job_lose(struct rota *rota, int64_t id);
 /* Why its context has ended. By the job's own thread. */
 enum rota_stop_reason job_stop_reason(const struct rota_job *job);
 
+/* How far it has got, but for how long it is stuck. Any thread. */
+struct progress job_progress(const struct rota_job *job);
+
 /* How long it may ignore that its context has ended. Any thread. */
 int64_t kind_grace(const struct kind *kind);
 

@@ -55,14 +55,7 @@ job_fill_ending(struct rota_job *job)
     ending->failures = job->claim.failures;
     ending->max_attempts = job->max_attempts;
     ending->snooze_ms = job->snooze_ms;
-    ending->progress = (struct progress){
-        .id = job->claim.id,
-        .lease = job->claim.lease,
-        .started_at = ending->started_at,
-        .cursor = atomic_load_explicit(&job->cursor, memory_order_relaxed),
-        .total = atomic_load_explicit(&job->total, memory_order_relaxed),
-        .base = atomic_load_explicit(&job->base, memory_order_relaxed),
-        .base_at = atomic_load_explicit(&job->base_at, memory_order_relaxed)};
+    ending->progress = job_progress(job);
     ending->reason = job->cancel_reason;
     ending->message = job->message;
     ending->result = job->result;

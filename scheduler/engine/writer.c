@@ -97,14 +97,19 @@ write_single(struct rota *rota, struct batch *single)
     batch_answer(single, error);
 }
 
-/* Under the role: whether what the request wishes is to be claimed with it. */
+/* The next part begins with the scope as it stands: what a cycle that failed
+ * made of its own is not so, and one that went may have brought the job that is
+ * awaited. request: NULL is an ending. True if jobs are to be claimed with it.
+ */
 static bool
-request_claims(struct rota *rota, const struct request *request)
+single_begin(struct rota *rota, struct work *work,
+             const struct request *request)
 {
     bool claims;
 
     lock_take(&rota->lock);
-    claims = request->claims || engine_awaits_job(rota);
+    work->scope = rota->scope;
+    claims = request != NULL && (request->claims || engine_awaits_job(rota));
     rota->is_claiming |= claims;
     lock_drop(&rota->lock);
     return claims;
@@ -125,12 +130,12 @@ write_singly(struct rota *rota, struct batch *batch)
         next = e->next;
         e->next = NULL;
         work->endings = e;
+        (void)single_begin(rota, work, NULL);
         write_single(rota, &single);
     }
     while ((l = list_take(&batch->work.wishes)) != NULL) {
-        work->may_be_ready = request_claims(rota, request_of(l));
+        work->may_be_ready = single_begin(rota, work, request_of(l));
         work->claim_limit = work->may_be_ready ? whole->claim_limit : 0;
-        work->scope = whole->scope;
         list_append(&work->wishes, l);
         write_single(rota, &single);
         work->is_idle &= work->n_claims == 0;
