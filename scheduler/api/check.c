@@ -52,18 +52,19 @@ limit_is_valid(int64_t max_running)
 
 /* -- Options and defaults -------------------------------------------------- */
 
-/* Sizes that were released and are not the present one: none yet. To add a
- * field, add here what the struct was, as SIZE_UP_TO(struct rota_options,
- * log_max). */
-static const size_t none[] = {0};
+/* Sizes of each struct that were released and are not the present one: none
+ * yet. To add a field, add here what the struct was, before the 0, as
+ * SIZE_UP_TO(struct rota_options, log_max). */
+static const size_t options_sizes[] = {0}, defaults_sizes[] = {0},
+                    submission_sizes[] = {0}, outcome_sizes[] = {0};
 
 enum rota_error
 options_take(struct rota_options *ours, const struct rota_options *given)
 {
     if (given == NULL)
         return ROTA_OK;
-    if (abi_take(ours, sizeof(*ours), given, none) && ours->workers >= 0 &&
-        ours->log_max >= 0 &&
+    if (abi_take(ours, sizeof(*ours), given, options_sizes) &&
+        ours->workers >= 0 && ours->log_max >= 0 &&
         (ours->flags & ~(unsigned)(ROTA_NORMAL | ROTA_READONLY)) == 0)
         return ROTA_OK;
     message_set("options start as ROTA_OPTIONS_INIT; workers and log_max must "
@@ -76,8 +77,8 @@ defaults_take(struct rota_defaults *ours, const struct rota_defaults *given)
 {
     if (given == NULL)
         return ROTA_OK;
-    if (abi_take(ours, sizeof(*ours), given, none) && ours->max_attempts >= 0 &&
-        ours->timeout >= 0 && ours->grace >= 0)
+    if (abi_take(ours, sizeof(*ours), given, defaults_sizes) &&
+        ours->max_attempts >= 0 && ours->timeout >= 0 && ours->grace >= 0)
         return ROTA_OK;
     message_set(
         "defaults start as ROTA_DEFAULTS_INIT and must not be negative");
@@ -138,7 +139,7 @@ submissions_copy(const struct rota_submission *submissions, size_t n,
 
     *error = copy == NULL ? no_memory() : ROTA_OK;
     for (size_t i = 0; copy != NULL && i < n; i++) {
-        if (abi_take(&copy[i], sizeof(*copy), given, none)) {
+        if (abi_take(&copy[i], sizeof(*copy), given, submission_sizes)) {
             given += submissions->size;
             continue;
         }
@@ -195,7 +196,7 @@ outcome_give(struct rota_outcome *ret_outcome,
 
     if (ret_outcome == NULL)
         return;
-    if (!abi_knows(ret_outcome->size, size, none) ||
+    if (!abi_knows(ret_outcome->size, size, outcome_sizes) ||
         ret_outcome->size > 1U << 16)
         size = first;
     memcpy(ret_outcome, outcome, size);

@@ -67,33 +67,51 @@ step_end(struct rota *rota)
     return error;
 }
 
-/* Whether the job was given back because there was no memory to run it. */
-static bool
-step_was_short(struct ctx *ctx, struct rota *rota, const struct rota_job *job)
+/* The job that a cycle has claimed to be run here, ours or another caller's,
+ * whatever has become of our own wish: nobody else will run it. */
+static struct rota_job *
+step_take(struct rota *rota)
 {
-    return job->ending.never_started &&
-           job->ending.stop == ROTA_STOP_SHUTDOWN &&
-           !engine_is_stopping(rota) && !ctx_done(ctx);
+    struct rota_job *job;
+
+    lock_take(&rota->lock);
+    job = rota->stepped;
+    rota->stepped = NULL;
+    rota->was_short = false;
+    lock_drop(&rota->lock);
+    return job;
+}
+
+/* Whether the job was given back because there was no memory to run it. The job
+ * itself may be gone by now: its end is recorded by whoever comes first. */
+static bool
+step_was_short(struct rota *rota)
+{
+    bool was_short;
+
+    lock_take(&rota->lock);
+    was_short = rota->was_short;
+    lock_drop(&rota->lock);
+    return was_short;
 }
 
 static enum rota_error
 step(struct ctx *ctx, struct rota *rota, int64_t *ret_id)
 {
     enum rota_error error = step_cycle(rota, 1);
-    struct rota_job *job = rota->stepped;
+    struct rota_job *job = step_take(rota);
     bool was_short;
     int64_t id;
 
-    rota->stepped = NULL;
-    if (error != ROTA_OK)
-        return error;
-    if (job == NULL) {
+    if (job == NULL && error == ROTA_OK) {
         message_set("no job is ready");
-        return ROTA_NOTFOUND;
+        error = ROTA_NOTFOUND;
     }
+    if (job == NULL)
+        return error;
     id = job->claim.id;
     step_run(ctx, rota, job);
-    was_short = step_was_short(ctx, rota, job);
+    was_short = step_was_short(rota);
     error = step_end(rota);
     if (error == ROTA_OK && was_short)
         error = no_memory();

@@ -17,7 +17,8 @@
  * Locks, in the order in which they may be taken: rota.start_lock, rota.lock.
  * The writer's role is above both: who has it takes rota.lock for moments, and
  * owns what is marked as the role's without it. No lock is held across the
- * store, nor while a caller's function runs.
+ * store, nor while a caller's function runs, but for options.clock, which is
+ * quick and makes no rota call.
  *
  * The flags, all under rota.lock:
  *
@@ -30,14 +31,14 @@
  *   must_write   the writer thread is to   writer_poke(),    the thread, as it
  *                go through a cycle        role_leave()      takes the role
  *   maybe_ready  a claim may find          publish.c,        gather.c, before
- *                something                 listener.c,       the claim looks
+ *                something                 writer_offer(),   the claim looks
  *                                          start.c, writer.c
  *   is_limited   some wait for a job's     publish.c, by     publish.c
  *                end: of a limit           what claims left
  *   is_unsettled jobs are to be told of    publish.c         publish.c
  *                others' ends
- *   is_claiming  a cycle has claims that   gather.c          publish.c,
- *                are not published                           writer.c
+ *   is_claiming  a cycle has claims that   gather.c,         publish.c,
+ *                are not published         writer.c          writer.c
  *   is_alone     what runs here must have  publish.c, by     publish.c: it has
  *                no neighbour              claim.is_alone    advanced or ended
  *   must_flush   a job has got going       api/job.c         gather.c
@@ -206,9 +207,11 @@ struct rota {
                         * ago */
     size_t args_bytes; /* of the active jobs' arguments */
     int64_t steps;     /* how many jobs a step's cycle claims */
+    struct rota_job *stepped; /* that it has claimed */
+    bool was_short;    /* a job was given back for want of memory to run it */
     int64_t prefetch;  /* how many are claimed ahead of the workers */
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
-    int64_t last_cycle;          /* monotonic, as the next three */
+    int64_t last_end_cycle;          /* monotonic, as the next three */
     int64_t next_flush;
     int64_t retry_at;     /* not before: the store failed; 0: at once */
     int64_t linger_until; /* ends wait until then for others; 0: none do */
@@ -226,7 +229,6 @@ struct rota {
 
     /* the role's */
     struct ending *unrecorded; /* ended, and not in the store */
-    struct rota_job *stepped;  /* claimed for rota_step() */
     struct rota_job *spares;   /* memory for the next claims, by ending.next */
     size_t n_spares;
     struct claim *claims;      /* room for what a cycle claims, */

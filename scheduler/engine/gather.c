@@ -63,7 +63,7 @@ gather_endings(struct rota *rota, struct batch *batch)
 
 /* A claim that nobody has come to: it is to be given back. */
 static void
-job_release(struct rota *rota, struct batch *batch, struct rota_job *job)
+job_give_back(struct rota *rota, struct batch *batch, struct rota_job *job)
 {
     job->place = JOB_RELEASED;
     job->ending.never_started = true;
@@ -93,7 +93,7 @@ gather_released(struct rota *rota, struct batch *batch)
             struct rota_job *job = OWNER_OF(l, struct rota_job, on_bucket);
 
             if (job->place == JOB_CLAIMED)
-                job_release(rota, batch, job);
+                job_give_back(rota, batch, job);
         }
     rota->prefetch = 0;
 }
@@ -192,10 +192,10 @@ prefetch_adapt(struct rota *rota, int64_t ended)
     if (ended == 0)
         return;
     rota->prefetch =
-        (now - rota->last_cycle) / ended < ROTA_MS(5) ? 2 * ended : 0;
+        (now - rota->last_end_cycle) / ended < ROTA_MS(5) ? 2 * ended : 0;
     if (rota->prefetch > PREFETCH_MAX)
         rota->prefetch = PREFETCH_MAX;
-    rota->last_cycle = now;
+    rota->last_end_cycle = now;
 }
 
 /* One for each worker, and those ahead. */

@@ -49,7 +49,7 @@ jobs_reserve(struct rota *rota, size_t n)
 }
 
 static const struct kind *
-kind_find(const struct rota *rota, int64_t number)
+kind_numbered(const struct rota *rota, int64_t number)
 {
     const struct kind *kind = rota->kinds;
 
@@ -63,7 +63,7 @@ struct rota_job *
 job_new(struct rota *rota, const struct claim *claim)
 {
     struct rota_job *job = spare_take(rota);
-    const struct kind *kind = kind_find(rota, claim->kind);
+    const struct kind *kind = kind_numbered(rota, claim->kind);
 
     memset(job, 0, sizeof(*job));
     job->rota = rota;

@@ -7,8 +7,9 @@
  * The order matters. What ended is told before it counts as gone, so that who
  * waits for quiet has heard of every end; claims count as active before the
  * workers may start them, so that there is no moment at which nothing is
- * claimed and nothing runs; requests are answered last, since with its answer a
- * caller may close the scheduler.
+ * claimed and nothing runs; requests are
+ * answered when all of that is done, since a caller with an answer looks at
+ * once.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -135,8 +136,10 @@ endings_publish(struct rota *rota, struct ending *endings, bool is_durable)
             done = ending;
         }
     }
-    if (rota->active == 0)
-        rota->is_alone = false; /* it has ended */
+    if (rota->active == 0 && rota->is_alone) {
+        rota->is_alone = false; /* it has ended: others may run again */
+        rota->maybe_ready = true;
+    }
     lock_drop(&rota->lock);
     for (ending = done; ending != NULL; ending = next) {
         next = ending->next;
@@ -239,12 +242,12 @@ claims_publish(struct rota *rota, const struct work *work)
     rest_note(rota, work);
     claims_note(rota, jobs, n);
     rota->is_claiming = false;
+    if (n > 0 && rota->is_stepping)
+        rota->stepped = jobs[0];
     lock_drop(&rota->lock);
     /* room was reserved by rota_start(), and the pool closes after the last
      * job */
-    if (n > 0 && rota->is_stepping)
-        rota->stepped = jobs[0];
-    else if (n > 0)
+    if (n > 0 && rota->pool != NULL)
         MUST(pool_submit_many(rota->pool, job_run, (void **)jobs, n));
 }
 

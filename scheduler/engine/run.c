@@ -162,6 +162,7 @@ job_fate(struct rota_job *job, struct ctx *ctx)
     if (rota->linger_until != 0 && !engine_is_ahead(rota))
         MUST(pthread_cond_signal(&rota->work)); /* no time to linger any more */
     if (must_give_back(job, ctx)) {
+        rota->was_short = ctx_err(ctx) == ROTA_NOMEM;
         job->place = JOB_ENDED;
         job->ending.never_started = true;
         return FATE_GIVE_BACK;

@@ -43,7 +43,7 @@ batch_write(struct rota *rota, struct batch *batch)
     struct work *work = &batch->work;
 
     if (!jobs_reserve(rota, work->claim_limit)) {
-        work->has_begun = true; /* without claims it may go */
+        work->has_begun = true; /* so that it is tried singly, without claims */
         return no_memory();
     }
     work->claims = rota->claims;

@@ -1,6 +1,7 @@
 /*
- * The durable state of a queue, whatever keeps it: a SQLite file (store/sqlite)
- * or a PostgreSQL server. Knows nothing of threads that run jobs.
+ * The durable state of a queue, whatever keeps it: so far a SQLite file
+ * (store/sqlite); ops.h is what another kind of store is to be. Knows nothing
+ * of threads that run jobs.
  *
  * A store makes every move of a job, and each in one guarded statement whose
  * count of changed rows is the truth. Who makes which, in files of the store's

@@ -267,8 +267,8 @@ candidate_may_run(struct claiming *claiming, const struct candidate *candidate,
 }
 
 /* Whether a job that must be alone keeps this one from being claimed now: it is
- * that job, and has a neighbour, or it comes behind it. The end of those that
- * are claimed is news, and then it is looked at again. */
+ * that job, and has a neighbour, or it comes behind it. Then the claim has left
+ * some that may be claimed when a job ends. */
 static bool
 must_wait(const struct work *work, const struct claim *claim)
 {
@@ -324,6 +324,7 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
     if (error != ROTA_OK || !may_run)
         return error;
     if (!is_late && must_wait(work, claim)) {
+        claiming->is_limited = true;
         claiming->limit = 0;
         return ROTA_OK;
     }

@@ -245,8 +245,8 @@ words_of(const struct ending *ending, const struct run *run,
 
 /* Decide, and write what came of it. ROTA_LOST: nothing was written. */
 static enum rota_error
-run_end(struct sqlite_store *store, const struct ending *ending,
-        const struct run *run, enum run_end how, struct outcome *ret_outcome)
+run_decide(struct sqlite_store *store, const struct ending *ending,
+           const struct run *run, enum run_end how, struct outcome *ret_outcome)
 {
     const struct standing standing = {
         .is_cancelled = run->cancel_at != 0 || ending->stop == ROTA_STOP_CANCEL,
@@ -304,7 +304,7 @@ end_slowly(struct sqlite_store *store, struct ending *ending)
     enum rota_error error = run_read(store, ending->id, ending->lease, &run);
 
     if (error == ROTA_OK)
-        error = run_end(
+        error = run_decide(
             store, ending, &run,
             run_end_of(ending->error, ending->stop, ending->never_started),
             &outcome);
@@ -343,5 +343,5 @@ end_orphan(struct sqlite_store *store, const struct run *run)
                                   .error = ROTA_LOST};
     struct outcome outcome;
 
-    return run_end(store, &ending, run, END_DIED, &outcome);
+    return run_decide(store, &ending, run, END_DIED, &outcome);
 }

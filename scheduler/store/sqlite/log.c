@@ -72,13 +72,21 @@ log_checkpoint(struct sqlite_store *store)
     struct log *log = &store->log;
     int frames = 0, moved = 0;
     int64_t now = log->retry_at == 0 ? 0 : ctx_now();
+    int code;
 
     if (log->frames < log->checkpoint_at &&
         (log->retry_at == 0 || now < log->retry_at))
         return;
-    /* its failure costs nothing: the next commit tries again */
-    (void)sqlite3_wal_checkpoint_v2(store->connection.db, "main",
-                                    SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+    code =
+        sqlite3_wal_checkpoint_v2(store->connection.db, "main",
+                                  SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+    if (code != SQLITE_OK) {
+        /* a full disk, say: nothing is known, and the next commit tries again,
+         * or, while a reader keeps the log, the next try */
+        if (log->retry_at != 0)
+            log->retry_at = ctx_now() + CHECKPOINT_AGAIN;
+        return;
+    }
     log->checkpoint_at = CHECKPOINT_FRAMES;
     log->retry_at = 0;
     if (moved == frames) {
