@@ -195,6 +195,29 @@ START_TEST(a_job_that_killed_three_processes_without_advancing_is_poison)
 }
 END_TEST
 
+/* It has been there at two deaths: alone it may run, with a neighbour it waits
+ * for that one's end, and those behind it with it. */
+START_TEST(a_job_that_must_be_alone_waits_for_its_neighbours_end)
+{
+    int64_t suspect = storage_submit_plain();
+    struct work work;
+    char alone[32];
+
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(die_with_the_job(i), 1);
+    (void)storage_submit_plain();
+    work_init(&work);
+    work.is_idle = false; /* something else runs here */
+    ck_assert_str_eq(storage_cycle(&work, 2), "");
+    ck_assert_int_eq(work.rest, CLAIM_LIMITED);
+    work_init(&work);
+    work.is_idle = true;
+    (void)snprintf(alone, sizeof(alone), " %jd", (intmax_t)suspect);
+    ck_assert_str_eq(storage_cycle(&work, 2), alone);
+    ck_assert_int_eq(work.rest, CLAIM_LIMITED);
+}
+END_TEST
+
 START_TEST(a_job_that_advances_before_each_crash_is_not_poison)
 {
     struct claim claim;
@@ -610,6 +633,7 @@ store_suite(void)
     tcase_add_test(life, interrupted_and_snoozed_runs_are_not_charged);
     tcase_add_test(
         life, a_job_that_killed_three_processes_without_advancing_is_poison);
+    tcase_add_test(life, a_job_that_must_be_alone_waits_for_its_neighbours_end);
     tcase_add_test(life, a_job_that_advances_before_each_crash_is_not_poison);
     tcase_add_test(
         life,
