@@ -72,9 +72,8 @@ command_grant(struct sqlite_store *store, struct wish *wish)
     case WISH_RETAIN:
         return command_retain(store, wish->retain.queue, wish->retain.time_ms);
     default:
-        MUST_BE(!"a command");
+        bug("a wish that nobody grants", __FILE__, __LINE__);
     }
-    return ROTA_INVALID;
 }
 
 static enum rota_error
