@@ -1,8 +1,8 @@
 /*
  * The file's tables, triggers and views, as SQL text, and how a file of an
- * older version becomes one of this. What they mean: schema.c, schema_commands.c and
- * schema_views.c. To change a table: sqlite.h. One thread at a time, on the
- * connection that writes.
+ * older version becomes one of this. What they mean: schema.c,
+ * schema_commands.c and schema_views.c. To change a table: sqlite.h. One thread
+ * at a time, on the connection that writes.
  */
 #ifndef SCHEMA_H
 #define SCHEMA_H
