@@ -1,3 +1,9 @@
+/*
+ * Locks: what is made, recycled and reserved here is the writer's role's, and
+ * takes no lock. job_cancel() and job_lose() take rota.lock to find the job and
+ * to hold a reference on its context, and end that context with no lock held,
+ * since callbacks run on this thread.
+ */
 #define _GNU_SOURCE
 #include "engine/job.h"
 

@@ -226,7 +226,7 @@ request_lead(struct rota *rota, struct request *request)
     is_crowded = role_leave(rota);
     lock_drop(&rota->lock);
     if (is_crowded && writer_start(rota) != ROTA_OK)
-        return; /* callers go on taking turns */
+        return; /* no thread is to be had: callers go on taking turns */
 }
 
 /* The request stands in line; true if its caller has the role. */
