@@ -9,6 +9,7 @@
 #include "engine/job.h"
 #include "engine/rescue.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 enum rota_error
 request_ask(struct rota *rota, struct request *request)

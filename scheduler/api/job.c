@@ -13,6 +13,7 @@
 #include "engine/job.h"
 #include "engine/rescue.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 #include "interrupt/target.h"
 
 int64_t

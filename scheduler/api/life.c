@@ -17,6 +17,7 @@
 #include "engine/readers.h"
 #include "engine/sleepers.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* The store's log may grow so far, unless the options say otherwise. */
 #define LOG_MAX (INT64_C(4) << 30)

@@ -12,6 +12,7 @@
 #include "engine/listener.h"
 #include "engine/rescue.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* What a start has made, and does not yet belong to the scheduler. */
 struct making {

@@ -6,6 +6,7 @@
 #include "api/start.h"
 #include "engine/job.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 static enum rota_error
 step_begin(struct ctx *ctx, struct rota *rota)

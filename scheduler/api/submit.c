@@ -8,6 +8,7 @@
 
 #include "api/check.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* -- Submit --------------------------------------------------------------- */
 

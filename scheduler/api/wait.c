@@ -8,6 +8,7 @@
 #include "engine/readers.h"
 #include "engine/sleepers.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* -- One job -------------------------------------------------------------- */
 

@@ -23,6 +23,7 @@
 #include "engine/retention.h"
 #include "engine/sleepers.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* Own commits wake us too: look at most so often. */
 #define LOOK_PAUSE ROTA_MS(2)

@@ -7,9 +7,8 @@
  * The order matters. What ended is told before it counts as gone, so that who
  * waits for quiet has heard of every end; claims count as active before the
  * workers may start them, so that there is no moment at which nothing is
- * claimed and nothing runs; requests are
- * answered when all of that is done, since a caller with an answer looks at
- * once.
+ * claimed and nothing runs; requests are answered when all of that is done,
+ * since a caller with an answer looks at once.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -7,6 +7,7 @@
 #include "base/grow.h"
 #include "engine/readers.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 #include "interrupt/strays.h"
 
 void

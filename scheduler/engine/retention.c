@@ -2,6 +2,7 @@
 
 #include "engine/readers.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* Not more often, however short queues keep their jobs; and not less. */
 #define CHECK_LEAST ROTA_MS(500)

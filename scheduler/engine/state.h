@@ -65,13 +65,4 @@ void writer_tell(struct rota *rota);
 /* Something may be ready that was not: let the writer look. */
 void writer_offer(struct rota *rota);
 
-/* -- Asking for a wish: writer.c ------------------------------------------- */
-
-/* Have the wish carried out, by this thread if nobody else is writing. Returns
- * its error; the words are in message_get(). No lock held. */
-enum rota_error wish_run(struct rota *rota, struct request *request);
-
-/* Start the writer thread unless it runs. No lock held. */
-ROTA_MUST_USE enum rota_error writer_start(struct rota *rota);
-
 #endif

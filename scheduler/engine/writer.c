@@ -27,6 +27,7 @@
 #include "engine/job.h"
 #include "engine/sleepers.h"
 #include "engine/state.h"
+#include "engine/writer.h"
 
 /* Ends are gathered for so long, as long as nobody waits for one and the
  * workers have enough to do meanwhile: one commit for many. */
