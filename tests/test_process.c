@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -459,6 +460,83 @@ START_TEST(a_deadline_ends_it_too)
 }
 END_TEST
 
+/* Whose call always finds more to read, as if the child wrote without pause and
+ * faster than we read, until it is told that it is cancelled. NULL: nobody's.
+ */
+static const char *flooded;
+static size_t late; /* how much came after the context had ended */
+
+static bool
+is_flooded(const char *call, int fd, void *data, size_t size)
+{
+    struct stat st;
+
+    if (flooded == NULL || strcmp(flooded, call) != 0 || fstat(fd, &st) != 0 ||
+        !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        return false;
+    memset(data, '\n', size);
+    late += ctx_done(ctx) ? size : 0;
+    ck_assert_uint_lt(late, 1 << 24); /* it was not told, and never will be */
+    return true;
+}
+
+ssize_t __real_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size);
+ssize_t
+__wrap_read(int fd, void *data, size_t size)
+{
+    return is_flooded("read", fd, data, size) ? (ssize_t)size
+                                              : __real_read(fd, data, size);
+}
+
+ssize_t __real_recv(int fd, void *data, size_t size, int flags);
+ssize_t __wrap_recv(int fd, void *data, size_t size, int flags);
+ssize_t
+__wrap_recv(int fd, void *data, size_t size, int flags)
+{
+    return is_flooded("recv", fd, data, size)
+               ? (ssize_t)size
+               : __real_recv(fd, data, size, flags);
+}
+
+ssize_t __real_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
+ssize_t
+__wrap_send(int fd, const void *data, size_t size, int flags)
+{
+    flooded = NULL;
+    return __real_send(fd, data, size, flags);
+}
+
+static void
+cancel_at_line(void *arg, const char *line)
+{
+    (void)arg, (void)line;
+    (void)ctx_cancel(ctx);
+}
+
+static void
+cancel_at_output(void *arg, int fd, const char *data, size_t size)
+{
+    (void)arg, (void)fd, (void)data, (void)size;
+    (void)ctx_cancel(ctx);
+}
+
+START_TEST(who_writes_without_pause_is_told_all_the_same)
+{
+    const char *argv[] = {"sh", "-c", "echo here >&3; echo here; exec " SLEEP,
+                          NULL};
+    struct rota_process process = ROTA_PROCESS_INIT(argv);
+
+    process.log = _i == 0 ? cancel_at_line : NULL;
+    process.output = _i == 1 ? cancel_at_output : NULL;
+    flooded = _i == 0 ? "recv" : "read";
+    ck_assert_int_eq(rota_process_run(ctx, &process, &result), ROTA_CANCELED);
+    ck_assert(result.told && !result.killed);
+    ck_assert_int_eq(result.signal, SIGTERM);
+}
+END_TEST
+
 static void *
 run_many(void *arg)
 {
@@ -527,6 +605,8 @@ process_suite(void)
     tcase_add_test(ended, a_grandchild_that_holds_the_output_does_not_hold_us);
     tcase_add_test(ended, under_a_context_that_is_done_nothing_starts);
     tcase_add_test(ended, a_deadline_ends_it_too);
+    tcase_add_loop_test(ended, who_writes_without_pause_is_told_all_the_same, 0,
+                        2);
     tcase_add_test(ended, many_run_at_once_and_nothing_leaks);
     suite_add_tcase(suite, ended);
     return suite;

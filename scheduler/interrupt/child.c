@@ -81,25 +81,24 @@ take_bytes(struct child *child, const char *data, size_t size)
     }
 }
 
-/* Take what has come through the channel, without waiting; close it when the
- * other end is closed. */
+/* Take what has come through the channel, without waiting, but no more than
+ * fits here at a time: who writes without pause must not keep us from looking
+ * at the context. Close it when the other end is closed. */
 static void
 read_channel(struct child *child)
 {
     char data[4096];
     ssize_t n;
 
-    while (child->channel >= 0) {
-        n = recv(child->channel, data, sizeof(data), 0);
-        if (n > 0) {
-            take_bytes(child, data, (size_t)n);
-        } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
-            if (child->line_size > 0)
-                take_bytes(child, "\n", 1);
-            close_if_open(&child->channel);
-        } else if (errno == EAGAIN) {
-            break;
-        }
+    if (child->channel < 0)
+        return;
+    n = recv(child->channel, data, sizeof(data), 0);
+    if (n > 0) {
+        take_bytes(child, data, (size_t)n);
+    } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
+        if (child->line_size > 0)
+            take_bytes(child, "\n", 1);
+        close_if_open(&child->channel);
     }
 }
 
@@ -229,9 +228,6 @@ sweep(struct child *child)
 {
     int64_t grace_over = child->deadline;
 
-    (void)output_read(&child->out);
-    (void)output_read(&child->err);
-    read_channel(child);
     attend_until(child, ctx_now() + SIBLING_TIME);
     child->deadline = child->result->killed ? ctx_now()
                       : child->result->told ? grace_over

@@ -68,22 +68,20 @@ keep(struct output *output, const char *data, size_t size)
 bool
 output_read(struct output *output)
 {
-    char data[16384];
+    char data[65536]; /* what a pipe holds */
     bool ok = true;
     ssize_t n;
 
-    while (output->fd >= 0) {
-        n = read(output->fd, data, sizeof(data));
-        if (n > 0) {
-            ok = keep(output, data, (size_t)n) && ok;
-            if (output->fn != NULL)
-                output->fn(output->arg, output->number, data, (size_t)n);
-        } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
-            (void)close(output->fd);
-            output->fd = -1;
-        } else if (errno == EAGAIN) {
-            break;
-        }
+    if (output->fd < 0)
+        return true;
+    n = read(output->fd, data, sizeof(data));
+    if (n > 0) {
+        ok = keep(output, data, (size_t)n);
+        if (output->fn != NULL)
+            output->fn(output->arg, output->number, data, (size_t)n);
+    } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
+        (void)close(output->fd);
+        output->fd = -1;
     }
     return ok;
 }

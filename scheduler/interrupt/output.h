@@ -27,8 +27,10 @@ struct output {
  * half of them the first. -1: there is nothing to read yet, or ever. */
 void output_init(struct output *output, int fd, size_t max);
 
-/* Take what can be read without waiting. At the end of it, or on an error, fd
- * is closed. False: no memory; the bytes are counted but not kept. */
+/* Take what can be read without waiting, but no more than a pipe holds, so that
+ * who writes without pause does not keep the caller here. At the end of it, or
+ * on an error, fd is closed. False: no memory; the bytes are counted but not
+ * kept. */
 bool output_read(struct output *output);
 
 /* Close fd, put the tail in order, and give what was kept to the caller, who
