@@ -6,6 +6,7 @@
  *   main.c      which command, and how the process ends
  *   options.c   the command line, read into struct cli
  *   value.c     numbers, durations, times and ids in it
+ *   wallclock.c   local times, where the clocks are changed
  *   database.c  the file of --db: opened, closed
  *   say.c       what is said on stderr, and the exit code that goes with it
  *   nearest.c   the name that a mistyped one may have meant

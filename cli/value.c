@@ -1,5 +1,5 @@
 /* See value.h. */
-#define _GNU_SOURCE /* strptime, timegm */
+#define _GNU_SOURCE /* clock_gettime */
 #include "cli/value.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/say.h"
+#include "cli/wallclock.h"
 
 int
 value_number(const char *option, const char *text, int64_t min, int64_t max,
@@ -66,42 +67,11 @@ out:
                      option, text);
 }
 
-/* mktime() takes February 30 for March 2. */
-static bool
-is_day(int year, int month, int day)
-{
-    struct tm tm = {.tm_year = year, .tm_mon = month, .tm_mday = day};
-
-    return timegm(&tm) != -1 && tm.tm_mon == month && tm.tm_mday == day;
-}
-
-/* The next time that the clock shows hh:mm. */
-static time_t
-next_clock_time(const struct tm *clock)
-{
-    time_t now = time(NULL), then;
-    struct tm tm;
-
-    (void)localtime_r(&now, &tm);
-    tm.tm_hour = clock->tm_hour;
-    tm.tm_min = clock->tm_min;
-    tm.tm_sec = 0;
-    tm.tm_isdst = -1;
-    then = mktime(&tm);
-    if (then > now)
-        return then;
-    tm.tm_mday++;
-    tm.tm_isdst = -1;
-    return mktime(&tm);
-}
-
 int
 value_time(const char *text, int64_t *ret_unix_ms)
 {
-    static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M",
-                                          "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M",
-                                          "%Y-%m-%d",          "%H:%M"};
     int64_t seconds;
+    time_t time = 0;
 
     if (text[0] == '@') {
         if (value_number("at", text + 1, 0, 99999999999, &seconds) != CLI_OK)
@@ -109,22 +79,18 @@ value_time(const char *text, int64_t *ret_unix_ms)
         *ret_unix_ms = seconds * 1000;
         return CLI_OK;
     }
-    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
-        struct tm tm = {.tm_isdst = -1};
-        const char *end = strptime(text, formats[i], &tm);
-
-        if (end != NULL && i < 5 && !is_day(tm.tm_year, tm.tm_mon, tm.tm_mday))
-            return say_usage("--at %s: there is no such day", text);
-        if (end != NULL && *end == '\0' && i == 5)
-            seconds = next_clock_time(&tm);
-        else if (end != NULL && *end == '\0')
-            seconds = mktime(&tm);
-        else if (end != NULL && strcmp(end, "Z") == 0 && i < 5)
-            seconds = timegm(&tm);
-        else
-            continue;
-        *ret_unix_ms = seconds * 1000;
+    switch (wallclock_read(text, (time_t)(value_now() / 1000), &time)) {
+    case WALLCLOCK_OK:
+        *ret_unix_ms = (int64_t)time * 1000;
         return CLI_OK;
+    case WALLCLOCK_NO_DAY:
+        return say_usage("--at %s: there is no such day", text);
+    case WALLCLOCK_NO_TIME:
+        return say_usage("--at %s: there is no such time that day: the clocks "
+                         "are put forward past it",
+                         text);
+    case WALLCLOCK_UNREADABLE:
+        break;
     }
     return say_usage("--at %s: a time like 2026-01-31T14:00, 14:00 or "
                      "@1770000000 is needed",

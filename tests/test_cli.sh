@@ -185,6 +185,22 @@ options_of_add_are_in_the_file() {
     out_is "4102444800000"
 }
 
+a_local_time_minds_the_change_of_the_clocks() {
+    TZ=CET-1CEST,M3.5.0,M10.5.0/3
+    export TZ
+    expect 2 "$rota" add import file=a into=b --at 2100-03-28T02:30
+    err_is_one_line
+    err_has "--at 2100-03-28T02:30: there is no such time that day"
+    [ ! -e queue.db ] || fail "it made a file"
+    expect 0 "$rota" add import file=a into=b --at 2100-03-28T03:00
+    expect 0 "$rota" add import file=a into=b --at 2100-10-31T02:30
+    expect 0 "$rota" add import file=a into=b --at 2100-07-01
+    expect 0 "$rota" sql "SELECT run_at_iso FROM jobs ORDER BY id"
+    out_is "2100-03-28T01:00:00.000Z
+2100-10-31T00:30:00.000Z
+2100-06-30T22:00:00.000Z"
+}
+
 ls_lists_the_newest_first_and_20_at_most() {
     i=0
     while [ $i -lt 22 ]; do
