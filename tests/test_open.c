@@ -9,6 +9,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -146,6 +147,140 @@ START_TEST(what_is_no_queue_is_refused_and_left_as_it_is)
 }
 END_TEST
 
+/* -- Companions ------------------------------------------------------------ */
+
+/* What somebody else may have put beside the queue: each makes the file path,
+ * where there is none, and says whether it could. */
+
+static bool
+plant_foreign(const char *path)
+{
+    scratch_write_text(strrchr(path, '/') + 1, "planted");
+    return chmod(path, 0600) == 0 && chown(path, 65534, 65534) == 0;
+}
+
+static bool
+plant_wide(const char *path)
+{
+    scratch_write_text(strrchr(path, '/') + 1, "planted");
+    return chmod(path, 0622) == 0;
+}
+
+static bool
+plant_symlink(const char *path)
+{
+    scratch_write_text("elsewhere", "planted");
+    return symlink("elsewhere", path) == 0;
+}
+
+static bool
+plant_hard_link(const char *path)
+{
+    scratch_write_text("elsewhere", "planted");
+    return chmod(in_scratch("elsewhere"), 0600) == 0 &&
+           link(in_scratch("elsewhere"), path) == 0;
+}
+
+static bool
+plant_directory(const char *path)
+{
+    return mkdir(path, 0700) == 0;
+}
+
+static const struct {
+    bool (*plant)(const char *path);
+    const char *says;
+} plants[] = {
+    {plant_foreign, "belongs to somebody else"},
+    {plant_wide, "lets in more people"},
+    {plant_symlink, "is no regular file"},
+    {plant_hard_link, "has another name"},
+    {plant_directory, "is no regular file"},
+};
+
+/* The queue is refused while that is there, and nothing is touched. */
+static void
+check_refused(const char *says, unsigned flags)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    const char *folder = folder_in_words();
+    struct rota *other = NULL;
+
+    options.flags = flags;
+    ck_assert_int_eq(rota_open(queue, &options, &other), ROTA_INVALID);
+    ck_assert_ptr_null(other);
+    ck_assert_msg(strstr(rota_errmsg(NULL), says) != NULL, "%s",
+                  rota_errmsg(NULL));
+    ck_assert_str_eq(folder_in_words(), folder);
+}
+
+START_TEST(companions_that_others_may_have_written_are_refused_untouched)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal", "-lock"};
+    char path[300];
+
+    for (int is_there = 0; is_there < 2; is_there++)
+        for (size_t i = 0; i < 4; i++) {
+            if (is_there) {
+                open_queue(1);
+                close_queue();
+            }
+            (void)snprintf(path, sizeof(path), "%s%s", queue, suffixes[i]);
+            (void)unlink(path);
+            if (!plants[_i].plant(path))
+                return; /* it takes root to give a file away */
+            check_refused(plants[_i].says, 0);
+            if (is_there)
+                check_refused(plants[_i].says, ROTA_READONLY);
+            scratch_remove();
+            scratch_make();
+            (void)snprintf(queue, sizeof(queue), "%s", in_scratch("queue.db"));
+        }
+}
+END_TEST
+
+/* A queue that its owner has opened to a group, say: its companions are that
+ * group's, too, and what one of them has made is. */
+START_TEST(who_may_write_the_queue_may_have_made_its_companions)
+{
+    char path[300];
+    struct stat lock;
+
+    open_queue(1);
+    close_queue();
+    (void)snprintf(path, sizeof(path), "%s-lock", queue);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(chmod(queue, 0660), 0);
+    open_queue(1);
+    ck_assert_int_eq(stat(path, &lock), 0);
+    ck_assert_uint_eq(lock.st_mode & 0777, 0660);
+    close_queue();
+    (void)snprintf(path, sizeof(path), "%s-shm", queue);
+    if (chown(path, 65534, (gid_t)-1) == 0)
+        open_queue(1);
+}
+END_TEST
+
+START_TEST(what_root_makes_beside_a_queue_is_its_owners)
+{
+    char path[300];
+    struct stat lock;
+
+    open_queue(1);
+    close_queue();
+    (void)snprintf(path, sizeof(path), "rm -f %s-*", queue);
+    ck_assert_int_eq(system(path), 0);
+    if (chown(queue, 65534, 65534) != 0)
+        return; /* it takes root to be it */
+    open_queue(1);
+    (void)snprintf(path, sizeof(path), "%s-lock", queue);
+    ck_assert_int_eq(stat(path, &lock), 0);
+    ck_assert_uint_eq(lock.st_uid, 65534);
+}
+END_TEST
+
+/* -- Paths ----------------------------------------------------------------- */
+
 START_TEST(what_is_no_path_is_refused)
 {
     const char *const paths[] = {NULL, "", ":memory:", "file:x"};
@@ -251,6 +386,11 @@ add_opening(TCase *t)
                    opening_and_closing_leaks_neither_threads_nor_descriptors);
     tcase_add_loop_test(t, what_is_no_queue_is_refused_and_left_as_it_is, 0,
                         (int)(sizeof(strangers) / sizeof(strangers[0])));
+    tcase_add_loop_test(
+        t, companions_that_others_may_have_written_are_refused_untouched, 0,
+        (int)(sizeof(plants) / sizeof(plants[0])));
+    tcase_add_test(t, who_may_write_the_queue_may_have_made_its_companions);
+    tcase_add_test(t, what_root_makes_beside_a_queue_is_its_owners);
     tcase_add_test(t, what_is_no_path_is_refused);
     tcase_add_test(t, a_kind_of_store_that_is_not_built_in_is_refused_by_name);
     tcase_add_test(t, options_that_were_not_initialised_are_refused);

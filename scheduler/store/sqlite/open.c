@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/companions.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite.h"
 
@@ -199,8 +200,10 @@ open_for_writing(struct sqlite_store *store, const char *path)
 
     if (error == ROTA_OK)
         error = schema_check(&store->connection, &version);
-    if (error == ROTA_OK)
+    if (error == ROTA_OK) {
+        companions_make_lock(path, store->yield.lock);
         error = lockfile_open(store->yield.lock, &store->lockfile);
+    }
     if (error == ROTA_OK)
         error = lockfile_enter(store->lockfile);
     if (error == ROTA_OK) {
@@ -259,6 +262,8 @@ file_find(const char *path, bool is_readonly, char **ret_whole)
     error = path_resolve(path, &whole);
     if (error == ROTA_OK && was_open(whole))
         error = ROTA_INVALID;
+    if (error == ROTA_OK)
+        error = companions_check(whole);
     if (error == ROTA_OK && !is_readonly)
         error = path_create(whole);
     if (error == ROTA_OK)
@@ -289,6 +294,8 @@ sqlite_open(const char *path, const struct store_options *options,
     store->base.options = *options;
     error = options->is_readonly ? open_for_reading(store, whole)
                                  : open_for_writing(store, whole);
+    if (error == ROTA_OK)
+        error = companions_check(whole); /* also those that came meanwhile */
     if (error == ROTA_OK)
         error = identity_read(store);
     if (error != ROTA_OK)

@@ -1,0 +1,98 @@
+#define _GNU_SOURCE
+#include "base/companions.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+/* What others than its owner, and whom he lets in, may do with a file. */
+#define MODES 0777
+
+static const char *const suffixes[] = {"-wal", "-shm", "-journal", "-lock"};
+
+/* The file, or the one that would be made. */
+static void
+queue_look(const char *path, struct stat *ret_queue)
+{
+    if (stat(path, ret_queue) == 0)
+        return;
+    memset(ret_queue, 0, sizeof(*ret_queue));
+    ret_queue->st_mode = 0600;
+    ret_queue->st_uid = geteuid();
+    ret_queue->st_gid = getegid();
+}
+
+/* Whether who made the companion could have written to the queue as well: its
+ * owner, root, or one of those that its mode lets in. */
+static bool
+is_trusted(const struct stat *companion, const struct stat *queue)
+{
+    return companion->st_uid == queue->st_uid || companion->st_uid == 0 ||
+           ((queue->st_mode & S_IWGRP) != 0 &&
+            companion->st_gid == queue->st_gid) ||
+           (queue->st_mode & S_IWOTH) != 0;
+}
+
+/* What is wrong with it, and what is to be done; NULL: nothing. */
+static const char *
+fault_of(const struct stat *companion, const struct stat *queue)
+{
+    if (!S_ISREG(companion->st_mode))
+        return "is no regular file; remove it";
+    if (companion->st_nlink > 1)
+        return "has another name (hard link); remove all but one";
+    if (!is_trusted(companion, queue))
+        return "belongs to somebody else; remove it, or do not use this folder";
+    if ((companion->st_mode & MODES & ~queue->st_mode) != 0)
+        return "lets in more people than the queue itself does; see who wrote "
+               "it, and remove it or give it the queue's mode";
+    return NULL;
+}
+
+enum rota_error
+companions_check(const char *path)
+{
+    struct stat queue, companion;
+    const char *fault;
+    char name[PATH_MAX + 16];
+
+    queue_look(path, &queue);
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        (void)snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+        if (lstat(name, &companion) != 0)
+            continue; /* what cannot be looked at cannot be opened either */
+        fault = fault_of(&companion, &queue);
+        if (fault != NULL) {
+            message_set("%s, which would be taken for a part of the queue, %s",
+                        name, fault);
+            return ROTA_INVALID;
+        }
+    }
+    return ROTA_OK;
+}
+
+void
+companions_make_lock(const char *path, const char *lock)
+{
+    struct stat queue;
+    int fd;
+
+    if (stat(path, &queue) != 0)
+        return;
+    fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return;
+    /* as SQLite does with those that it makes: what root has made must not shut
+     * the owner out */
+    if (geteuid() == 0)
+        (void)!fchown(fd, queue.st_uid, queue.st_gid);
+    (void)fchmod(fd, queue.st_mode & 0666);
+    (void)close(fd);
+}
