@@ -169,6 +169,34 @@ the_queue_is_no_argument_for_a_job() {
     err_has "is the queue's own file"
 }
 
+# in_mounts COMMAND: where what it mounts is seen by itself alone
+in_mounts() {
+    if [ "$(id -u)" -eq 0 ]; then
+        unshare -m sh -c "$1"
+    else
+        unshare -rm sh -c "$1"
+    fi
+}
+
+a_queue_that_is_mounted_without_its_folder_is_refused() {
+    expect 0 "$rota" add exec true
+    mkdir box folder
+    touch box/q.db
+    in_mounts "mount --bind queue.db box/q.db" 2>/dev/null ||
+        skip "nothing may be mounted here"
+    expect 2 in_mounts "mount --bind queue.db box/q.db &&
+        '$rota' add exec true --db box/q.db"
+    err_is_one_line
+    err_has "mount the folder"
+    expect 2 in_mounts "mount --bind queue.db box/q.db &&
+        '$rota' ls --db box/q.db"
+    err_has "mount the folder"
+    [ "$(ls box)" = q.db ] || fail "$(ls box)"
+    expect 0 in_mounts "mount --bind . folder &&
+        '$rota' add exec true --db folder/queue.db"
+    out_is 2
+}
+
 options_of_add_are_in_the_file() {
     expect 0 "$rota" add import file=a into=b -q q -b night -p -3 \
         -t 1m30s --attempts 4 --in 2h --deadline 1d

@@ -105,6 +105,23 @@ path_resolve(const char *path, char **ret_path)
     return ROTA_OK;
 }
 
+#ifndef STATX_ATTR_MOUNT_ROOT
+#define STATX_ATTR_MOUNT_ROOT 0x2000 /* Linux 5.8 */
+#endif
+
+/* Whether it is the file itself that is mounted, as containers do, and not a
+ * folder that it is in: then what SQLite keeps beside it is beside this name,
+ * and who has it by another name keeps his own there. Before Linux 5.8 it
+ * cannot be told. */
+static bool
+is_mounted_alone(const char *path)
+{
+    struct statx file;
+
+    return statx(AT_FDCWD, path, 0, 0, &file) == 0 &&
+           (file.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 /* Refuse what SQLite's shared memory or locks cannot be trusted on. */
 static enum rota_error
 path_check(const char *path)
@@ -124,6 +141,13 @@ path_check(const char *path)
         message_set("%s has %ju names (hard links): each would get a log of "
                     "its own and damage the file; remove all but one",
                     path, (uintmax_t)st.st_nlink);
+        return ROTA_INVALID;
+    }
+    if (is_mounted_alone(path)) {
+        message_set("%s is mounted by itself, and is there under another name "
+                    "too: each would get a log of its own and damage the file; "
+                    "mount the folder that it is in",
+                    path);
         return ROTA_INVALID;
     }
     if (statfs(path, &fs) == 0 &&
