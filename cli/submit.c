@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -63,17 +62,6 @@ absolute(const struct job_key *key, const char *value)
         path = NULL;
     free(folder);
     return path;
-}
-
-/* A job that opened the queue's file as if it were its own would break the
- * locks of the process that runs it. */
-static bool
-is_queue(const struct cli *cli, const char *path)
-{
-    struct stat queue, file;
-
-    return stat(cli->db, &queue) == 0 && stat(path, &file) == 0 &&
-           queue.st_dev == file.st_dev && queue.st_ino == file.st_ino;
 }
 
 /* An argument of a kind that does not say which it takes. */
@@ -129,7 +117,8 @@ add_argument(const struct cli *cli, const struct job_kind *kind,
     if (!utf8_is_text(value, strlen(value)))
         code = say_usage("%s: the value of %s= is not UTF-8", kind->name,
                          key->name);
-    else if ((key->flags & JOB_KEY_PATH) != 0 && is_queue(cli, value))
+    else if ((key->flags & JOB_KEY_PATH) != 0 &&
+             rota_sqlite_owns(cli->db, value))
         code = say_usage("%s: %s=%s is the queue's own file", kind->name,
                          key->name, value);
     else if (json_object_set_new(args, key->name, json_string(value)) != 0)

@@ -33,7 +33,7 @@ files_is(const struct stat *file, const char *path)
 }
 
 struct question {
-    const struct stat *file;
+    const char *path;
     bool is_queue;
 };
 
@@ -45,17 +45,16 @@ compare(void *arg, int n, const char *const *names,
 
     (void)n, (void)names;
     if (values != NULL && values[0].type == ROTA_TEXT &&
-        files_is(question->file, values[0].data))
+        rota_sqlite_owns(values[0].data, question->path))
         question->is_queue = true;
     return true;
 }
 
 enum rota_error
 files_refuse_databases(struct ctx *ctx, struct rota_job *job, const char *key,
-                       const char *path, const struct stat *file,
-                       const char *target)
+                       const char *path, const char *target)
 {
-    struct question question = {.file = file};
+    struct question question = {.path = path};
     enum rota_error error;
 
     error = rota_query(ctx, rota_job_rota(job),
@@ -67,7 +66,7 @@ files_refuse_databases(struct ctx *ctx, struct rota_job *job, const char *key,
     if (question.is_queue)
         return rota_job_fail(job, ROTA_FATAL, "%s=%s is the queue's own file",
                              key, path);
-    if (files_is(file, target))
+    if (rota_sqlite_owns(target, path))
         return rota_job_fail(job, ROTA_FATAL, "%s=%s is the file to write", key,
                              path);
     return ROTA_OK;

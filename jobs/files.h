@@ -11,11 +11,10 @@
 
 #include <rota.h>
 
-/* Fail job for good if key=path, which is file, is its queue's own file or the
- * one at target. */
+/* Fail job for good if key=path is its queue's own file or the one at target,
+ * or one of those that belong to them; it need not be there. */
 enum rota_error files_refuse_databases(struct ctx *ctx, struct rota_job *job,
                                        const char *key, const char *path,
-                                       const struct stat *file,
                                        const char *target);
 
 /* Whether path leads to file. */

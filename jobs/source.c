@@ -42,7 +42,7 @@ source_open(struct source *source)
                              "not be taken up again",
                              source->path);
     error = files_refuse_databases(source->ctx, source->job, "file",
-                                   source->path, &file, source->into);
+                                   source->path, source->into);
     if (error != ROTA_OK)
         return error;
     fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -34,8 +34,8 @@ open_script(struct sql *sql)
                              "%s is no regular file, so that the job could not "
                              "be taken up again",
                              sql->path);
-    error = files_refuse_databases(sql->ctx, sql->job, "file", sql->path, &file,
-                                   sql->on);
+    error =
+        files_refuse_databases(sql->ctx, sql->job, "file", sql->path, sql->on);
     if (error != ROTA_OK)
         return error;
     stream = fopen(sql->path, "re");
@@ -63,14 +63,14 @@ open_out(struct sql *sql)
     sql->sink.is_json = format != NULL ? format[0] == 'j'
                                        : files_name_ends(sql->out, ".jsonl") ||
                                              files_name_ends(sql->out, ".json");
+    error =
+        files_refuse_databases(sql->ctx, sql->job, "out", sql->out, sql->on);
+    if (error != ROTA_OK)
+        return error;
     if (stat(sql->out, &file) == 0) {
         if (!S_ISREG(file.st_mode))
             return rota_job_fail(sql->job, ROTA_FATAL,
                                  "out=%s is no regular file", sql->out);
-        error = files_refuse_databases(sql->ctx, sql->job, "out", sql->out,
-                                       &file, sql->on);
-        if (error != ROTA_OK)
-            return error;
         if (files_is(&file, sql->path))
             return rota_job_fail(sql->job, ROTA_FATAL,
                                  "out=%s is the script itself", sql->out);

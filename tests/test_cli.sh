@@ -165,8 +165,13 @@ paths_are_made_absolute_when_a_job_is_added() {
 
 the_queue_is_no_argument_for_a_job() {
     expect 0 "$rota" add import file=a.csv into=b.db
-    expect 2 "$rota" add import file=a.csv into=queue.db
-    err_has "is the queue's own file"
+    for name in queue.db queue.db-wal queue.db-shm queue.db-lock \
+        queue.db-journal; do
+        expect 2 "$rota" add import file=a.csv into="$name"
+        err_has "is the queue's own file"
+        expect 2 "$rota" run sql file=a.sql on=b.db out="$PWD/./$name"
+        err_has "is the queue's own file"
+    done
 }
 
 # in_mounts COMMAND: where what it mounts is seen by itself alone

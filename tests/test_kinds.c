@@ -289,6 +289,67 @@ START_TEST(databases_are_not_opened_as_text)
 }
 END_TEST
 
+/* By its name, whether it is there or not, and by a link that leads to it. */
+static void
+check_no_name_of(const char *database, const char *suffix, const char *says)
+{
+    char path[200], args[300];
+
+    (void)snprintf(path, sizeof(path), "%s%s", database, suffix);
+    (void)snprintf(args, sizeof(args), "\"out\":\"%s\"", path);
+    wait_for(submit_script("SELECT 1", args));
+    assert_message(says);
+    (void)unlink(in_scratch("link"));
+    ck_assert_int_eq(symlink(path, in_scratch("link")), 0);
+    (void)snprintf(args, sizeof(args), "\"out\":\"%s\"", in_scratch("link"));
+    if (access(path, F_OK) == 0) {
+        wait_for(submit_script("SELECT 1", args));
+        assert_message(says);
+    }
+}
+
+START_TEST(no_job_writes_rows_to_what_belongs_to_a_database)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal",
+                                           "-lock"};
+
+    begin(1, job_sql.fn);
+    wait_for(submit_script("PRAGMA journal_mode=WAL; CREATE TABLE t(a)", ""));
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    for (int i = 0; i < COUNT(suffixes); i++) {
+        check_no_name_of(queue, suffixes[i], "is the queue's own file");
+        check_no_name_of(in_scratch("data.db"), suffixes[i],
+                         "is the file to write");
+    }
+    wait_for(submit_script("SELECT 1", ""));
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED); /* all is as it was */
+    ck_assert_str_eq(sql_text(queue, "PRAGMA integrity_check"), "ok");
+}
+END_TEST
+
+START_TEST(no_job_runs_on_what_belongs_to_the_queue)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal", "-lock"};
+    char args[512];
+
+    begin(1, job_sql.fn);
+    scratch_write_text("q.sql", "CREATE TABLE t(a)");
+    for (int i = 0; i < COUNT(suffixes); i++) {
+        (void)snprintf(args, sizeof(args), "{\"file\":\"%s\",\"on\":\"%s%s\"}",
+                       in_scratch("q.sql"), queue, suffixes[i]);
+        wait_for(submit_args(args, strlen(args)));
+        assert_message("is the queue's own file");
+        (void)snprintf(args, sizeof(args), "{\"file\":\"%s%s\",\"on\":\"%s\"}",
+                       queue, suffixes[i], in_scratch("data.db"));
+        wait_for(submit_args(args, strlen(args)));
+        ck_assert_int_eq(outcome.state, ROTA_JOB_FAILED);
+        if (strcmp(suffixes[i], "-journal") != 0)
+            assert_message("is the queue's own file");
+    }
+    ck_assert_str_eq(sql_text(queue, "PRAGMA integrity_check"), "ok");
+}
+END_TEST
+
 /* -- exec ----------------------------------------------------------------- */
 
 static void
@@ -421,6 +482,8 @@ kinds_suite(void)
                         a_script_that_makes_no_sense_is_refused_in_one_line, 0,
                         COUNT(refused));
     tcase_add_test(sql, databases_are_not_opened_as_text);
+    tcase_add_test(sql, no_job_writes_rows_to_what_belongs_to_a_database);
+    tcase_add_test(sql, no_job_runs_on_what_belongs_to_the_queue);
     tcase_add_test(exec, a_command_that_exits_with_0_has_succeeded);
     tcase_add_test(exec, a_command_that_fails_says_how_and_its_output_is_kept);
     tcase_add_test(exec,

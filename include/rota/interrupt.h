@@ -37,6 +37,8 @@
 #ifndef ROTA_INTERRUPT_H
 #define ROTA_INTERRUPT_H
 
+#include <stdbool.h>
+
 #include <rota/ctx.h>
 #include <rota/error.h>
 
@@ -95,6 +97,14 @@ typedef enum rota_error rota_sqlite_fn(struct sqlite3 *db, void *arg);
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_sqlite_tx(struct ctx *ctx, struct sqlite3 *db, rota_sqlite_fn *fn,
                void *arg);
+
+/* Whether path is, under whatever name, the SQLite file database or one of
+ * those that belong to it: -wal, -shm, -journal, or the -lock of a queue. What
+ * is not there is told by where it would be made. Whoever is given names of
+ * files asks this before he opens one that he does not open with SQLite: what
+ * is written there damages the database, and to close it, even if it was only
+ * read, drops the locks that SQLite has on it in this process. Any thread. */
+ROTA_API bool rota_sqlite_owns(const char *database, const char *path);
 
 #ifdef __cplusplus
 }

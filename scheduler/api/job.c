@@ -182,14 +182,15 @@ rota_job_process(struct rota_job *job, const struct rota_process *process,
 
 /* -- Databases ------------------------------------------------------------ */
 
+/* path may be NULL: a database in memory. */
 static enum rota_error
-refuse_own_file(const struct rota_job *job, struct sqlite3 *db)
+refuse_own_file(const struct rota_job *job, const char *path)
 {
     const char *file = job->rota->identity->file;
 
-    if (file == NULL || !target_is_file(db, file))
+    if (file == NULL || path == NULL || !rota_sqlite_owns(file, path))
         return ROTA_OK;
-    message_set("%s is the queue's own file: a job writes to another", file);
+    message_set("%s is the queue's own file: a job writes to another", path);
     return ROTA_INVALID;
 }
 
@@ -197,13 +198,15 @@ enum rota_error
 rota_job_db(struct rota_job *job, const char *path, struct sqlite3 **ret_db)
 {
     struct target *target;
-    enum rota_error error = target_open(job->ctx, path, &target);
+    enum rota_error error = refuse_own_file(job, path);
 
+    if (error == ROTA_OK)
+        error = target_open(job->ctx, path, &target);
     if (error != ROTA_OK)
         return error;
-    error = refuse_own_file(job, target->db);
+    error = refuse_own_file(job, target_path(target->db));
     if (error != ROTA_OK) {
-        target_close(target);
+        target_close(target); /* it was in disguise: a file: URI */
         return error;
     }
     target->next = job->targets;
@@ -236,7 +239,7 @@ rota_job_resume(struct rota_job *job, struct sqlite3 *db, int64_t *ret_cursor)
 {
     struct stepper stepper = job_stepper(job);
     int64_t cursor;
-    enum rota_error error = refuse_own_file(job, db);
+    enum rota_error error = refuse_own_file(job, target_path(db));
 
     if (error == ROTA_OK)
         error = target_resume(job->ctx, db, &stepper, &cursor);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -77,6 +78,60 @@ companions_check(const char *path)
     }
     return ROTA_OK;
 }
+
+/* -- What is one ----------------------------------------------------------- */
+
+/* The folder that path is in, "" if its name is too long, and its last part. */
+static const char *
+folder_of(const char *path, char folder[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = slash == NULL ? 0 : (size_t)(slash - path);
+
+    if (n < PATH_MAX)
+        (void)snprintf(folder, PATH_MAX, "%.*s", (int)n, path);
+    if (n == 0)
+        (void)strcpy(folder, slash == NULL ? "." : "/");
+    return slash == NULL ? path : slash + 1;
+}
+
+static bool
+is_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+
+    return stat(a, &one) == 0 && stat(b, &other) == 0 &&
+           one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+/* Whether a file made as a would be where b is, or would be. */
+static bool
+is_same_place(const char *a, const char *b)
+{
+    char one[PATH_MAX] = "", other[PATH_MAX] = "";
+    const char *name = folder_of(a, one);
+
+    return strcmp(name, folder_of(b, other)) == 0 && is_same_file(one, other);
+}
+
+bool
+companions_have(const char *database, const char *path)
+{
+    char real[PATH_MAX], name[PATH_MAX + 16];
+
+    if (realpath(database, real) != NULL)
+        database = real; /* they are beside what a link leads to */
+    if (is_same_file(database, path) || is_same_place(database, path))
+        return true;
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        (void)snprintf(name, sizeof(name), "%s%s", database, suffixes[i]);
+        if (is_same_file(name, path) || is_same_place(name, path))
+            return true;
+    }
+    return false;
+}
+
+/* -- The lock file --------------------------------------------------------- */
 
 void
 companions_make_lock(const char *path, const char *lock)

@@ -15,20 +15,26 @@
 
 #include <sqlite3.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/base.h"
+#include "base/companions.h"
 #include "base/sqlite_error.h"
 
 /* No single value is longer: SQLite looks for an interrupt between the steps of
  * a statement, and a function that makes a huge value is a single step. */
 #define VALUE_MAX (64 << 20)
 
+const char *
+target_path(struct sqlite3 *db)
+{
+    return sqlite3_db_filename(db, "main");
+}
+
 /* What the last call on db failed with, after saying so. */
 static enum rota_error
 target_error(struct sqlite3 *db)
 {
-    const char *path = sqlite3_db_filename(db, "main");
+    const char *path = target_path(db);
 
     message_set("%s: %s", path == NULL ? "database" : path, sqlite3_errmsg(db));
     return error_of_sqlite(sqlite3_errcode(db));
@@ -76,15 +82,9 @@ target_close(struct target *target)
 }
 
 bool
-target_is_file(struct sqlite3 *db, const char *path)
+rota_sqlite_owns(const char *database, const char *path)
 {
-    const char *name = sqlite3_db_filename(db, "main");
-    struct stat a, b;
-
-    /* stat() opens nothing: opening the file and closing it would drop all
-     * locks that SQLite has on it in this process */
-    return name != NULL && stat(name, &a) == 0 && stat(path, &b) == 0 &&
-           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return companions_have(database, path);
 }
 
 /* Run sql with queue, job, lease and cursor bound to ?1 .. ?4. Unless ret_value

@@ -36,8 +36,8 @@ ROTA_MUST_USE enum rota_error target_open(struct ctx *ctx, const char *path,
 /* Finalize what the job left behind, and close. */
 void target_close(struct target *target);
 
-/* Whether db is the file at path, under whatever name. */
-bool target_is_file(struct sqlite3 *db, const char *path);
+/* The file that db is; NULL or "" if it is in memory. */
+const char *target_path(struct sqlite3 *db);
 
 /* rota_job_resume() and rota_job_step(), on any connection. */
 ROTA_MUST_USE enum rota_error target_resume(struct ctx *ctx, struct sqlite3 *db,
