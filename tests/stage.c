@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "scratch.h"
+#include "store/ops.h"
 
 struct rota *rota;
 struct ctx *run;
@@ -131,17 +132,46 @@ close_queue(void)
     run = NULL;
 }
 
-size_t
-sleepers(void)
+static size_t
+count_on(const struct link *list)
 {
     size_t n = 0;
 
     lock_take(&rota->lock);
-    for (struct link *l = rota->sleepers.next; l != &rota->sleepers;
-         l = l->next)
+    for (struct link *l = list->next; l != list; l = l->next)
         n++;
     lock_drop(&rota->lock);
     return n;
+}
+
+size_t
+sleepers(void)
+{
+    return count_on(&rota->sleepers);
+}
+
+size_t
+requests(void)
+{
+    return count_on(&rota->requests);
+}
+
+static const struct store_ops *real_ops;
+
+void cycles_by(enum rota_error (*fn)(struct store *store, struct work *work))
+{
+    static struct store_ops ops;
+
+    real_ops = rota->store->ops;
+    ops = *real_ops;
+    ops.cycle = fn;
+    rota->store->ops = &ops;
+}
+
+enum rota_error
+cycle_for_real(struct store *store, struct work *work)
+{
+    return real_ops->cycle(store, work);
 }
 
 /* -- What jobs do --------------------------------------------------------- */

@@ -16,6 +16,8 @@
 #include "support.h"
 
 struct TCase;
+struct store;
+struct work;
 
 extern struct rota *rota;
 extern struct ctx *run;             /* the workers' */
@@ -49,6 +51,14 @@ void close_queue(void);
 
 /* How many threads wait for a job, or for any news, in this process. */
 size_t sleepers(void);
+
+/* How many requests wait for the next cycle. */
+size_t requests(void);
+
+/* Have the store's cycles carried out by fn, which may hold them, or refuse
+ * them; cycle_for_real() is the store's own. While no cycle is on. */
+void cycles_by(enum rota_error (*fn)(struct store *store, struct work *work));
+enum rota_error cycle_for_real(struct store *store, struct work *work);
 
 /* Whether a line with this part was logged about the job. */
 bool was_logged(int64_t id, const char *part);

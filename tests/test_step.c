@@ -8,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/base.h"
+#include "engine/engine.h"
+#include "faults.h"
 #include "scratch.h"
 #include "stage.h"
 
@@ -333,6 +336,48 @@ START_TEST(a_step_ends_with_its_context)
 }
 END_TEST
 
+static bool refuses; /* the next cycle */
+
+static enum rota_error
+refuse_once(struct store *store, struct work *work)
+{
+    if (!refuses)
+        return cycle_for_real(store, work);
+    refuses = false;
+    message_set("refused");
+    return ROTA_STORE;
+}
+
+/* Another caller comes when the step has said that it wants a job, and not yet
+ * asked for its cycle. */
+static void
+submit_meanwhile(void *ret_id)
+{
+    if (rota->steps == 0) {
+        faults_meet("pthread_mutex_lock", 0, submit_meanwhile, ret_id);
+        return;
+    }
+    *(int64_t *)ret_id = submit();
+    refuses = true;
+}
+
+START_TEST(a_step_runs_what_anothers_cycle_claimed_for_it_though_its_own_fails)
+{
+    int64_t id = 0, ran = 0;
+
+    cycles_by(refuse_once);
+    ck_assert_int_eq(step(), 0);
+    faults_meet("pthread_mutex_lock", 0, submit_meanwhile, &id);
+    ck_assert_int_eq(rota_step(NULL, rota, &ran), ROTA_OK);
+    ck_assert(!refuses);
+    ck_assert_int_eq(ran, id);
+    ck_assert_str_eq(job_says(id, "state, lease"), "succeeded|1");
+    refuses = true;
+    ck_assert_int_eq(rota_step(NULL, rota, &ran), ROTA_STORE);
+    ck_assert_str_eq(rota_errmsg(rota), "refused");
+}
+END_TEST
+
 static enum rota_error
 misuses(struct ctx *ctx, struct rota_job *job)
 {
@@ -389,6 +434,8 @@ main(void)
     tcase_add_test(
         t, a_job_of_47_minutes_is_not_begun_again_while_its_process_lives);
     tcase_add_test(t, a_step_ends_with_its_context);
+    tcase_add_test(
+        t, a_step_runs_what_anothers_cycle_claimed_for_it_though_its_own_fails);
     tcase_add_test(t, a_job_that_is_stepped_can_neither_step_nor_close);
     tcase_add_test(t, who_steps_does_not_start_and_who_started_does_not_step);
     return suite_run(suite);
