@@ -21,9 +21,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/engine.h"
 #include "faults.h"
 #include "scenes.h"
 #include "scratch.h"
+#include "store/sqlite/sqlite.h"
 #include "vfs.h"
 
 /* -- Files ---------------------------------------------------------------- */
@@ -479,6 +481,48 @@ START_TEST(a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same)
 }
 END_TEST
 
+/* -- A log that is full --------------------------------------------------- */
+
+/* Whether a submit finds it so; from here on it may be tried again. */
+static bool
+is_log_full(void)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+    enum rota_error error = rota_submit(rota, &submission, NULL);
+
+    ck_assert(error == ROTA_OK || error == ROTA_FULL);
+    if (error == ROTA_FULL)
+        sqlite_store_of(rota->store)->log.retry_at = 1;
+    return error == ROTA_FULL;
+}
+
+START_TEST(a_log_that_is_full_and_cannot_be_moved_stays_full)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    struct rota_submission large = ROTA_SUBMISSION_INIT("k");
+    sqlite3 *reader;
+
+    options.log_max = 1 << 20;
+    open_as(options);
+    ck_assert_int_eq(sqlite3_open(queue, &reader), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM jobs",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    large.args_size = 4 << 20;
+    large.args = calloc(1, large.args_size);
+    large.args_blob = true;
+    (void)submit_as(&large);
+    ck_assert(is_log_full());
+    ck_assert_int_eq(sqlite3_close(reader), SQLITE_OK);
+    vfs_refuse(VFS(VFS_WRITE), 0, 0, true);
+    ck_assert(is_log_full());
+    ck_assert(vfs_relent());
+    ck_assert(!was_logged(0, "taken again"));
+    ck_assert(!is_log_full());
+    free((void *)(uintptr_t)large.args);
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 static void
@@ -537,5 +581,7 @@ main(void)
         when_rota_is_short_of_memory_nothing_is_lost_and_it_is_told, 0,
         scenes());
     add_limits(stage_case(suite, "limits"));
+    tcase_add_test(world_case(suite, "log"),
+                   a_log_that_is_full_and_cannot_be_moved_stays_full);
     return suite_run(suite);
 }
