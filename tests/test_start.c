@@ -260,6 +260,67 @@ START_TEST(of_two_that_start_at_once_one_does_and_one_is_told)
 }
 END_TEST
 
+/* -- A batch that fails as a whole ----------------------------------------- */
+
+static atomic_int claiming; /* how many cycles there were since the start */
+
+/* The first that claims is held until two stand in line. The second, theirs,
+ * fails when it has taken what is submitted for the job that is awaited, under
+ * an id that will not be given. */
+static enum rota_error
+fail_for_both(struct store *store, struct work *work)
+{
+    int n = work->claim_limit == 0 ? 0 : 1 + atomic_fetch_add(&claiming, 1);
+
+    if (n == 1)
+        AWAIT(requests() == 2);
+    if (n != 2)
+        return cycle_for_real(store, work);
+    work->has_begun = true;
+    work->scope.job = 4711;
+    return ROTA_STORE;
+}
+
+static void *
+submits(void *ret_id)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("k");
+
+    return rota_submit(rota, &submission, ret_id) == ROTA_OK ? NULL : rota;
+}
+
+static int64_t
+awaited(void)
+{
+    struct scope scope;
+
+    ck_assert(engine_scope(rota, &scope));
+    return scope.job;
+}
+
+START_TEST(
+    of_jobs_that_are_tried_one_by_one_workers_for_the_next_take_the_first)
+{
+    int64_t first = 0, second;
+    pthread_t other;
+
+    atomic_store(&claiming, 0);
+    open_with(2, at_once);
+    cycles_by(fail_for_both);
+    ck_assert_int_eq(rota_start_job(run, rota, 0), ROTA_OK);
+    AWAIT(atomic_load(&claiming) == 1);
+    other = thread_new(submits, &first);
+    AWAIT(requests() == 1);
+    second = submit();
+    ck_assert_ptr_null(thread_join(other));
+    ck_assert_int_eq(awaited(), first);
+    wait_for(first);
+    close_queue();
+    ck_assert_str_eq(job_says(second, "state, lease"), "ready|0");
+    ck_assert_int_eq(act.runs, 1);
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 static void
@@ -278,6 +339,9 @@ add_starting(TCase *t)
     tcase_add_test(
         t, a_drain_may_go_on_while_the_job_that_workers_are_for_is_submitted);
     tcase_add_test(t, of_two_that_start_at_once_one_does_and_one_is_told);
+    tcase_add_test(
+        t,
+        of_jobs_that_are_tried_one_by_one_workers_for_the_next_take_the_first);
 }
 
 int
