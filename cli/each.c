@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -240,6 +241,14 @@ name_batch(struct each *each)
     return CLI_OK;
 }
 
+static bool
+is_readable(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_ACCMODE) != O_WRONLY;
+}
+
 /* COMMAND ARGUMENT... [::: ITEM...] */
 static int
 read_words(struct each *each)
@@ -275,6 +284,11 @@ read_words(struct each *each)
         return cli->is_null ? say_usage("each: -0 is for items on standard "
                                         "input")
                             : CLI_OK;
+    }
+    if (!is_readable(STDIN_FILENO)) {
+        say("each: standard input, which the items are to come from, is "
+            "closed: give them after :::");
+        return CLI_BROKEN;
     }
     if (isatty(STDIN_FILENO))
         say("reading items, one a line, until Ctrl-D");

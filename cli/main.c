@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
@@ -147,12 +148,28 @@ set_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &child, NULL);
 }
 
+/* A standard descriptor that is closed would be given to the next file that is
+ * opened, which then is read for items, or has messages written into it. So
+ * /dev/null takes its place, opened the wrong way round: to read from it, or to
+ * write to it, fails as if it were closed. */
+static bool
+fill_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int
 main(int argc, char **argv)
 {
     struct cli cli;
     int code;
 
+    if (!fill_standard())
+        return CLI_BROKEN; /* and no way to say so */
     (void)setlocale(LC_CTYPE, "");
     set_signals();
     memset(&cli, 0, sizeof(cli));

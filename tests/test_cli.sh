@@ -49,6 +49,23 @@ all_run() {
         WHERE state = 'running'")" -eq "$1" ]
 }
 
+# without REDIRECTIONS CODE WORD...: rota with these descriptors closed. CODE is
+# what it ends with if it can print, none if it prints nothing.
+without() {
+    closed=$1
+    want=$2
+    shift 2
+    case $closed in
+    *' >&-'*) [ "$want" = none ] || want=125 ;;
+    esac
+    [ "$want" != none ] || want=0
+    rm -f out err
+    eval "timeout 60 \"\$rota\" \"\$@\" </dev/null >out 2>err $closed"
+    code=$?
+    [ "$code" -eq "$want" ] ||
+        fail "$* $closed: ended with $code instead of $want: $(cat err)"
+}
+
 # == tests
 
 # -- the command line ---------------------------------------------------------
@@ -145,6 +162,34 @@ a_full_disk_or_a_closed_pipe_at_the_output_is_no_success() {
         echo $? >&3
     } | head -n 1 >/dev/null; } 3>&1)
     [ "$code" = 141 ] || fail "closed pipe: $code"
+}
+
+closed_standard_descriptors_are_nobody_elses() {
+    for closed in '<&-' ' >&-' ' 2>&-' '<&- >&-' '<&- 2>&-' ' >&- 2>&-' \
+        '<&- >&- 2>&-'; do
+        without "$closed" 0 --version
+        without "$closed" 0 add exec -- true
+        without "$closed" none resume
+        without "$closed" 0 run exec -- sh -c 'cat; echo out; echo err >&2'
+        without "$closed" 0 retry 1
+        without "$closed" 0 cancel 1
+        without "$closed" 0 ls
+        without "$closed" 0 show 1
+        without "$closed" 0 sql 'SELECT 1'
+        without "$closed" none each -- true ::: a b
+        without "$closed" 0 each -- echo ::: a b
+    done
+    [ "$(ask queue.db "PRAGMA integrity_check;
+        SELECT count(*) FROM jobs WHERE kind = 'exec'
+        AND state IN ('succeeded', 'cancelled')")" = "ok
+42" ] || fail "$(ask queue.db 'SELECT id, state, cause FROM jobs')"
+}
+
+what_cannot_be_printed_is_said() {
+    "$rota" add exec -- true >&- 2>err </dev/null
+    [ $? -eq 125 ] || fail "ended with another code"
+    err_is_one_line
+    err_has "cannot write the output: Bad file descriptor"
 }
 
 # -- adding and looking -------------------------------------------------------

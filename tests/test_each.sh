@@ -110,6 +110,16 @@ items_start_before_the_input_has_ended() {
     grep -q "did one" run.out || fail "$(cat run.out)"
 }
 
+items_from_an_input_that_is_closed_are_none() {
+    timeout 60 "$rota" each -- echo {} <&- >out 2>err
+    [ $? -eq 125 ] || fail "ended with another code: $(cat err)"
+    err_is_one_line
+    err_has "standard input, which the items are to come from, is closed"
+    out_is ""
+    timeout 60 "$rota" each -- echo {} ::: a <&- >out 2>err || fail "$(cat err)"
+    out_is a
+}
+
 # -- places ---------------------------------------------------------------------
 
 places_are_filled_with_parts_of_the_item() {

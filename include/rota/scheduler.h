@@ -18,6 +18,9 @@
  * program: calls answer ROTA_INVALID there. While the file has been moved away,
  * or another put in its place, they answer ROTA_STORE, and for good once its
  * -wal or its -lock has been removed.
+ *
+ * A program may have its standard input, output or error closed: no descriptor
+ * of the library's takes their place.
  */
 #ifndef ROTA_SCHEDULER_H
 #define ROTA_SCHEDULER_H

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/descriptor.h"
 
 static char boot[64];
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
@@ -17,7 +18,7 @@ static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
 static void
 boot_read(void)
 {
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    FILE *file = descriptor_file("/proc/sys/kernel/random/boot_id");
 
     if (file == NULL)
         return;
@@ -42,7 +43,7 @@ process_start_ticks(int64_t pid)
     FILE *file;
 
     (void)snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
-    file = fopen(path, "re");
+    file = descriptor_file(path);
     if (file == NULL)
         return -1;
     /* field 22; the name, field 2, may hold anything, also ")" */

@@ -8,6 +8,7 @@
  * block.
  */
 #define _GNU_SOURCE
+#include "base/descriptor.h"
 #include "context/node.h"
 
 #include <errno.h>
@@ -29,7 +30,8 @@ fd_make_readable(int fd)
 static int
 fd_new(bool is_readable)
 {
-    int fd = eventfd(is_readable, EFD_CLOEXEC | EFD_NONBLOCK), code = errno;
+    int fd = descriptor_above(eventfd(is_readable, EFD_CLOEXEC | EFD_NONBLOCK)),
+        code = errno;
 
     if (fd < 0)
         message_set("cannot make a descriptor for a context: %s",

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "context/node.h"
 
 /* When there is no descriptor to be had for the context, it is looked at so
@@ -193,7 +194,7 @@ ctx_accept(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *size,
         error = await(ctx, fd, POLLIN, deadline);
         if (error != ROTA_OK)
             return error;
-        accepted = accept4(fd, address, size, SOCK_CLOEXEC);
+        accepted = descriptor_above(accept4(fd, address, size, SOCK_CLOEXEC));
     } while (is_to_repeat(accepted) || (accepted < 0 && errno == ECONNABORTED));
     if (accepted < 0)
         return fail("accept");
@@ -250,7 +251,7 @@ ctx_connect(struct ctx *ctx, int fd, const struct sockaddr *address,
 enum rota_error
 ctx_waitpid(struct ctx *ctx, pid_t pid, int64_t deadline, int *ret_status)
 {
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int fd = descriptor_above((int)syscall(SYS_pidfd_open, pid, 0));
     enum rota_error error;
     int status;
 

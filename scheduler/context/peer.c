@@ -12,6 +12,7 @@
  * event names is still there.
  */
 #define _GNU_SOURCE
+#include "base/descriptor.h"
 #include "context/node.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ peers_are_served(void)
     if (peers.is_served)
         return true;
     if (peers.epoll < 0)
-        peers.epoll = epoll_create1(EPOLL_CLOEXEC);
+        peers.epoll = descriptor_above(epoll_create1(EPOLL_CLOEXEC));
     if (peers.epoll < 0 ||
         thread_start(&thread, "rota-peers", peers_body, NULL) != 0)
         return false;
@@ -110,7 +111,7 @@ peer_watch(struct peer_node *peer, int fd)
 
     if (!peers_are_served())
         return false;
-    own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    own = fcntl(fd, F_DUPFD_CLOEXEC, DESCRIPTOR_FIRST);
     if (own < 0)
         return false;
     if (epoll_ctl(peers.epoll, EPOLL_CTL_ADD, own, &event) != 0) {

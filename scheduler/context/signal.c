@@ -22,6 +22,7 @@
  * signals_node_fini(), which takes the lock.
  */
 #define _GNU_SOURCE
+#include "base/descriptor.h"
 #include "context/node.h"
 
 #include <errno.h>
@@ -239,7 +240,7 @@ signals_are_served(void)
     if (signals.is_served)
         return true;
     if (arrivals_fd < 0)
-        arrivals_fd = eventfd(0, EFD_CLOEXEC);
+        arrivals_fd = descriptor_above(eventfd(0, EFD_CLOEXEC));
     if (arrivals_fd < 0)
         return false;
     arrivals_pid = getpid(); /* before any handler can look at it */

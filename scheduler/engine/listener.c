@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/grow.h"
 #include "engine/job.h"
 #include "engine/rescue.h"
@@ -180,7 +181,7 @@ listener_open(struct rota *rota, struct listener **ret_listener)
         return no_memory();
     listener->rota = rota;
     listener->chores_at = INT64_MAX;
-    listener->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    listener->stop = descriptor_above(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     error = listener->stop < 0 ? ROTA_SYSTEM : ROTA_OK;
     if (error != ROTA_OK)
         message_set("no eventfd: %s", strerror(errno));

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 
 #include "base/base.h"
+#include "base/descriptor.h"
 
 /* How much of each output is kept unless the program says. */
 #define OUTPUT_MAX 65536
@@ -75,7 +76,7 @@ open_output(const struct rota_process *process, int number,
         *ret_end = fcntl(given, F_DUPFD_CLOEXEC, CHANNEL_FD + 1);
         return *ret_end >= 0;
     }
-    if (pipe2(pair, O_CLOEXEC) != 0)
+    if (pipe2(pair, O_CLOEXEC) != 0 || !descriptor_pair_above(pair))
         return false;
     output->fd = pair[0];
     *ret_end = pair[1];
@@ -92,10 +93,10 @@ open_input(const struct rota_process *process, int *ret_end)
     ssize_t n;
 
     if (left == 0) {
-        *ret_end = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        *ret_end = descriptor_above(open("/dev/null", O_RDONLY | O_CLOEXEC));
         return *ret_end >= 0;
     }
-    *ret_end = memfd_create("rota-input", MFD_CLOEXEC);
+    *ret_end = descriptor_above(memfd_create("rota-input", MFD_CLOEXEC));
     if (*ret_end < 0)
         return false;
     for (; left > 0; data += n, left -= (size_t)n) {
@@ -113,7 +114,8 @@ open_channel(struct child *child, int *ret_end)
 {
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 ||
+        !descriptor_pair_above(pair))
         return false;
     child->channel = pair[0];
     *ret_end = pair[1];
@@ -322,7 +324,8 @@ child_spawn(struct child *child)
     if (error != ROTA_OK)
         return error;
     set_limits(child);
-    child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+    child->pidfd =
+        descriptor_above((int)syscall(SYS_pidfd_open, child->pid, 0));
     if (child->pidfd >= 0)
         return ROTA_OK;
     error = fail_start(child, errno, "a descriptor of it");

@@ -25,6 +25,7 @@
 
 #include <rota/ctx.h>
 
+#include "base/descriptor.h"
 #include "base/grow.h"
 
 /* A tree of processes that forks faster than we look is given up on after so
@@ -69,7 +70,7 @@ read_about(const char *pid, const char *name, size_t *ret_size)
 
     *ret_size = 0;
     (void)snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = descriptor_above(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0)
         return NULL;
     text = malloc(room);
@@ -128,7 +129,7 @@ signal_if_it_has(const char *number, const char *entry, int signal)
 
     if (pid == getpid() || !process_has_entry(number, entry))
         return false;
-    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    pidfd = descriptor_above((int)syscall(SYS_pidfd_open, pid, 0));
     if (pidfd < 0)
         return false;
     /* asked again, as the number may have become another process's before the
@@ -139,10 +140,22 @@ signal_if_it_has(const char *number, const char *entry, int signal)
     return sent;
 }
 
+static DIR *
+proc_open(void)
+{
+    int fd =
+        descriptor_above(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    DIR *proc = fd < 0 ? NULL : fdopendir(fd);
+
+    if (proc == NULL && fd >= 0)
+        (void)close(fd);
+    return proc;
+}
+
 int
 strays_signal(const char *entry, int signal)
 {
-    DIR *proc = opendir("/proc");
+    DIR *proc = proc_open();
     struct dirent *folder;
     int n = 0;
 

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/descriptor.h"
 
 #define TURNSTILE     0
 #define GATE          1
@@ -107,7 +108,8 @@ file_open(const char *path, int flags, bool may_fail,
     if (file == NULL)
         return no_memory();
     MUST(pthread_once(&fork_once, fork_handlers));
-    file->fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    file->fd =
+        descriptor_above(open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (file->fd < 0 && !may_fail) {
         message_set("cannot open %s: %s", path, strerror(errno));
         free(file);

@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "base/companions.h"
+#include "base/descriptor.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite.h"
 
@@ -166,7 +167,8 @@ static enum rota_error
 path_create(const char *path)
 {
     /* SQLite has no descriptor on the file yet, so closing ours is safe */
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = descriptor_above(
+        open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
 
     if (fd >= 0) {
         close(fd);

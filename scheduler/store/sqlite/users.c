@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "store/sqlite/lockfile.h"
 
 /* Bytes of the -shm file: who writes; who reads, as of five moments at most;
@@ -55,7 +56,7 @@ users_read(const char *shm_path, const char *lock_path, struct users *ret_users)
     *ret_users = (struct users){.open.n = 0};
     if (stat(shm_path, &shm) != 0 || stat(lock_path, &lock) != 0)
         return false;
-    file = fopen("/proc/locks", "re");
+    file = descriptor_file("/proc/locks");
     if (file == NULL)
         return false;
     /* a page of it is of one moment, the whole is not */
@@ -85,7 +86,7 @@ program_name(int64_t pid, char *name, size_t size)
 
     (void)snprintf(path, sizeof(path), "/proc/%jd/comm", (intmax_t)pid);
     (void)snprintf(name, size, "?");
-    file = fopen(path, "re");
+    file = descriptor_file(path);
     if (file == NULL)
         return;
     if (fgets(name, (int)size, file) != NULL)

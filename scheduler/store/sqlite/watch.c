@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/descriptor.h"
 #include "base/grow.h"
 #include "base/process.h"
 #include "store/sqlite/reader.h"
@@ -74,7 +75,7 @@ watch_of(struct watch *watch)
 static void
 inotify_begin(struct sqlite_watch *watch)
 {
-    watch->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    watch->inotify = descriptor_above(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (watch->inotify >= 0 &&
         inotify_add_watch(watch->inotify, watch->connection.parts[PART_LOG],
                           IN_MODIFY) < 0) {
@@ -261,7 +262,7 @@ process_watch(const struct open_process *process)
 
     if (strcmp(process->boot, process_boot()) != 0)
         return -1;
-    fd = (int)syscall(SYS_pidfd_open, (pid_t)process->pid, 0);
+    fd = descriptor_above((int)syscall(SYS_pidfd_open, (pid_t)process->pid, 0));
     if (fd >= 0 && process_start_ticks(process->pid) != process->start_ticks) {
         close(fd); /* the number is somebody else's by now */
         fd = -1;

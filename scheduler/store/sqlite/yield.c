@@ -11,6 +11,7 @@
 #include <rota/ctx.h>
 
 #include "base/base.h"
+#include "base/descriptor.h"
 #include "store/sqlite/users.h"
 
 #define PERIOD ROTA_MS(50)
@@ -31,7 +32,7 @@ yield_begin(struct yield *yield, const char *path)
         yield->lock = NULL;
         return no_memory();
     }
-    yield->opens = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    yield->opens = descriptor_above(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (yield->opens >= 0 &&
         inotify_add_watch(yield->opens, path, IN_OPEN) < 0) {
         (void)close(yield->opens);
