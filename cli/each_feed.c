@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/each.h"
+#include "jobs/excerpt.h"
 
 /* Items that are submitted at once, at most. */
 enum { CHUNK = 500 };
@@ -101,8 +102,8 @@ each_feed(void *arg)
             error = feed_some(each, items, n, number);
     } while (n > 0 && error == ROTA_OK);
     if (error != ROTA_OK) /* the words are this thread's */
-        (void)snprintf(each->feed_message, sizeof(each->feed_message), "%s",
-                       rota_errmsg(each->rota));
+        excerpt_print(each->feed_message, sizeof(each->feed_message), "%s",
+                      rota_errmsg(each->rota));
     each->feed_error = error;
     atomic_store(&each->is_fed, true);
     spool_poke(&each->spool);

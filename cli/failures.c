@@ -4,8 +4,12 @@
 #include <inttypes.h>
 
 #include "cli/say.h"
+#include "jobs/excerpt.h"
 
 enum { LISTED = sizeof(((struct failures *)0)->ids) / sizeof(int64_t) };
+
+/* So much of an item says which it is; the reason is what is looked for. */
+enum { ITEM_SHOWN = 160 };
 
 void
 failures_add(struct failures *failures, int64_t job)
@@ -34,10 +38,13 @@ static bool
 say_failure(void *arg, int n, const char *const *names,
             const struct rota_value *values)
 {
+    char item[ITEM_SHOWN];
+
     (void)arg, (void)n, (void)names;
-    if (values != NULL)
-        say("failed: %s: %s", text_or(&values[0], "?"),
-            text_or(&values[1], "?"));
+    if (values == NULL)
+        return true;
+    excerpt_print(item, sizeof(item), "%s", text_or(&values[0], "?"));
+    say("failed: %s: %s", item, text_or(&values[1], "?"));
     return true;
 }
 

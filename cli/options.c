@@ -14,6 +14,7 @@
 #include "cli/cli.h"
 #include "cli/say.h"
 #include "cli/value.h"
+#include "jobs/excerpt.h"
 #include "jobs/grow.h"
 
 enum {
@@ -238,7 +239,7 @@ complain(int c, char **argv)
     if (optopt != 0 && optopt <= UCHAR_MAX)
         (void)snprintf(option, sizeof(option), "-%c", optopt);
     else
-        (void)snprintf(option, sizeof(option), "%s", argv[optind - 1]);
+        excerpt_print(option, sizeof(option), "%s", argv[optind - 1]);
     return say_usage("no option %s: %s", option,
                      has_command
                          ? "put -- before a command that has options"

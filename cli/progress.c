@@ -3,7 +3,7 @@
  * written to stderr: a frame or a log line is one write, and a line that some
  * worker logs never lands in the middle of the live one.
  */
-#define _GNU_SOURCE /* open_memstream */
+#define _GNU_SOURCE /* open_memstream, asprintf */
 #include "cli/progress.h"
 
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 
 #include "cli/format.h"
 #include "cli/terminal.h"
+#include "jobs/excerpt.h"
 
 #define PLAIN_EVERY   ROTA_SEC(10) /* a plain line, if besides */
 #define PLAIN_PERCENT 5.0          /* so much has changed */
@@ -107,11 +108,13 @@ put_line(struct progress *progress, const struct progress_state *state)
 static void
 draw(struct progress *progress, const char *above)
 {
-    char frame[4096];
+    char *frame;
 
-    (void)snprintf(frame, sizeof(frame), "%s%s%s",
-                   progress->is_drawn ? "\r\033[K" : "", above, progress->line);
+    if (asprintf(&frame, "%s%s%s", progress->is_drawn ? "\r\033[K" : "", above,
+                 progress->line) < 0)
+        return;
     (void)fwrite(frame, 1, strlen(frame), stderr);
+    free(frame);
     progress->is_drawn = progress->line[0] != '\0';
 }
 
@@ -156,7 +159,7 @@ progress_log(struct progress *progress, const char *line)
 
     if (out == NULL)
         return;
-    format_text(out, line, strnlen(line, 2000), FORMAT_SCREEN);
+    format_text(out, line, strlen(line), FORMAT_SCREEN);
     (void)fputc('\n', out);
     if (fclose(out) == 0) {
         (void)pthread_mutex_lock(&progress->lock);
@@ -181,8 +184,8 @@ progress_on_log(void *arg, int64_t job, const char *line)
     char text[2048];
 
     if (job != 0)
-        (void)snprintf(text, sizeof(text), "job %" PRId64 ": %s", job, line);
+        excerpt_print(text, sizeof(text), "job %" PRId64 ": %s", job, line);
     else
-        (void)snprintf(text, sizeof(text), "rota: %s", line);
+        excerpt_print(text, sizeof(text), "rota: %s", line);
     progress_log(arg, text);
 }

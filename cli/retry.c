@@ -6,6 +6,7 @@
 #include "cli/database.h"
 #include "cli/say.h"
 #include "cli/value.h"
+#include "jobs/excerpt.h"
 
 /* All ids are read before the first job is touched. */
 static int
@@ -26,7 +27,7 @@ keep_cause(void *arg, int n, const char *const *names,
     (void)n;
     (void)names;
     if (values != NULL && values[0].type == ROTA_TEXT)
-        (void)snprintf(arg, 256, "%s", values[0].data);
+        excerpt_print(arg, 256, "%s", values[0].data);
     return true;
 }
 

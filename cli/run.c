@@ -17,6 +17,7 @@
 #include "cli/signals.h"
 #include "cli/submit.h"
 #include "cli/work.h"
+#include "jobs/excerpt.h"
 
 struct run {
     const struct cli *cli;
@@ -63,8 +64,8 @@ view_row(void *arg, int n, const char *const *names,
     view->state.rate = real_or(&values[2], -1);
     view->state.eta = real_or(&values[3], -1);
     if (values[4].type == ROTA_TEXT)
-        (void)snprintf(view->state.note, sizeof(view->state.note), "%s",
-                       values[4].data);
+        excerpt_print(view->state.note, sizeof(view->state.note), "%s",
+                      values[4].data);
     view->is_ended = integer_or(&values[5], 0) != 0;
     view->is_running = integer_or(&values[6], 0) != 0;
     view->seconds = real_or(&values[7], -1);

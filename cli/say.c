@@ -12,6 +12,7 @@
 
 #include "cli/cli.h"
 #include "cli/format.h"
+#include "jobs/excerpt.h"
 
 /* One line, made safe whatever words of others are in it. */
 static void
@@ -22,7 +23,7 @@ say_list(const char *format, va_list args)
     char *text = NULL;
     size_t size = 0;
 
-    (void)vsnprintf(line, sizeof(line), format, args);
+    excerpt_vprint(line, sizeof(line), format, args);
     out = open_memstream(&text, &size);
     if (out == NULL)
         return;

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/excerpt.h"
 #include "jobs/jobs.h"
 #include "jobs/json.h"
 
@@ -214,7 +215,7 @@ say_result(struct exec *exec, const struct rota_process_result *r)
     return ROTA_NOMEM;
 }
 
-/* The last line that is not empty, of at most size - 1 bytes. */
+/* The last line that is not empty, cut to size - 1 bytes. */
 static void
 last_line(const struct rota_process_output *output, char *line, size_t size)
 {
@@ -226,8 +227,8 @@ last_line(const struct rota_process_output *output, char *line, size_t size)
         end--;
     for (begin = end; begin > 0 && data[begin - 1] != '\n'; begin--)
         continue;
-    (void)snprintf(line, size, "%.*s", (int)(end - begin),
-                   end > begin ? data + begin : "");
+    excerpt_print(line, size, "%.*s", (int)(end - begin),
+                  end > begin ? data + begin : "");
 }
 
 static enum rota_error

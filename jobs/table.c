@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "jobs/excerpt.h"
 #include "jobs/statement.h"
 #include "jobs/utf8.h"
 
@@ -30,7 +31,7 @@ table_fail(struct table *table, enum rota_error code, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(table->message, sizeof(table->message), format, args);
+    excerpt_vprint(table->message, sizeof(table->message), format, args);
     va_end(args);
     return code;
 }
@@ -238,7 +239,7 @@ refused(struct table *table, sqlite3 *db, const struct row *row)
 {
     char reason[512];
 
-    (void)snprintf(reason, sizeof(reason), "%s", sqlite3_errmsg(db));
+    excerpt_print(reason, sizeof(reason), "%s", sqlite3_errmsg(db));
     if (sqlite3_get_autocommit(db))
         return table_fail(table, ROTA_FATAL,
                           "line %" PRId64 ": a rule of table %s rolled the "

@@ -119,6 +119,27 @@ help frob|no help for frob
 END
 }
 
+words_of_any_length_leave_room_for_what_is_wrong() {
+    word=$(head -c 100000 /dev/zero | tr '\0' x)
+    while IFS='|' read -r words message; do
+        # shellcheck disable=SC2086 # words are words
+        expect 2 "$rota" $words
+        err_is_one_line
+        err_has "$message"
+    done <<END
+$word|: \`rota help\` lists them
+add $word|brings your own
+add import $word|import takes file= into=
+add import file=$word|into= is missing
+show $word|is not a job's id
+ls -n $word|is needed
+ls --$word|lists what a command takes
+ls $word|usage: rota ls
+add exec --at $word -- true|is needed
+add exec -t $word -- true|is needed
+END
+}
+
 without_a_file_it_says_how_to_name_one() {
     unset ROTA_DB
     expect 2 "$rota" ls

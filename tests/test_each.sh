@@ -295,6 +295,23 @@ what_is_cancelled_from_outside_is_not_waited_for() {
     grep -q "1 succeeded, 3 cancelled" run.err || fail "$(cat run.err)"
 }
 
+a_failure_says_why_however_long_its_item_is() {
+    head -c 200000 /dev/zero | tr '\0' x >item
+    "$rota" each -- echo <item >out 2>err
+    [ $? -eq 1 ] || fail "ended with another code"
+    err_has "xxx: cannot start echo: Argument list too long"
+    [ "$(grep -c . err)" -eq 2 ] || fail "$(cat err)"
+    [ "$(wc -c <err)" -lt 400 ] || fail "it is said at length: $(wc -c <err)"
+}
+
+a_command_that_fails_at_length_says_why() {
+    expect 1 "$rota" each -- sh -c \
+        'printf "%05000d: no such thing\n" 0 >&2; exit 3' ::: a
+    tail -n 2 err >end
+    grep -q '^rota: failed: a: exit code 3: 0000.*0: no such thing$' end ||
+        fail "$(cat end)"
+}
+
 # -- stopping and going on ------------------------------------------------------
 
 ctrl_c_stops_and_resume_does_the_rest() {

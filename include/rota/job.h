@@ -114,7 +114,8 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_job_commit(struct rota_job *job,
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_result(struct rota_job *job, const void *data, size_t size);
 
-/* Say why, and return code, for `return rota_job_fail(...)`. */
+/* Say why, and return code, for `return rota_job_fail(...)`. More than 4096
+ * bytes are cut in the middle: names first, the reason last. */
 ROTA_API enum rota_error rota_job_fail(struct rota_job *job,
                                        enum rota_error code,
                                        const char *format, ...)

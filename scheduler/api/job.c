@@ -10,11 +10,15 @@
 #include <string.h>
 
 #include "base/grow.h"
+#include "base/text.h"
 #include "engine/job.h"
 #include "engine/rescue.h"
 #include "engine/state.h"
 #include "engine/writer.h"
 #include "interrupt/target.h"
+
+/* So much is kept of the words of a failure. */
+#define MESSAGE_MAX 4096
 
 int64_t
 rota_job_id(const struct rota_job *job)
@@ -134,8 +138,8 @@ rota_job_fail(struct rota_job *job, enum rota_error code, const char *format,
     if (vasprintf(&message, format, args) < 0)
         message = NULL; /* the code's own words, then */
     va_end(args);
-    if (message != NULL && strlen(message) > 4096)
-        message[4096] = '\0';
+    if (message != NULL)
+        text_cut(message, MESSAGE_MAX);
     free(job->message);
     job->message = message;
     return code;
@@ -155,7 +159,7 @@ rota_job_log(struct rota_job *job, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
+    text_vprint(line, sizeof(line), format, args);
     va_end(args);
     rota_say(job->rota, job->claim.id, "%s", line);
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
+
 void
 bug(const char *what, const char *file, int line)
 {
@@ -43,7 +45,7 @@ message_set(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(text, sizeof(text), format, args);
+    text_vprint(text, sizeof(text), format, args);
     va_end(args);
     (void)snprintf(message, sizeof(message), "%s", text);
 }

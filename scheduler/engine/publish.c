@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
 #include "engine/batch.h"
 #include "engine/job.h"
 #include "engine/sleepers.h"
@@ -66,8 +67,8 @@ batch_answer(struct batch *batch, enum rota_error error)
         request = request_of(l);
         if (error != ROTA_OK) {
             request->wish.error = error;
-            (void)snprintf(request->wish.message, sizeof(request->wish.message),
-                           "%s", message_get());
+            text_print(request->wish.message, sizeof(request->wish.message),
+                       "%s", message_get());
         }
         request->is_answered = true;
         if (request->has_role)

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 /* -- Asking; under rota.lock ----------------------------------------------- */
 
 bool
@@ -128,7 +130,7 @@ rota_say(struct rota *rota, int64_t job, const char *format, ...)
     if (rota->options.log == NULL)
         return;
     va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
+    text_vprint(line, sizeof(line), format, args);
     va_end(args);
     rota->options.log(rota->options.log_arg, job, line);
 }

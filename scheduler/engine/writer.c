@@ -23,6 +23,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
 #include "engine/batch.h"
 #include "engine/job.h"
 #include "engine/sleepers.h"
@@ -73,8 +74,7 @@ endings_keep(struct rota *rota, struct ending *endings, enum rota_error error,
     lock_take(&rota->lock);
     rota->retry_at = ctx_now() + RETRY_EVERY;
     rota->kept_error = error;
-    (void)snprintf(rota->kept_words, sizeof(rota->kept_words), "%s",
-                   message_get());
+    text_print(rota->kept_words, sizeof(rota->kept_words), "%s", message_get());
     lock_drop(&rota->lock);
 }
 

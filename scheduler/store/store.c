@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "store/ops.h"
 
 static bool
@@ -79,7 +80,7 @@ store_say(const struct store *store, const char *format, ...)
     if (store->options.say == NULL)
         return;
     va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
+    text_vprint(line, sizeof(line), format, args);
     va_end(args);
     store->options.say(store->options.say_arg, line);
 }

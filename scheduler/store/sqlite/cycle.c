@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/base.h"
+#include "base/text.h"
 #include "store/sqlite/sqlite.h"
 
 /* How many jobs are told of others' ends in one cycle. */
@@ -122,7 +123,7 @@ wish_apply(struct sqlite_store *store, struct work *work, struct wish *wish)
         error != ROTA_EXISTS)
         return error;
     wish->error = error;
-    (void)snprintf(wish->message, sizeof(wish->message), "%s", message_get());
+    text_print(wish->message, sizeof(wish->message), "%s", message_get());
     return ROTA_OK;
 }
 

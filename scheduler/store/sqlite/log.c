@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/text.h"
 #include "store/sqlite/sqlite.h"
 #include "store/sqlite/users.h"
 
@@ -183,9 +184,8 @@ log_refuse(struct sqlite_store *store, struct wish *wish)
 
     readers_say(store, who, sizeof(who));
     wish->error = ROTA_FULL;
-    (void)snprintf(wish->message, sizeof(wish->message),
-                   "%s-wal is %jd MiB long, and takes no more jobs until the "
-                   "long read of %s has ended",
-                   store->connection.path, (intmax_t)(log_size(store) >> 20),
-                   who);
+    text_print(wish->message, sizeof(wish->message),
+               "%s-wal is %jd MiB long, and takes no more jobs until the "
+               "long read of %s has ended",
+               store->connection.path, (intmax_t)(log_size(store) >> 20), who);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/text.h"
 #include "store/sqlite/lanes.h"
 #include "store/sqlite/sqlite.h"
 
@@ -106,8 +107,8 @@ outcome_of_row(sqlite3_stmt *s, struct rota_outcome *ret_outcome)
     ret_outcome->cursor = sqlite3_column_int64(s, OUTCOME_CURSOR);
     if (ret_outcome->state == ROTA_SUCCEEDED)
         cause = NULL; /* it tells of a cancel that came too late */
-    (void)snprintf(ret_outcome->message, sizeof(ret_outcome->message), "%s",
-                   cause == NULL ? "" : cause);
+    text_print(ret_outcome->message, sizeof(ret_outcome->message), "%s",
+               cause == NULL ? "" : cause);
     return ROTA_OK;
 }
 
