@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/state.h"
 #include "scratch.h"
 #include "stage.h"
 
@@ -86,6 +87,46 @@ START_TEST(progress_reaches_the_file_while_the_job_runs)
     gate_open(&act.gate);
     wait_for(id);
     ck_assert_int_eq(outcome.cursor, 7);
+}
+END_TEST
+
+static enum rota_error
+advances_when_told(struct ctx *ctx, struct rota_job *job)
+{
+    atomic_fetch_add(&act.runs, 1);
+    AWAIT(atomic_load(&act.ends) == 1);
+    rota_job_advance(job, 1);
+    return held(ctx, job);
+}
+
+/* Whether the writer sleeps, having seen all that was done before. */
+static bool
+is_writer_asleep(void)
+{
+    bool is_asleep;
+
+    lock_take(&rota->lock);
+    is_asleep = !rota->is_writing && !rota->must_write;
+    lock_drop(&rota->lock);
+    return is_asleep;
+}
+
+START_TEST(the_first_advance_reaches_the_file_though_no_flush_is_due)
+{
+    int64_t id;
+
+    begin(1, advances_when_told);
+    id = submit_running(1);
+    lock_take(&rota->lock);
+    rota->next_flush = ROTA_FOREVER;
+    lock_drop(&rota->lock);
+    writer_poke(rota);
+    AWAIT(is_writer_asleep());
+    atomic_store(&act.ends, 1);
+    AWAIT(strcmp(job_says(id, "done"), "1") == 0);
+    gate_open(&act.gate);
+    wait_for(id);
+    ck_assert_int_eq(outcome.cursor, 1);
 }
 END_TEST
 
@@ -557,6 +598,8 @@ add_jobs(TCase *t)
 {
     tcase_add_test(t, a_job_knows_what_it_is);
     tcase_add_test(t, progress_reaches_the_file_while_the_job_runs);
+    tcase_add_test(t,
+                   the_first_advance_reaches_the_file_though_no_flush_is_due);
     tcase_add_test(t, the_last_of_many_advances_is_in_the_file_at_the_end);
     tcase_add_test(t, a_commit_is_in_the_file_when_it_returns);
     tcase_add_test(t,
