@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/descriptor.h"
 
 /* What others than its owner, and whom he lets in, may do with a file. */
 #define MODES 0777
@@ -141,7 +142,8 @@ companions_make_lock(const char *path, const char *lock)
 
     if (stat(path, &queue) != 0)
         return;
-    fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = descriptor_above(
+        open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (fd < 0)
         return;
     /* as SQLite does with those that it makes: what root has made must not shut
