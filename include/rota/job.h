@@ -143,11 +143,12 @@ rota_job_process(struct rota_job *job, const struct rota_process *process,
 /*
  * Open a SQLite file for this job, making it if it is not there. The connection
  * is bound to the job's context (rota/interrupt.h) and closed when the job
- * returns; do not close it. No value in it is longer than 64 MiB, until
- * sqlite3_limit() says otherwise. Any file but the queue's own and those that
- * belong to it (rota_sqlite_owns()). To use it takes <sqlite3.h> and -lsqlite3;
- * a librota that has SQLite inside exports it, and its sqlite3.h is the one to
- * use.
+ * returns; do not close it. Finalize your statements: what is left of them then
+ * is ended, but one on a virtual table keeps the file open until the process
+ * ends. No value in it is longer than 64 MiB, until sqlite3_limit() says
+ * otherwise. Any file but the queue's own and those that belong to it
+ * (rota_sqlite_owns()). To use it takes <sqlite3.h> and -lsqlite3; a librota
+ * that has SQLite inside exports it, and its sqlite3.h is the one to use.
  * Errors: ROTA_INVALID, ROTA_STORE, ROTA_NOMEM.
  */
 ROTA_API ROTA_MUST_USE enum rota_error

@@ -210,7 +210,7 @@ rota_job_db(struct rota_job *job, const char *path, struct sqlite3 **ret_db)
         return error;
     error = refuse_own_file(job, target_path(target->db));
     if (error != ROTA_OK) {
-        target_close(target); /* it was in disguise: a file: URI */
+        (void)target_close(target); /* it was in disguise: a file: URI */
         return error;
     }
     target->next = job->targets;

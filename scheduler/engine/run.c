@@ -107,7 +107,11 @@ job_call(struct rota_job *job)
         struct target *target = job->targets;
 
         job->targets = target->next;
-        target_close(target);
+        if (!target_close(target))
+            rota_say(job->rota, job->claim.id,
+                     "a backup, or a statement on a virtual table, was not "
+                     "finished: its file stays open as long as the process "
+                     "runs");
     }
     job->ending.stop = job_stop_reason(job);
     lock_take(&job->rota->lock);

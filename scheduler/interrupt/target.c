@@ -67,18 +67,95 @@ target_open(struct ctx *ctx, const char *path, struct target **ret_target)
     return ROTA_OK;
 }
 
-void
-target_close(struct target *target)
+/* -- Closing --------------------------------------------------------------- */
+
+/*
+ * The statements of a connection are the job's and those that virtual tables
+ * (FTS, R-Tree) have prepared for themselves. SQLite does not say which is
+ * whose. To finalize a virtual table's is to free it twice, for the table does
+ * so too when it is closed; and a table is not closed as long as a statement of
+ * the job's uses it.
+ */
+
+/* End what stands at a row, so that no lock is left. Virtual tables do not mind
+ * it here, where nothing goes on: all they do with their statements from now on
+ * is to reset and to finalize them. What writes comes first, as its end may be
+ * a commit, for which a virtual table still reads. */
+static void
+end_all(struct sqlite3 *db)
 {
     sqlite3_stmt *statement;
 
-    while ((statement = sqlite3_next_stmt(target->db, NULL)) != NULL)
-        (void)sqlite3_finalize(statement);
-    if (!sqlite3_get_autocommit(target->db))
-        (void)sqlite3_exec(target->db, "ROLLBACK", NULL, NULL, NULL);
+    for (int readonly = 0; readonly <= 1; readonly++) {
+        statement = NULL;
+        while ((statement = sqlite3_next_stmt(db, statement)) != NULL)
+            if (sqlite3_stmt_busy(statement) &&
+                (sqlite3_stmt_readonly(statement) != 0) == readonly)
+                (void)sqlite3_reset(statement);
+    }
+}
+
+/* Whether statement keeps a virtual table open; true also if its text, which
+ * may have been about another schema, does not tell. */
+static bool
+may_keep_table(struct sqlite3 *db, sqlite3_stmt *statement)
+{
+    char *text = sqlite3_mprintf("EXPLAIN %s", sqlite3_sql(statement));
+    sqlite3_stmt *program = NULL;
+    bool keeps = false;
+    int code = SQLITE_NOMEM;
+
+    if (text != NULL)
+        code = sqlite3_prepare_v2(db, text, -1, &program, NULL);
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(program);
+        if (code == SQLITE_ROW) /* VOpen, VUpdate, ... are virtual tables' */
+            keeps |= sqlite3_strglob(
+                         "V[A-Z]*",
+                         (const char *)sqlite3_column_text(program, 1)) == 0;
+    }
+    (void)sqlite3_finalize(program);
+    sqlite3_free(text);
+    return keeps || code != SQLITE_DONE;
+}
+
+/* Whether all statements of db are the job's: virtual tables are closed by now,
+ * but for those that a statement of the job's keeps open. */
+static bool
+are_all_the_jobs(struct sqlite3 *db)
+{
+    sqlite3_stmt *statement = NULL;
+
+    while ((statement = sqlite3_next_stmt(db, statement)) != NULL)
+        if (sqlite3_sql(statement) != NULL && may_keep_table(db, statement))
+            return false;
+    return true;
+}
+
+bool
+target_close(struct target *target)
+{
+    struct sqlite3 *db = target->db;
+    sqlite3_stmt *statement;
+    bool is_closed;
+
+    if (!sqlite3_get_autocommit(db))
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
     rota_sqlite_unbind(&target->bound);
-    MUST(sqlite3_close(target->db));
     free(target);
+    if (sqlite3_close(db) == SQLITE_OK)
+        return true;
+    end_all(db);
+    /* an interrupt may have kept it from that as long as a statement stood */
+    if (!sqlite3_get_autocommit(db))
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    if (are_all_the_jobs(db))
+        while ((statement = sqlite3_next_stmt(db, NULL)) != NULL)
+            (void)sqlite3_finalize(statement);
+    is_closed = sqlite3_close(db) == SQLITE_OK;
+    if (!is_closed)
+        (void)sqlite3_close_v2(db);
+    return is_closed;
 }
 
 bool

@@ -33,8 +33,10 @@ struct stepper {
 ROTA_MUST_USE enum rota_error target_open(struct ctx *ctx, const char *path,
                                           struct target **ret_target);
 
-/* Finalize what the job left behind, and close. */
-void target_close(struct target *target);
+/* Roll back and close, and finalize what the job has left. False: the job has
+ * left a statement on a virtual table, or a backup; no lock is left, but the
+ * file stays open as long as the process runs. */
+bool target_close(struct target *target);
 
 /* The file that db is; NULL or "" if it is in memory. */
 const char *target_path(struct sqlite3 *db);
