@@ -411,6 +411,31 @@ a_damaged_queue_is_told_not_crashed_on() {
     err_is_one_line
 }
 
+# Whether a flipped byte or a stranger's row: nobody goes on for ever.
+who_works_on_a_damaged_queue_is_told_and_ends_with_125() {
+    expect 0 "$rota" add exec true
+    sqlite3 queue.db "PRAGMA wal_checkpoint(TRUNCATE)" >/dev/null
+    page=$(ask queue.db "SELECT rootpage FROM sqlite_schema
+        WHERE name = '_ready'")
+    cp queue.db whole
+    printf '\377\377' | dd of=queue.db bs=1 seek=$(((page - 1) * 4096)) \
+        conv=notrunc 2>/dev/null
+    cp queue.db flipped
+    for words in work resume "run exec true"; do
+        cp flipped queue.db
+        rm -f queue.db-*
+        # shellcheck disable=SC2086
+        expect 125 timeout 20 "$rota" $words
+        err_has "queue.db is damaged: "
+        cp whole queue.db
+        rm -f queue.db-*
+        sqlite3 queue.db "UPDATE _ready SET queue = 'x'"
+        # shellcheck disable=SC2086
+        expect 125 timeout 20 "$rota" $words
+        err_has "queue.db is damaged: queue of a row is no integer"
+    done
+}
+
 on_a_terminal_ls_is_a_table_cut_to_its_width() {
     command -v script >/dev/null || return 0
     expect 1 "$rota" run import into=b.db \

@@ -90,6 +90,7 @@ static const char *const walks[] = {
     "SCAN e VIRTUAL TABLE*",                   /* an argument */
     "SCAN e EXISTS VIRTUAL TABLE*",            /* it too, since SQLite 3.51 */
     "SCAN n",                                  /* the time */
+    "SCAN c",                                  /* the characters of a name */
 };
 
 static bool

@@ -18,7 +18,7 @@
 #include "scratch.h"
 #include "stage.h"
 
-#define NEWEST 2
+#define NEWEST 3
 
 /* What differs between the schemas of the queue and of a file made anew. */
 static const char *
@@ -106,6 +106,49 @@ START_TEST(a_file_of_an_older_version_becomes_one_of_this_with_all_its_jobs)
                          " WHERE state = 'succeeded'") == 7);
     ck_assert_str_eq(job_says(8, "attempt, crashes, done"), "1|1|5");
     ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM _deadline"), 0);
+}
+END_TEST
+
+/* Of each job of version 2's file, made of the one above. */
+static const char jobs_of_2[] = "1|exec|succeeded|succeeded|1\n"
+                                "2|exec|failed|failed|1\n"
+                                "3|k|cancelled|cancelled|0\n"
+                                "4|k|scheduled|scheduled|0\n"
+                                "5|k2|ready|ready|0\n"
+                                "6|k|ready|ready|0\n"
+                                "7|k|ready|ready|0\n"
+                                "8|exec|running|claimed|1\n"
+                                "9|exec|ready|ready|0\n"
+                                "10|k|ready|ready|0\n"
+                                "11|k|ready|held|0\n"
+                                "12|k|blocked|blocked|0\n"
+                                "13|k|scheduled|scheduled|0";
+
+static void
+assert_jobs_of_2(void)
+{
+    ck_assert_str_eq(sql_text(queue, "SELECT id, kind, state, status, attempt"
+                                     " FROM jobs ORDER BY id"),
+                     jobs_of_2);
+}
+
+START_TEST(a_file_of_version_0_1_goes_on_with_jobs_in_every_place)
+{
+    scratch_make_version(queue, 2);
+    assert_jobs_of_2();
+    open_with(1, at_once);
+    assert_jobs_of_2();
+    ck_assert_int_eq(sql_int(queue, "PRAGMA user_version"), NEWEST);
+    ck_assert_str_eq(sql_text(queue, "PRAGMA integrity_check"), "ok");
+    ck_assert_str_eq(schema_differs(), "nothing");
+    ck_assert_int_eq(submit(), 14);
+    ck_assert_int_eq(rota_handle(rota, "k2", at_once, NULL, NULL), ROTA_OK);
+    ck_assert_int_eq(rota_handle(rota, "exec", at_once, NULL, NULL), ROTA_OK);
+    start_workers();
+    drain();
+    ck_assert_str_eq(sql_text(queue, "SELECT state, count(*) FROM jobs"
+                                     " GROUP BY 1 ORDER BY 1"),
+                     "cancelled|1\nfailed|1\nscheduled|2\nsucceeded|10");
 }
 END_TEST
 
@@ -334,6 +377,8 @@ main(void)
     tcase_add_test(
         older,
         a_file_of_an_older_version_becomes_one_of_this_with_all_its_jobs);
+    tcase_add_test(older,
+                   a_file_of_version_0_1_goes_on_with_jobs_in_every_place);
     tcase_add_test(
         older, what_a_client_has_of_its_own_in_the_file_stays_as_it_is);
     tcase_add_test(

@@ -17,7 +17,9 @@
  * parent's scheduler, close it, or open the same file before it has executed a
  * program: calls answer ROTA_INVALID there. While the file has been moved away,
  * or another put in its place, they answer ROTA_STORE, and for good once its
- * -wal or its -lock has been removed.
+ * -wal or its -lock has been removed. Once it has been found damaged they answer
+ * ROTA_CORRUPT: nothing more is written to it, what runs is stopped, and the
+ * log is told of each end that is not recorded.
  *
  * A program may have its standard input, output or error closed: no descriptor
  * of the library's takes their place.

@@ -25,7 +25,9 @@
  *   flag         means                     set by            cleared by
  *   is_starting  rota_start() is on        start.c           start.c
  *   is_started   workers may claim         start.c           (stays)
- *   is_stopping  no more claims            life.c            (stays)
+ *   is_stopping  no more claims            life.c, state.c   (stays)
+ *   is_damaged   the store is, and that    state.c           (stays)
+ *                has been said
  *   is_closing   the threads must end      life.c            (stays)
  *   is_writing   somebody has the role     writer.c          writer.c
  *   must_write   the writer thread is to   writer_poke(),    the thread, as it
@@ -188,7 +190,7 @@ struct rota {
 
     pthread_mutex_t lock; /* guards all down to requests */
     pthread_cond_t work;  /* for the writer thread */
-    bool is_starting, is_started, is_stopping, is_closing;
+    bool is_starting, is_started, is_stopping, is_closing, is_damaged;
     bool is_writing, must_write, maybe_ready, is_limited, is_unsettled;
     bool is_claiming, is_alone, must_flush, is_stepping, in_step;
     bool has_writer; /* set under start_lock too */

@@ -78,6 +78,7 @@ look(struct listener *listener)
 
     (void)engine_scope(rota, &scope);
     watch_look(listener->watch, &scope, cancel_deliver, rota, &news);
+    engine_check_store(rota);
     if (news.is_known)
         listener->chores_at = news.chores_at;
     if (news.is_known && news.is_ready)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "engine/sleepers.h"
 
 /* -- Asking; under rota.lock ----------------------------------------------- */
 
@@ -74,6 +75,32 @@ engine_is_stopping(struct rota *rota)
     is_stopping = rota->is_stopping;
     lock_drop(&rota->lock);
     return is_stopping;
+}
+
+void
+engine_check_store(struct rota *rota)
+{
+    const char *damage = store_damage(rota->store);
+    struct ctx *ctx = NULL;
+    bool was_known;
+
+    if (damage == NULL)
+        return;
+    lock_take(&rota->lock);
+    was_known = rota->is_damaged;
+    rota->is_damaged = true;
+    rota->is_stopping |= rota->is_started;
+    if (rota->is_started && !was_known)
+        ctx = ctx_ref(rota->run_ctx);
+    lock_drop(&rota->lock);
+    if (was_known)
+        return;
+    rota_say(rota, 0, "%s", damage);
+    if (ctx != NULL)
+        (void)ctx_cancel_error(ctx, ROTA_CORRUPT, "%s", damage);
+    ctx_unref(ctx);
+    sleepers_wake_all(rota);
+    (void)store_damage(rota->store); /* callbacks may have had words since */
 }
 
 bool

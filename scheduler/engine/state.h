@@ -35,6 +35,11 @@ bool engine_is_quiet(const struct rota *rota);
 bool engine_is_closing(struct rota *rota);
 bool engine_is_stopping(struct rota *rota);
 
+/* If the store is damaged, nothing more is begun here, and what runs is to
+ * stop: no end of it can be recorded. Said once. The contexts of jobs end on
+ * this thread, no lock held. */
+void engine_check_store(struct rota *rota);
+
 /* Our scope as it stands; false, and an empty one, before the start. */
 bool engine_scope(struct rota *rota, struct scope *ret_scope);
 

@@ -10,12 +10,14 @@
  * for work that no caller waits for, and from callers who come faster than they
  * are answered. rota.lock is not held during a cycle but for gathering work
  * (gather.c) and telling of it (publish.c). Contexts' callbacks do not run
- * under the role, except for jobs that were lost.
+ * under the role, except for jobs that were lost, and for all when the store is
+ * found damaged.
  *
  * The hard case is a store that fails. If it could not be had at all, everybody
  * gets its error, and what ended is kept in memory and tried again. If it
  * could, something in the work may be to blame: then each part is tried alone,
- * so that everybody gets the answer that is theirs.
+ * so that everybody gets the answer that is theirs. And if it is damaged, it is
+ * not tried again: the workers stop, and what ended meanwhile is told of.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -55,18 +57,18 @@ batch_write(struct rota *rota, struct batch *batch)
 /* -- Failing -------------------------------------------------------------- */
 
 /* Keep what ended in memory until the store works again. is_gone: it will not,
- * and who stops does not wait for it. */
-static void
+ * and who stops does not wait for it: false, and all is told. */
+static bool
 endings_keep(struct rota *rota, struct ending *endings, enum rota_error error,
              bool is_gone)
 {
     struct ending **end = &rota->unrecorded;
 
     if (endings == NULL)
-        return;
+        return true;
     if (is_gone && engine_is_stopping(rota)) {
         endings_drop(rota, endings);
-        return;
+        return false;
     }
     while (*end != NULL)
         end = &(*end)->next;
@@ -76,6 +78,7 @@ endings_keep(struct rota *rota, struct ending *endings, enum rota_error error,
     rota->kept_error = error;
     text_print(rota->kept_words, sizeof(rota->kept_words), "%s", message_get());
     lock_drop(&rota->lock);
+    return true;
 }
 
 /* One part of a batch that failed as a whole, by itself. */
@@ -90,10 +93,9 @@ write_single(struct rota *rota, struct batch *single)
         batch_publish(rota, single);
         return;
     }
-    if (ending != NULL) {
-        endings_keep(rota, ending, error, single->work.is_gone);
+    if (ending != NULL &&
+        endings_keep(rota, ending, error, single->work.is_gone))
         rota_say(rota, id, "its end cannot be recorded yet: %s", message_get());
-    }
     single->work.endings = NULL;
     batch_answer(single, error);
 }
@@ -148,6 +150,7 @@ batch_fail(struct rota *rota, struct batch *batch, enum rota_error error)
 {
     struct work *work = &batch->work;
 
+    engine_check_store(rota);
     lock_take(&rota->lock);
     rota->retry_at = ctx_now() + RETRY_EVERY;
     if (work->claim_limit > 0)
@@ -156,7 +159,7 @@ batch_fail(struct rota *rota, struct batch *batch, enum rota_error error)
     if (work->has_begun) {
         write_singly(rota, batch);
     } else {
-        endings_keep(rota, work->endings, error, work->is_gone);
+        (void)endings_keep(rota, work->endings, error, work->is_gone);
         batch_answer(batch, error);
     }
     lock_take(&rota->lock);

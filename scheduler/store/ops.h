@@ -6,12 +6,17 @@
 #ifndef OPS_H
 #define OPS_H
 
+#include <stdatomic.h>
+
 #include "store/store.h"
 
 struct store {
     const struct store_ops *ops;
     struct store_options options;
     struct store_identity identity; /* filled by open */
+    /* what is wrong with it, once that has been noted, and for ever: release
+     * here, acquire in store_damage(). Not freed before the store is closed */
+    _Atomic(char *) damage;
 };
 
 struct reader {
@@ -63,6 +68,13 @@ struct store_ops {
                        watch_cancel_fn *fn, void *arg, struct news *ret_news);
     int64_t (*watch_next)(const struct watch *watch);
 };
+
+/* By a kind's close. */
+void store_damage_free(struct store *store);
+
+/* The store is damaged, as message_get() says: nothing more is to be written to
+ * it. Any thread; the first words stay. */
+void store_damage_note(struct store *store);
 
 extern const struct store_ops sqlite_ops; /* store/sqlite/sqlite.c */
 

@@ -2,10 +2,13 @@
  * Which store a name means, and the calls of store.h handed on to it. No state
  * and no lock of its own: each call is for the thread that store.h says.
  */
+#define _GNU_SOURCE
 #include "store/store.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -51,6 +54,45 @@ store_close(struct store *store)
 {
     if (store != NULL)
         store->ops->close(store);
+}
+
+/* -- Damage --------------------------------------------------------------- */
+
+/* What is said when there is no memory for what should be. */
+static char plain_words[] = "the queue is damaged";
+
+void
+store_damage_note(struct store *store)
+{
+    char *words = strdup(message_get()), *none = NULL;
+
+    if (words == NULL)
+        words = plain_words;
+    if (!atomic_compare_exchange_strong_explicit(&store->damage, &none, words,
+                                                 memory_order_release,
+                                                 memory_order_relaxed) &&
+        words != plain_words)
+        free(words);
+}
+
+const char *
+store_damage(const struct store *store)
+{
+    const char *words =
+        atomic_load_explicit(&store->damage, memory_order_acquire);
+
+    if (words != NULL)
+        message_set("%s", words);
+    return words;
+}
+
+void
+store_damage_free(struct store *store)
+{
+    char *words = atomic_load_explicit(&store->damage, memory_order_relaxed);
+
+    if (words != plain_words)
+        free(words);
 }
 
 const struct store_identity *

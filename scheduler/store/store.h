@@ -77,6 +77,12 @@ const struct store_identity *store_identity(const struct store *store);
  * not touch it; words by message_get(). Any thread. */
 bool store_is_inherited(const struct store *store);
 
+/* What is wrong with it, if it has been found damaged; or NULL. Then
+ * store_cycle() and the calls of its readers are ROTA_CORRUPT, with these words
+ * in message_get(), and write nothing: what was read so far cannot be trusted,
+ * and who goes on makes it worse. Any thread. */
+const char *store_damage(const struct store *store);
+
 /* What time it is for the queue, in Unix milliseconds. Any thread. */
 int64_t store_now(const struct store *store);
 

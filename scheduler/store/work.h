@@ -224,7 +224,8 @@ struct work {
     bool has_begun;       /* the store was to be had: what failed then is the
                            * work, and one part of it may go where all do not */
     bool is_gone;         /* what is open is no longer the queue that its name
-                           * means: nothing can be recorded in it */
+                           * means, or is damaged: nothing can be recorded in
+                           * it */
     size_t n_claims;      /* in their order */
     bool has_looked;      /* for jobs to claim: */
     enum claim_rest rest; /* what it left. CLAIM_MORE counts in any case */

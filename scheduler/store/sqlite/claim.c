@@ -77,7 +77,7 @@ enum {
     JOB_RESTART
 };
 STATEMENT(LANE_JOBS) = {CANDIDATE
-                        " FROM _ready r CROSS JOIN _job j ON j.id = r.id"
+                        " FROM _ready r LEFT JOIN _job j ON j.id = r.id"
                         " LEFT JOIN _progress p ON p.id = r.id"
                         " WHERE r.queue = ?1 AND r.kind = ?2"
                         " ORDER BY r.sort_key, r.id LIMIT ?3"};
@@ -88,38 +88,38 @@ STATEMENT(ONE_JOB) = {CANDIDATE
                       " WHERE j.id = ?1"};
 
 static struct candidate
-candidate_read(sqlite3_stmt *row)
+candidate_read(struct stmt *row)
 {
+    int64_t crashes = stmt_integer(row, JOB_CRASHES);
+
     return (struct candidate){
-        .queue = sqlite3_column_int64(row, JOB_QUEUE),
-        .sort_key = sqlite3_column_int64(row, JOB_SORT_KEY),
-        .claim = {.id = sqlite3_column_int64(row, JOB_ID),
-                  .lease = sqlite3_column_int64(row, JOB_LEASE) + 1,
-                  .kind = sqlite3_column_int64(row, JOB_KIND),
-                  .run_at = sqlite3_column_int64(row, JOB_RUN_AT),
-                  .created_at = sqlite3_column_int64(row, JOB_CREATED_AT),
-                  .deadline_at = sqlite3_column_int64(row, JOB_DEADLINE_AT),
-                  .timeout_ms = sqlite3_column_int64(row, JOB_TIMEOUT),
-                  .failures = sqlite3_column_int64(row, JOB_FAILURES),
-                  .crashes = sqlite3_column_int64(row, JOB_CRASHES),
-                  .is_alone =
-                      sqlite3_column_int64(row, JOB_CRASHES) >= CRASHES_ALONE,
-                  .max_attempts = sqlite3_column_int(row, JOB_MAX_ATTEMPTS),
-                  .cursor = sqlite3_column_int64(row, JOB_CURSOR),
-                  .total = sqlite3_column_type(row, JOB_TOTAL) == SQLITE_NULL
-                               ? -1
-                               : sqlite3_column_int64(row, JOB_TOTAL),
-                  .restart = sqlite3_column_int64(row, JOB_RESTART)}};
+        .queue = stmt_integer(row, JOB_QUEUE),
+        .sort_key = stmt_integer(row, JOB_SORT_KEY),
+        .claim = {.id = stmt_integer(row, JOB_ID),
+                  .lease = stmt_integer(row, JOB_LEASE) + 1,
+                  .kind = stmt_integer(row, JOB_KIND),
+                  .run_at = stmt_integer(row, JOB_RUN_AT),
+                  .created_at = stmt_integer(row, JOB_CREATED_AT),
+                  .deadline_at = stmt_integer_or(row, JOB_DEADLINE_AT, 0),
+                  .timeout_ms = stmt_integer_or(row, JOB_TIMEOUT, 0),
+                  .failures = stmt_integer(row, JOB_FAILURES),
+                  .crashes = crashes,
+                  .is_alone = crashes >= CRASHES_ALONE,
+                  .max_attempts =
+                      (int)stmt_integer_or(row, JOB_MAX_ATTEMPTS, 0),
+                  .cursor = stmt_integer_or(row, JOB_CURSOR, 0),
+                  .total = stmt_integer_or(row, JOB_TOTAL, -1),
+                  .restart = stmt_integer_or(row, JOB_RESTART, 0)},
+        .limit_key = stmt_key(row, JOB_LIMIT_KEY)};
 }
 
 static enum rota_error
-candidate_keep(struct candidates *candidates, sqlite3_stmt *row)
+candidate_keep(struct candidates *candidates, struct stmt *row)
 {
     struct candidate candidate = candidate_read(row);
-    const void *args = sqlite3_column_blob(row, JOB_ARGS);
-    size_t size = (size_t)sqlite3_column_bytes(row, JOB_ARGS);
-    enum rota_error error =
-        column_text(row, JOB_LIMIT_KEY, &candidate.limit_key);
+    const void *args = sqlite3_column_blob(row->s, JOB_ARGS);
+    size_t size = (size_t)sqlite3_column_bytes(row->s, JOB_ARGS);
+    enum rota_error error = row->error;
 
     if (error == ROTA_OK)
         error = candidates_add(candidates, &candidate, args, size);
@@ -143,7 +143,7 @@ candidates_read(struct claiming *claiming, struct stmt *stmt)
     struct candidates *candidates = &claiming->candidates;
 
     while (stmt_next(stmt) &&
-           stmt_check(stmt, candidate_keep(candidates, stmt->s))) {
+           stmt_check(stmt, candidate_keep(candidates, stmt))) {
         claiming->bytes += candidates->all[candidates->n - 1].claim.args_size;
         if (claiming->bytes <= ARGS_MAX)
             continue;

@@ -30,18 +30,17 @@ job_seek(struct sqlite_store *store, int64_t id,
          struct whereabouts *ret_whereabouts)
 {
     struct stmt stmt = stmt_of(&store->connection, &WHERE_IS_JOB);
-    sqlite3_stmt *s = stmt.s;
     bool exists = false;
     enum rota_error error;
 
-    (void)sqlite3_bind_int64(s, 1, id);
+    (void)sqlite3_bind_int64(stmt.s, 1, id);
     if (stmt_next(&stmt)) {
-        exists = sqlite3_column_int(s, WHERE_EXISTS) != 0;
+        exists = stmt_integer_or(&stmt, WHERE_EXISTS, 0) != 0;
         *ret_whereabouts = (struct whereabouts){
-            .is_running = sqlite3_column_int(s, WHERE_RUNNING) > 0,
-            .is_cancelled = sqlite3_column_int(s, WHERE_RUNNING) > 1,
-            .state = sqlite3_column_int(s, WHERE_STATE),
-            .rival = sqlite3_column_int64(s, WHERE_RIVAL)};
+            .is_running = stmt_integer_or(&stmt, WHERE_RUNNING, 0) > 0,
+            .is_cancelled = stmt_integer_or(&stmt, WHERE_RUNNING, 0) > 1,
+            .state = (int)stmt_integer_or(&stmt, WHERE_STATE, 0),
+            .rival = stmt_integer_or(&stmt, WHERE_RIVAL, 0)};
     }
     error = stmt_end(&stmt);
     if (error != ROTA_OK || exists)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,28 @@ connection_error(struct connection *connection)
                   ? sqlite3_system_errno(connection->db)
                   : 0;
 
+    if ((code & 0xff) == SQLITE_CORRUPT)
+        return connection_damage(connection, "%s (SQLite %d)",
+                                 sqlite3_errmsg(connection->db), code);
     message_set("%s: %s%s%s (SQLite %d)", connection->path,
                 sqlite3_errmsg(connection->db), why != 0 ? ": " : "",
                 why != 0 ? strerror(why) : "", code);
     return error == ROTA_OK ? ROTA_STORE : error;
+}
+
+enum rota_error
+connection_damage(struct connection *connection, const char *format, ...)
+{
+    char what[256];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    message_set("%s is damaged: %s; nothing more is written to it: go back to "
+                "a copy, or save what is left with sqlite3's .recover",
+                connection->path, what);
+    return ROTA_CORRUPT;
 }
 
 static enum rota_error

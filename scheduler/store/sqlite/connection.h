@@ -53,4 +53,10 @@ bool connection_has_moved(struct connection *connection);
 /* The rota error for what SQLite said last here, its words in message_get(). */
 enum rota_error connection_error(struct connection *connection);
 
+/* ROTA_CORRUPT, after saying that the file is damaged and by what that shows.
+ */
+enum rota_error connection_damage(struct connection *connection,
+                                  const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 #endif

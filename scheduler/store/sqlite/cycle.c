@@ -209,6 +209,18 @@ transact(struct sqlite_store *store, struct work *work, size_t limit)
     return error;
 }
 
+/* If the store is damaged that is known from now on. But a file that was put in
+ * the place of ours meanwhile is no damage. */
+static void
+damage_check(struct sqlite_store *store, struct work *work,
+             enum rota_error error)
+{
+    if (error == ROTA_CORRUPT && !work->is_gone &&
+        !connection_has_moved(&store->connection))
+        store_damage_note(&store->base);
+    work->is_gone |= store_damage(&store->base) != NULL;
+}
+
 enum rota_error
 sqlite_cycle(struct store *base, struct work *work)
 {
@@ -220,10 +232,14 @@ sqlite_cycle(struct store *base, struct work *work)
     work->has_begun = work->is_gone = work->has_looked = false;
     work->rest = CLAIM_NOTHING;
     work->n_claims = 0;
+    damage_check(store, work, error);
+    if (work->is_gone)
+        return ROTA_CORRUPT;
     log_try(store);
     limit = store->log.is_full ? 0 : work->claim_limit;
     if (limit > 0 || !is_only_a_claim(work))
         error = transact(store, work, limit);
+    damage_check(store, work, error);
     if (error == ROTA_OK)
         log_watch(store);
     if (was_full && !store->log.is_full && !work->has_looked)

@@ -52,18 +52,17 @@ settling_read(struct sqlite_store *store, struct settling *ret_settling,
               bool *ret_exists)
 {
     struct stmt stmt = stmt_of(&store->connection, &NEXT_SETTLE);
-    sqlite3_stmt *s = stmt.s;
 
     *ret_exists = stmt_next(&stmt);
     if (*ret_exists)
         *ret_settling = (struct settling){
-            .job = sqlite3_column_int64(s, SETTLE_JOB),
-            .what = sqlite3_column_int64(s, SETTLE_WHAT),
-            .last = sqlite3_column_int64(s, SETTLE_LAST),
-            .state = sqlite3_column_int64(s, SETTLE_STATE),
+            .job = stmt_integer(&stmt, SETTLE_JOB),
+            .what = stmt_integer(&stmt, SETTLE_WHAT),
+            .last = stmt_integer(&stmt, SETTLE_LAST),
+            .state = stmt_integer_or(&stmt, SETTLE_STATE, 0),
             .is_cancelled =
-                sqlite3_column_int64(s, SETTLE_STATE) == ROTA_CANCELLED ||
-                sqlite3_column_type(s, SETTLE_CANCEL_AT) != SQLITE_NULL};
+                stmt_integer_or(&stmt, SETTLE_STATE, 0) == ROTA_CANCELLED ||
+                sqlite3_column_type(stmt.s, SETTLE_CANCEL_AT) != SQLITE_NULL};
     return stmt_end(&stmt);
 }
 
@@ -81,7 +80,7 @@ settling_next(struct sqlite_store *store, const struct settling *settling,
     (void)sqlite3_bind_int64(stmt.s, 2, settling->last);
     (void)sqlite3_bind_int64(stmt.s, 3, (int64_t)limit);
     while (stmt_next(&stmt))
-        ids[n++] = sqlite3_column_int64(stmt.s, 0);
+        ids[n++] = stmt_integer(&stmt, 0);
     *ret_n = n;
     return stmt_end(&stmt);
 }
@@ -112,7 +111,7 @@ STATEMENT(KEEP_TIME) = {"UPDATE _job SET run_at = ?2, sort_key = ?3"
 static enum rota_error
 meet(struct sqlite_store *store, int64_t job, int64_t id)
 {
-    enum rota_error error = RUN(store, MEET_DEP, NULL, job, id);
+    enum rota_error error = RUN_ONE(store, MEET_DEP, job, id);
     int64_t changed = 0;
 
     if (error == ROTA_OK)
@@ -128,7 +127,7 @@ skip(struct sqlite_store *store, int64_t job, int64_t id)
 
     if (error != ROTA_OK || !was_blocked)
         return error;
-    error = RUN(store, SKIP_JOB, NULL, id, job, store->now);
+    error = RUN_ONE(store, SKIP_JOB, id, job, store->now);
     return error == ROTA_OK ? end_tell(store, id, ROTA_CANCELLED) : error;
 }
 
@@ -146,8 +145,8 @@ revive(struct sqlite_store *store, int64_t job, int64_t id)
     (void)sqlite3_bind_int64(stmt.s, 2, job);
     was_skipped = stmt_next(&stmt);
     if (was_skipped) {
-        run_at = sqlite3_column_int64(stmt.s, SKIPPED_RUN_AT);
-        sort_key = sqlite3_column_int64(stmt.s, SKIPPED_SORT_KEY);
+        run_at = stmt_integer(&stmt, SKIPPED_RUN_AT);
+        sort_key = stmt_integer(&stmt, SKIPPED_SORT_KEY);
     }
     error = stmt_end(&stmt);
     if (error != ROTA_OK || !was_skipped)
@@ -200,9 +199,9 @@ settling_do(struct sqlite_store *store, const struct settling *settling,
     if (error != ROTA_OK)
         return error;
     return *ret_n < limit
-               ? RUN(store, SETTLE_OVER, NULL, settling->job, settling->what)
-               : RUN(store, SETTLE_FURTHER, NULL, settling->job, settling->what,
-                     ids[*ret_n - 1]);
+               ? RUN_ONE(store, SETTLE_OVER, settling->job, settling->what)
+               : RUN_ONE(store, SETTLE_FURTHER, settling->job, settling->what,
+                         ids[*ret_n - 1]);
 }
 
 enum rota_error

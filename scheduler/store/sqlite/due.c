@@ -48,15 +48,15 @@ due_read(struct sqlite_store *store, const struct statement *statement,
     *ret_n = 0;
     (void)sqlite3_bind_int64(stmt.s, 1, store->now);
     while (stmt_next(&stmt))
-        due[(*ret_n)++] = (struct due){sqlite3_column_int64(stmt.s, DUE_AT),
-                                       sqlite3_column_int64(stmt.s, DUE_ID)};
+        due[(*ret_n)++] = (struct due){stmt_integer(&stmt, DUE_AT),
+                                       stmt_integer(&stmt, DUE_ID)};
     return stmt_end(&stmt);
 }
 
 enum rota_error
 due_expire(struct sqlite_store *store, int64_t id)
 {
-    enum rota_error error = RUN(store, EXPIRE_JOB, NULL, id, store->now);
+    enum rota_error error = RUN_ONE(store, EXPIRE_JOB, id, store->now);
 
     if (error == ROTA_OK)
         error = end_tell(store, id, ROTA_JOB_FAILED);
@@ -67,7 +67,7 @@ due_expire(struct sqlite_store *store, int64_t id)
 static enum rota_error
 expire(struct sqlite_store *store, const struct due *due)
 {
-    enum rota_error error = RUN(store, DELETE_DEADLINE, NULL, due->at, due->id);
+    enum rota_error error = RUN_ONE(store, DELETE_DEADLINE, due->at, due->id);
     bool has_waited = false;
 
     if (error == ROTA_OK)
@@ -78,12 +78,9 @@ expire(struct sqlite_store *store, const struct due *due)
 static enum rota_error
 promote(struct sqlite_store *store, const struct due *due)
 {
-    int64_t changed = 0;
-    enum rota_error error =
-        RUN(store, DELETE_SCHEDULED, &changed, due->at, due->id);
+    enum rota_error error = RUN_ONE(store, DELETE_SCHEDULED, due->at, due->id);
 
-    return error == ROTA_OK && changed == 1 ? job_make_ready(store, due->id)
-                                            : error;
+    return error == ROTA_OK ? job_make_ready(store, due->id) : error;
 }
 
 enum rota_error

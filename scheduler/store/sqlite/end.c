@@ -40,27 +40,24 @@ enum {
     RUN_ADVANCED
 };
 
-enum rota_error
-run_of(sqlite3_stmt *s, struct run *ret_run)
+struct run
+run_of(struct stmt *row)
 {
-    enum rota_error error;
-
-    *ret_run =
-        (struct run){.id = sqlite3_column_int64(s, RUN_ID),
-                     .lease = sqlite3_column_int64(s, RUN_LEASE),
-                     .process = sqlite3_column_int64(s, RUN_PROCESS),
-                     .started_at = sqlite3_column_int64(s, RUN_STARTED_AT),
-                     .cancel_at = sqlite3_column_int64(s, RUN_CANCEL_AT),
-                     .failures = sqlite3_column_int64(s, RUN_FAILURES),
-                     .max_attempts = sqlite3_column_int64(s, RUN_MAX_ATTEMPTS),
-                     .crashes = sqlite3_column_int64(s, RUN_CRASHES),
-                     .deadline_at = sqlite3_column_int64(s, RUN_DEADLINE_AT),
-                     .ties = sqlite3_column_int64(s, RUN_TIES),
-                     .has_advanced = sqlite3_column_int(s, RUN_ADVANCED) != 0};
-    /* without its key a run would let nobody in when it ends */
-    error = column_text(s, RUN_CANCEL_REASON, &ret_run->cancel_reason);
-    return error == ROTA_OK ? column_text(s, RUN_LIMIT_KEY, &ret_run->limit_key)
-                            : error;
+    return (struct run){
+        .id = stmt_integer(row, RUN_ID),
+        .lease = stmt_integer(row, RUN_LEASE),
+        .process = stmt_integer(row, RUN_PROCESS),
+        .started_at = stmt_integer_or(row, RUN_STARTED_AT, 0),
+        .cancel_at = stmt_integer_or(row, RUN_CANCEL_AT, 0),
+        .cancel_reason = stmt_words(row, RUN_CANCEL_REASON),
+        /* without its key a run would let nobody in when it ends */
+        .limit_key = stmt_key(row, RUN_LIMIT_KEY),
+        .failures = stmt_integer(row, RUN_FAILURES),
+        .max_attempts = stmt_integer_or(row, RUN_MAX_ATTEMPTS, 0),
+        .crashes = stmt_integer(row, RUN_CRASHES),
+        .deadline_at = stmt_integer_or(row, RUN_DEADLINE_AT, 0),
+        .ties = stmt_integer(row, RUN_TIES),
+        .has_advanced = stmt_integer_or(row, RUN_ADVANCED, 0) != 0};
 }
 
 void
@@ -81,7 +78,7 @@ run_read(struct sqlite_store *store, int64_t id, int64_t lease,
     (void)sqlite3_bind_int64(stmt.s, 2, lease);
     if (!stmt_next(&stmt))
         return stmt.error == ROTA_OK ? ROTA_LOST : stmt.error;
-    (void)stmt_check(&stmt, run_of(stmt.s, ret_run));
+    *ret_run = run_of(&stmt);
     return stmt_end(&stmt);
 }
 
@@ -194,7 +191,7 @@ job_return(struct sqlite_store *store, const struct end *end)
     (void)sqlite3_bind_int64(stmt.s, 3, outcome->failures);
     (void)sqlite3_bind_int64(stmt.s, 4, outcome->crashes);
     bind_positive(stmt.s, 5, outcome->run_at);
-    error = stmt_run(&stmt, NULL);
+    error = stmt_run_one(&stmt);
     if (error == ROTA_OK)
         error = outcome->run_at > store->now
                     ? job_line_up(store, end->run->id)

@@ -3,12 +3,14 @@
 #include "base/base.h"
 
 /* The lane l: its queue, its kind, who may claim in it (NULL is anybody, -1
- * nobody), and how many more (NULL: any number). */
+ * nobody), and how many more (NULL: any number). What is no number must not
+ * become one by the subtraction. */
 #define LANE                                                            \
     "SELECT l.queue, l.kind, (SELECT iif(paused_at IS NULL, owner, -1)" \
     "  FROM _queue q WHERE q.id = l.queue),"                            \
-    " (SELECT max_running - (SELECT count(*) FROM _running r"           \
-    "   WHERE r.queue = q.id) FROM _queue q"                            \
+    " (SELECT iif(typeof(max_running) = 'integer',"                     \
+    "   max_running - (SELECT count(*) FROM _running r"                 \
+    "   WHERE r.queue = q.id), max_running) FROM _queue q"              \
     "  WHERE q.id = l.queue AND q.max_running IS NOT NULL)"
 enum { LANE_QUEUE, LANE_KIND, LANE_OWNER, LANE_ROOM };
 
@@ -43,19 +45,18 @@ static enum rota_error
 lane_read(struct stmt *stmt, const struct scope *scope, struct lane *lane,
           bool *ret_exists)
 {
-    bool is_anybodys;
+    int64_t owner; /* nobody's is anybody's */
 
     *ret_exists = stmt_next(stmt);
     if (!*ret_exists)
         return stmt_end(stmt);
-    is_anybodys = sqlite3_column_type(stmt->s, LANE_OWNER) == SQLITE_NULL;
+    owner = stmt_integer_or(stmt, LANE_OWNER, scope->process);
     *lane = (struct lane){
-        .queue = sqlite3_column_int64(stmt->s, LANE_QUEUE),
-        .kind = sqlite3_column_int64(stmt->s, LANE_KIND),
+        .queue = stmt_integer(stmt, LANE_QUEUE),
+        .kind = stmt_integer(stmt, LANE_KIND),
         .is_limited = sqlite3_column_type(stmt->s, LANE_ROOM) != SQLITE_NULL,
-        .room = sqlite3_column_int64(stmt->s, LANE_ROOM)};
-    lane->is_ours = (is_anybodys || sqlite3_column_int64(stmt->s, LANE_OWNER) ==
-                                        scope->process) &&
+        .room = stmt_integer_or(stmt, LANE_ROOM, 0)};
+    lane->is_ours = owner == scope->process &&
                     (scope->queue == 0 || scope->queue == lane->queue) &&
                     scope_has_kind(scope, lane->kind);
     return stmt_end(stmt);

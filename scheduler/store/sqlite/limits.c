@@ -22,8 +22,9 @@
 #define RELEASE_MAX 64
 
 STATEMENT(KEY_ROOM) = {
-    "SELECT " KEY_LIMIT("?1") " - (SELECT count(*)"
+    "SELECT " KEY_LIMIT("?1") ", (SELECT count(*)"
                               " FROM _running WHERE limit_key = ?1)"};
+enum { KEY_MAX, KEY_RUNNING };
 STATEMENT(KEY_OF_JOB) = {"SELECT limit_key FROM _job WHERE id = ?1"
                          " AND limit_key IS NOT NULL"};
 STATEMENT(INSERT_HELD) = {"INSERT INTO _held VALUES(?1, ?2, ?3, ?4, ?5)"};
@@ -62,7 +63,10 @@ key_room(struct sqlite_store *store, const char *key, int64_t *ret_room)
     struct stmt stmt = stmt_of(&store->connection, &KEY_ROOM);
 
     bind_text(stmt.s, 1, key);
-    return stmt_number(&stmt, ret_room);
+    if (stmt_next(&stmt))
+        *ret_room =
+            stmt_integer(&stmt, KEY_MAX) - stmt_integer(&stmt, KEY_RUNNING);
+    return stmt_end(&stmt);
 }
 
 /* INSERT_HELD or DELETE_HELD. */
@@ -77,7 +81,7 @@ held_run(struct sqlite_store *store, const struct statement *statement,
     (void)sqlite3_bind_int64(stmt.s, 3, held->kind);
     (void)sqlite3_bind_int64(stmt.s, 4, held->sort_key);
     (void)sqlite3_bind_int64(stmt.s, 5, held->id);
-    return stmt_run(&stmt, NULL);
+    return stmt_run_one(&stmt);
 }
 
 /* held -> ready */
@@ -103,8 +107,8 @@ held_lane_next(struct sqlite_store *store, const char *key, struct held *lane,
     (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
     *ret_exists = stmt_next(&stmt);
     if (*ret_exists) {
-        lane->queue = sqlite3_column_int64(stmt.s, HELD_LANE_QUEUE);
-        lane->kind = sqlite3_column_int64(stmt.s, HELD_LANE_KIND);
+        lane->queue = stmt_integer(&stmt, HELD_LANE_QUEUE);
+        lane->kind = stmt_integer(&stmt, HELD_LANE_KIND);
     }
     return stmt_end(&stmt);
 }
@@ -125,11 +129,11 @@ lane_release(struct sqlite_store *store, const char *key,
     (void)sqlite3_bind_int64(stmt.s, 4,
                              room < RELEASE_MAX ? room : RELEASE_MAX);
     while (stmt_next(&stmt))
-        held[n++] = (struct held){
-            .queue = lane->queue,
-            .kind = lane->kind,
-            .sort_key = sqlite3_column_int64(stmt.s, HELD_SORT_KEY),
-            .id = sqlite3_column_int64(stmt.s, HELD_ID)};
+        held[n++] =
+            (struct held){.queue = lane->queue,
+                          .kind = lane->kind,
+                          .sort_key = stmt_integer(&stmt, HELD_SORT_KEY),
+                          .id = stmt_integer(&stmt, HELD_ID)};
     error = stmt_end(&stmt);
     for (int i = 0; error == ROTA_OK && i < n; i++)
         error = held_release(store, key, &held[i]);
@@ -165,11 +169,11 @@ key_release_one(struct sqlite_store *store, int64_t id)
     char *key = NULL;
 
     (void)sqlite3_bind_int64(stmt.s, 1, id);
-    if (stmt_next(&stmt) &&
-        stmt_check(&stmt, column_text(stmt.s, ONE_KEY, &key))) {
-        held.queue = sqlite3_column_int64(stmt.s, ONE_QUEUE);
-        held.kind = sqlite3_column_int64(stmt.s, ONE_KIND);
-        held.sort_key = sqlite3_column_int64(stmt.s, ONE_SORT_KEY);
+    if (stmt_next(&stmt)) {
+        key = stmt_key(&stmt, ONE_KEY);
+        held.queue = stmt_integer(&stmt, ONE_QUEUE);
+        held.kind = stmt_integer(&stmt, ONE_KIND);
+        held.sort_key = stmt_integer(&stmt, ONE_SORT_KEY);
     }
     error = stmt_end(&stmt);
     if (error == ROTA_OK && key != NULL)
@@ -189,7 +193,7 @@ key_release_after(struct sqlite_store *store, int64_t id)
 
     (void)sqlite3_bind_int64(stmt.s, 1, id);
     if (stmt_next(&stmt))
-        (void)stmt_check(&stmt, column_text(stmt.s, 0, &key));
+        key = stmt_key(&stmt, 0);
     error = stmt_end(&stmt);
     if (error == ROTA_OK)
         error = key_release(store, key);

@@ -91,10 +91,10 @@ name_read(struct sqlite_store *store, const struct statement *find,
     *ret_exists = stmt_next(&stmt);
     if (*ret_exists)
         *ret_name = (struct name){
-            .number = sqlite3_column_int64(stmt.s, NAME_NUMBER),
-            .ageing_ms = sqlite3_column_int64(stmt.s, NAME_AGEING),
-            .timeout_ms = sqlite3_column_int64(stmt.s, NAME_TIMEOUT),
-            .max_attempts = sqlite3_column_int(stmt.s, NAME_ATTEMPTS)};
+            .number = stmt_integer(&stmt, NAME_NUMBER),
+            .ageing_ms = stmt_integer(&stmt, NAME_AGEING),
+            .timeout_ms = stmt_integer_or(&stmt, NAME_TIMEOUT, 0),
+            .max_attempts = (int)stmt_integer(&stmt, NAME_ATTEMPTS)};
     return stmt_end(&stmt);
 }
 

@@ -192,11 +192,10 @@ identity_read(struct sqlite_store *store)
     char *text = NULL;
 
     if (stmt_next(&stmt))
-        (void)stmt_check(&stmt, column_text(stmt.s, 0, &text));
-    if (stmt_end(&stmt) == ROTA_OK && text == NULL) {
-        message_set("%s: what it calls itself is gone", store->connection.path);
-        return ROTA_CORRUPT;
-    }
+        text = stmt_key(&stmt, 0);
+    if (stmt_end(&stmt) == ROTA_OK && text == NULL)
+        return connection_damage(&store->connection,
+                                 "what it calls itself is gone");
     if (text != NULL)
         (void)snprintf(identity->instance, sizeof(identity->instance), "%s",
                        text);
@@ -347,5 +346,6 @@ sqlite_close(struct store *base)
         connection_close(&store->connection);
     lockfile_close(store->lockfile);
     yield_end(&store->yield);
+    store_damage_free(base);
     free(store);
 }

@@ -55,7 +55,19 @@ sqlite_reader_close(struct reader *base)
 enum rota_error
 reader_check(struct sqlite_reader *reader)
 {
+    if (store_damage(&reader->store->base) != NULL)
+        return ROTA_CORRUPT;
     return connection_has_moved(&reader->connection) ? ROTA_STORE : ROTA_OK;
+}
+
+/* A statement of the store's own has come to that: if it has met damage, that is
+ * known from now on. What a caller's own query meets is his. */
+static enum rota_error
+reader_end(struct sqlite_reader *reader, enum rota_error error)
+{
+    if (error == ROTA_CORRUPT && !connection_has_moved(&reader->connection))
+        store_damage_note(&reader->store->base);
+    return error;
 }
 
 /* -- One job -------------------------------------------------------------- */
@@ -82,10 +94,18 @@ enum {
 };
 
 static enum rota_state
-state_of(sqlite3_stmt *s)
+state_of(struct stmt *stmt)
 {
-    if (sqlite3_column_type(s, OUTCOME_END) != SQLITE_NULL)
-        return (enum rota_state)sqlite3_column_int(s, OUTCOME_END);
+    sqlite3_stmt *s = stmt->s;
+
+    int64_t end = stmt_integer_or(stmt, OUTCOME_END, ROTA_SUCCEEDED);
+
+    if (end < ROTA_SUCCEEDED || end > ROTA_CANCELLED)
+        (void)stmt_check(
+            stmt,
+            connection_damage(stmt->connection, "a job has ended in no state"));
+    else if (sqlite3_column_type(s, OUTCOME_END) != SQLITE_NULL)
+        return (enum rota_state)end;
     if (sqlite3_column_type(s, OUTCOME_RUNNING) != SQLITE_NULL)
         return ROTA_RUNNING;
     if (sqlite3_column_type(s, OUTCOME_SCHEDULED) != SQLITE_NULL)
@@ -94,22 +114,21 @@ state_of(sqlite3_stmt *s)
                                                                   : ROTA_READY;
 }
 
-static enum rota_error
-outcome_of_row(sqlite3_stmt *s, struct rota_outcome *ret_outcome)
+static void
+outcome_of_row(struct stmt *stmt, struct rota_outcome *ret_outcome)
 {
-    const char *cause = (const char *)sqlite3_column_text(s, OUTCOME_CAUSE);
+    char *cause = stmt_words(stmt, OUTCOME_CAUSE);
 
-    if (cause == NULL && sqlite3_column_type(s, OUTCOME_CAUSE) != SQLITE_NULL)
-        return no_memory();
-    ret_outcome->state = state_of(s);
-    ret_outcome->error = (enum rota_error)sqlite3_column_int(s, OUTCOME_CODE);
-    ret_outcome->attempts = sqlite3_column_int64(s, OUTCOME_ATTEMPT);
-    ret_outcome->cursor = sqlite3_column_int64(s, OUTCOME_CURSOR);
-    if (ret_outcome->state == ROTA_SUCCEEDED)
-        cause = NULL; /* it tells of a cancel that came too late */
+    ret_outcome->state = state_of(stmt);
+    ret_outcome->error =
+        (enum rota_error)stmt_integer_or(stmt, OUTCOME_CODE, 0);
+    ret_outcome->attempts = stmt_integer(stmt, OUTCOME_ATTEMPT);
+    ret_outcome->cursor = stmt_integer_or(stmt, OUTCOME_CURSOR, 0);
+    /* of a success it tells of a cancel that came too late */
     text_print(ret_outcome->message, sizeof(ret_outcome->message), "%s",
-               cause == NULL ? "" : cause);
-    return ROTA_OK;
+               cause == NULL || ret_outcome->state == ROTA_SUCCEEDED ? ""
+                                                                     : cause);
+    free(cause);
 }
 
 enum rota_error
@@ -127,8 +146,8 @@ sqlite_reader_outcome(struct reader *base, int64_t id,
     (void)sqlite3_bind_int64(stmt.s, 1, id);
     exists = stmt_next(&stmt);
     if (exists)
-        (void)stmt_check(&stmt, outcome_of_row(stmt.s, ret_outcome));
-    error = stmt_end(&stmt);
+        outcome_of_row(&stmt, ret_outcome);
+    error = reader_end(reader, stmt_end(&stmt));
     if (error != ROTA_OK || exists)
         return error;
     message_set("there is no job %" PRId64, id);
@@ -190,9 +209,10 @@ held_next(struct connection *connection, struct held_lane *lane,
     (void)sqlite3_bind_int64(stmt.s, 2, lane->queue);
     (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
     *ret_exists = stmt_next(&stmt);
-    if (*ret_exists && stmt_check(&stmt, column_text(stmt.s, HELD_KEY, &key))) {
-        lane->queue = sqlite3_column_int64(stmt.s, HELD_QUEUE);
-        lane->kind = sqlite3_column_int64(stmt.s, HELD_KIND);
+    if (*ret_exists) {
+        key = stmt_key(&stmt, HELD_KEY);
+        lane->queue = stmt_integer(&stmt, HELD_QUEUE);
+        lane->kind = stmt_integer(&stmt, HELD_KIND);
     }
     if (stmt.s != NULL)
         (void)sqlite3_clear_bindings(stmt.s); /* the key goes */
@@ -265,7 +285,8 @@ sqlite_reader_waiting(struct reader *base, const struct scope *scope,
     enum rota_error error = reader_check(reader);
 
     return error == ROTA_OK
-               ? waiting_read(&reader->connection, scope, ret_waiting)
+               ? reader_end(reader, waiting_read(&reader->connection, scope,
+                                                 ret_waiting))
                : error;
 }
 
@@ -285,9 +306,9 @@ open_processes_read(struct connection *connection, open_process_fn *fn,
         const char *boot =
             (const char *)sqlite3_column_text(stmt.s, PROCESS_BOOT);
         struct open_process process = {
-            .id = sqlite3_column_int64(stmt.s, PROCESS_ID),
-            .pid = sqlite3_column_int64(stmt.s, PROCESS_PID),
-            .start_ticks = sqlite3_column_int64(stmt.s, PROCESS_START_TICKS),
+            .id = stmt_integer(&stmt, PROCESS_ID),
+            .pid = stmt_integer(&stmt, PROCESS_PID),
+            .start_ticks = stmt_integer_or(&stmt, PROCESS_START_TICKS, 0),
             .boot = boot == NULL ? "" : boot};
 
         fn(arg, &process);
@@ -319,7 +340,8 @@ sqlite_reader_dead(struct reader *base, reader_dead_fn *fn, void *arg)
     enum rota_error error = reader_check(reader);
 
     return error == ROTA_OK
-               ? open_processes_read(&reader->connection, dead_tell, &to)
+               ? reader_end(reader, open_processes_read(&reader->connection,
+                                                        dead_tell, &to))
                : error;
 }
 
@@ -346,9 +368,9 @@ sqlite_reader_retaining(struct reader *base, int64_t *queue, int64_t *ret_ms)
 
     (void)sqlite3_bind_int64(stmt.s, 1, *queue);
     exists = stmt_next(&stmt);
-    *queue = exists ? sqlite3_column_int64(stmt.s, RETAINING_QUEUE) : 0;
-    *ret_ms = exists ? sqlite3_column_int64(stmt.s, RETAINING_MS) : 0;
-    return stmt_end(&stmt);
+    *queue = exists ? stmt_integer(&stmt, RETAINING_QUEUE) : 0;
+    *ret_ms = exists ? stmt_integer(&stmt, RETAINING_MS) : 0;
+    return reader_end(reader, stmt_end(&stmt));
 }
 
 enum rota_error
@@ -357,28 +379,26 @@ sqlite_reader_prunable(struct reader *base, int64_t queue, int64_t before,
 {
     struct sqlite_reader *reader = sqlite_reader_of(base);
     struct stmt stmt = stmt_of(&reader->connection, &PRUNABLE);
-    sqlite3_stmt *s = stmt.s;
     size_t found = 0, young = 0;
     bool has_more = true;
 
-    (void)sqlite3_bind_int64(s, 1, *last);
+    (void)sqlite3_bind_int64(stmt.s, 1, *last);
     while (found < n && has_more) {
         has_more = stmt_next(&stmt);
         if (!has_more)
             break;
         /* what was made later has not ended before; but clocks are set */
-        young =
-            sqlite3_column_int64(s, PRUNABLE_CREATED) >= before ? young + 1 : 0;
+        young = stmt_integer(&stmt, PRUNABLE_CREATED) >= before ? young + 1 : 0;
         has_more = young < YOUNG_MAX;
         if (!has_more)
             break;
-        *last = sqlite3_column_int64(s, PRUNABLE_ID);
-        if (sqlite3_column_int64(s, PRUNABLE_FINISHED) < before &&
-            sqlite3_column_int64(s, PRUNABLE_QUEUE) == queue)
+        *last = stmt_integer(&stmt, PRUNABLE_ID);
+        if (stmt_integer(&stmt, PRUNABLE_FINISHED) < before &&
+            stmt_integer(&stmt, PRUNABLE_QUEUE) == queue)
             ids[found++] = *last;
     }
     if (!has_more)
         *last = INT64_MAX;
     *ret_n = found;
-    return stmt_end(&stmt);
+    return reader_end(reader, stmt_end(&stmt));
 }

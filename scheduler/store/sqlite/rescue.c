@@ -17,11 +17,12 @@ struct orphans {
 };
 
 static enum rota_error
-orphan_read(sqlite3_stmt *row, struct orphans *orphans)
+orphan_read(struct stmt *row, struct orphans *orphans)
 {
-    return grow(orphans->all, orphans->n, orphans->room)
-               ? run_of(row, &orphans->all[orphans->n++])
-               : no_memory();
+    if (!grow(orphans->all, orphans->n, orphans->room))
+        return no_memory();
+    orphans->all[orphans->n++] = run_of(row);
+    return ROTA_OK;
 }
 
 static enum rota_error
@@ -31,7 +32,7 @@ orphans_read(struct sqlite_store *store, int64_t process,
     struct stmt stmt = stmt_of(&store->connection, &RUNS_OF_PROCESS);
 
     (void)sqlite3_bind_int64(stmt.s, 1, process);
-    while (stmt_next(&stmt) && stmt_check(&stmt, orphan_read(stmt.s, orphans)))
+    while (stmt_next(&stmt) && stmt_check(&stmt, orphan_read(&stmt, orphans)))
         continue;
     return stmt_end(&stmt);
 }

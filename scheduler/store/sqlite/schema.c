@@ -156,7 +156,8 @@ static const char *const steps[SCHEMA_VERSION] = {
                "id, state, lease, attempt, process, started_at, finished_at,"
                " code, cancel_at, delivered_at, cause, NULL, result")
         TABLES_OF_TIES
-        "INSERT INTO _deadline SELECT deadline_at, id FROM _job WHERE ties = 2;"
+        "INSERT INTO _deadline SELECT deadline_at, id FROM _job WHERE ties = 2;",
+    [2] = "" /* the commands refuse more */
 };
 
 /* -- Upgrade -------------------------------------------------------------- */

@@ -12,7 +12,7 @@
 #include "store/sqlite/connection.h"
 
 #define SCHEMA_APPLICATION_ID 0x726f7461 /* "rota" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 extern const char schema_tables[];         /* the state, private */
 extern const char *const schema_commands[]; /* ends in NULL */

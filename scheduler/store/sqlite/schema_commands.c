@@ -71,10 +71,23 @@
     "  WHERE d.child = " child " AND d.met = 0 AND NOT EXISTS (SELECT 1"       \
     "   FROM _settle WHERE job = p.id AND what = " AWAITING ");"
 
+/* Whether a column has a NUL, which ends a text for some and not for others. */
+#define HAS_NUL(column) "instr(CAST(NEW." column " AS BLOB), x'00') > 0"
+
+/* Whether a short text is not UTF-8, which SQLite does not look at: a character
+ * of it is not what its number is written as. Only where there is one that is
+ * not ASCII are they gone through. */
+#define IS_NOT_UTF8(column)                                                    \
+    "(NEW." column " GLOB '*[^ -~]*' AND EXISTS (WITH RECURSIVE c(i) AS"       \
+    "   (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < length(NEW." column  \
+    "   )) SELECT 1 FROM c"                                                    \
+    "   WHERE CAST(char(unicode(substr(NEW." column ", i, 1))) AS BLOB)"       \
+    "    <> CAST(substr(NEW." column ", i, 1) AS BLOB)))"
+
 #define BAD_NAME(column)                                                       \
     "(typeof(NEW." column ") <> 'text'"                                        \
     "  OR length(CAST(NEW." column " AS BLOB)) NOT BETWEEN 1 AND 255"          \
-    "  OR instr(CAST(NEW." column " AS BLOB), x'00') > 0)"
+    "  OR " HAS_NUL(column) " OR " IS_NOT_UTF8(column) ")"
 #define REFUSE_NAME(command, column, or_null)                                  \
     " SELECT RAISE(ABORT, '" command ": " column                               \
     " must be a text of 1 to 255 bytes') WHERE " or_null BAD_NAME(column) ";"
@@ -130,7 +143,8 @@ static const char submit[] =
     " 1000000') WHERE " BAD_INTEGER("max_attempts", "1", "1000000") ";"
     " SELECT RAISE(ABORT, 'submit: after must be a job''s id or a JSON array"
     " of ids') WHERE typeof(NEW.after) NOT IN ('null', 'integer')"
-    "  AND (typeof(NEW.after) <> 'text' OR NEW.after NOT GLOB '[[]*]'"
+    "  AND (typeof(NEW.after) <> 'text' OR " HAS_NUL("after")
+    "   OR NEW.after NOT GLOB '[[]*]'"
     "   OR substr(NEW.after, 2, length(NEW.after) - 2) GLOB '*[^0-9, ]*');"
     " SELECT RAISE(ABORT, 'submit: after names a job that is not there')"
     "  WHERE EXISTS (SELECT 1 FROM json_each(NEW.after) e"
@@ -199,6 +213,9 @@ static const char cancel[] =
     "CREATE TABLE cancel(job INTEGER, reason TEXT);"
     "CREATE TRIGGER cancel_do AFTER INSERT ON cancel BEGIN"
     REFUSE_NO_JOB("cancel")
+    " SELECT RAISE(ABORT, 'cancel: reason must be a text without a NUL')"
+    "  WHERE typeof(NEW.reason) NOT IN ('null', 'text')"
+    "   OR " HAS_NUL("reason") ";"
     " UPDATE _running SET cancel_at = " NOW ", cancel_reason = NEW.reason"
     "  WHERE id = NEW.job AND cancel_at IS NULL;"
     SETTLE("NEW.job", CHILDREN, "j.ties & " PARENT
@@ -241,6 +258,8 @@ static const char retry[] =
     "CREATE TABLE retry(job INTEGER, restart INTEGER);"
     "CREATE TRIGGER retry_do AFTER INSERT ON retry BEGIN"
     REFUSE_NO_JOB("retry")
+    " SELECT RAISE(ABORT, 'retry: restart must be an integer: 1, or 0')"
+    "  WHERE typeof(NEW.restart) NOT IN ('null', 'integer');"
     " SELECT RAISE(ABORT, 'retry: the job has not ended')"
     "  WHERE NOT EXISTS (SELECT 1 FROM _done WHERE id = NEW.job);"
     " SELECT RAISE(ABORT, 'retry: another job has its unique_key; the view"

@@ -64,6 +64,12 @@ sqlite_store_of(struct store *store)
     statement_run(&(store)->connection, &(statement), ret_changed,           \
                   (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
                   (const int64_t[]){__VA_ARGS__})
+/* One that moves a row that has been read; see statement_run_one(). */
+#define RUN_ONE(store, statement, ...)                             \
+    statement_run_one(                                             \
+        &(store)->connection, &(statement),                        \
+        (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
+        (const int64_t[]){__VA_ARGS__})
 /* One without any. */
 #define RUN_BARE(store, statement) \
     statement_run(&(store)->connection, &(statement), NULL, 0, NULL)
@@ -201,7 +207,7 @@ struct run {
     " j.deadline_at, j.ties, p.advanced AND p.lease = r.lease"              \
     " FROM _running r JOIN _job j ON j.id = r.id"                           \
     " LEFT JOIN _progress p ON p.id = r.id"
-ROTA_MUST_USE enum rota_error run_of(sqlite3_stmt *row, struct run *ret_run);
+struct run run_of(struct stmt *row);
 void run_clear(struct run *run);
 
 /* running -> where the ending leads (outcome.h): ending->state, or is_lost. */

@@ -42,6 +42,20 @@ stmt_reset(struct stmt *stmt)
     stmt->has_ended = true;
 }
 
+/* A row that breaks a constraint is one that is there already, or lacks what it
+ * must have: none of ours does in a file that is whole. What a command refuses
+ * is another matter. */
+static enum rota_error
+step_error(struct connection *connection)
+{
+    int code = sqlite3_extended_errcode(connection->db);
+
+    if ((code & 0xff) == SQLITE_CONSTRAINT && code != SQLITE_CONSTRAINT_TRIGGER)
+        return connection_damage(connection, "%s (SQLite %d)",
+                                 sqlite3_errmsg(connection->db), code);
+    return connection_error(connection);
+}
+
 bool
 stmt_next(struct stmt *stmt)
 {
@@ -53,7 +67,7 @@ stmt_next(struct stmt *stmt)
     if (code == SQLITE_ROW)
         return true;
     if (code != SQLITE_DONE)
-        stmt->error = connection_error(stmt->connection);
+        stmt->error = step_error(stmt->connection);
     stmt_reset(stmt);
     return false;
 }
@@ -80,26 +94,75 @@ stmt_exists(struct stmt *stmt, bool *ret_exist)
     return stmt_end(stmt);
 }
 
-enum rota_error
-stmt_number(struct stmt *stmt, int64_t *ret_number)
+/* What the column is called, for a message. */
+static const char *
+column_name(const struct stmt *stmt, int column)
 {
-    if (stmt_next(stmt) && sqlite3_column_type(stmt->s, 0) != SQLITE_NULL)
-        *ret_number = sqlite3_column_int64(stmt->s, 0);
-    return stmt_end(stmt);
+    const char *name = sqlite3_column_name(stmt->s, column);
+
+    return name == NULL ? "a column" : name;
+}
+
+int64_t
+stmt_integer(struct stmt *stmt, int column)
+{
+    if (sqlite3_column_type(stmt->s, column) == SQLITE_INTEGER)
+        return sqlite3_column_int64(stmt->s, column);
+    (void)stmt_check(stmt, connection_damage(stmt->connection,
+                                             "%.60s of a row is no integer",
+                                             column_name(stmt, column)));
+    return 0;
+}
+
+int64_t
+stmt_integer_or(struct stmt *stmt, int column, int64_t otherwise)
+{
+    return sqlite3_column_type(stmt->s, column) == SQLITE_NULL
+               ? otherwise
+               : stmt_integer(stmt, column);
 }
 
 enum rota_error
-column_text(sqlite3_stmt *statement, int column, char **ret_text)
+stmt_number(struct stmt *stmt, int64_t *ret_number)
+{
+    if (stmt_next(stmt))
+        *ret_number = stmt_integer_or(stmt, 0, *ret_number);
+    return stmt_end(stmt);
+}
+
+char *
+stmt_words(struct stmt *stmt, int column)
 {
     const unsigned char *text;
+    char *copy;
 
-    *ret_text = NULL;
-    if (sqlite3_column_type(statement, column) == SQLITE_NULL)
-        return ROTA_OK;
-    text = sqlite3_column_text(statement, column);
-    if (text != NULL)
-        *ret_text = strdup((const char *)text);
-    return *ret_text == NULL ? no_memory() : ROTA_OK;
+    if (sqlite3_column_type(stmt->s, column) == SQLITE_NULL)
+        return NULL;
+    text = sqlite3_column_text(stmt->s, column);
+    /* a blob of no bytes is no text either */
+    copy = text != NULL || sqlite3_column_bytes(stmt->s, column) > 0
+               ? text == NULL ? NULL : strdup((const char *)text)
+               : strdup("");
+    if (copy == NULL)
+        (void)stmt_check(stmt, no_memory());
+    return copy;
+}
+
+char *
+stmt_key(struct stmt *stmt, int column)
+{
+    int type = sqlite3_column_type(stmt->s, column);
+    char *key = stmt_words(stmt, column);
+
+    if (key == NULL ||
+        (type == SQLITE_TEXT &&
+         strlen(key) == (size_t)sqlite3_column_bytes(stmt->s, column)))
+        return key;
+    free(key);
+    (void)stmt_check(stmt, connection_damage(stmt->connection,
+                                             "%.60s of a row is no key",
+                                             column_name(stmt, column)));
+    return NULL;
 }
 
 /* -- Writing -------------------------------------------------------------- */
@@ -117,14 +180,45 @@ stmt_run(struct stmt *stmt, int64_t *ret_changed)
 }
 
 enum rota_error
-statement_run(struct connection *connection, const struct statement *statement,
-              int64_t *ret_changed, int n, const int64_t *values)
+stmt_run_one(struct stmt *stmt)
+{
+    int64_t changed = 0;
+    enum rota_error error = stmt_run(stmt, &changed);
+
+    if (error != ROTA_OK || changed == 1)
+        return error;
+    return connection_damage(stmt->connection,
+                             "a row of it is not found where it was seen");
+}
+
+static struct stmt
+stmt_with(struct connection *connection, const struct statement *statement,
+          int n, const int64_t *values)
 {
     struct stmt stmt = stmt_of(connection, statement);
 
     for (int i = 0; i < n; i++)
         (void)sqlite3_bind_int64(stmt.s, i + 1, values[i]);
+    return stmt;
+}
+
+enum rota_error
+statement_run(struct connection *connection, const struct statement *statement,
+              int64_t *ret_changed, int n, const int64_t *values)
+{
+    struct stmt stmt = stmt_with(connection, statement, n, values);
+
     return stmt_run(&stmt, ret_changed);
+}
+
+enum rota_error
+statement_run_one(struct connection *connection,
+                  const struct statement *statement, int n,
+                  const int64_t *values)
+{
+    struct stmt stmt = stmt_with(connection, statement, n, values);
+
+    return stmt_run_one(&stmt);
 }
 
 void

@@ -10,7 +10,7 @@
  *
  *   bind_text(stmt.s, 1, name);
  *   if (stmt_next(&stmt))
- *       ...sqlite3_column_int64(stmt.s, QUEUE_ID)...
+ *       ...stmt_integer(&stmt, QUEUE_ID)...
  *   return stmt_end(&stmt);
  *
  * Rules for their text: a move out of _running is guarded by the lease (WHERE
@@ -18,6 +18,12 @@
  * compared whole, by equalities, so that nothing scans (tests/test_plans.c
  * looks at every statement there is); states go by name (STATE_FAILED,
  * schema.h).
+ *
+ * What is read is checked where it is read: the file is anybody's who can write
+ * it, and a walk that goes by a value which is not what it seems to be may
+ * never end. What cannot be is damage, ROTA_CORRUPT: a column of another type,
+ * a text with a NUL for a key, a row that was read and is not there to be
+ * moved, one that is there already.
  *
  * For the thread whose connection it is. No lock.
  */
@@ -72,9 +78,17 @@ ROTA_MUST_USE enum rota_error stmt_exists(struct stmt *stmt, bool *ret_exist);
 ROTA_MUST_USE enum rota_error stmt_number(struct stmt *stmt,
                                           int64_t *ret_number);
 
-/* A copy of a TEXT column, malloc'd; NULL if it is. ROTA_NOMEM, and NULL. */
-ROTA_MUST_USE enum rota_error column_text(sqlite3_stmt *statement, int column,
-                                          char **ret_text);
+/* The integer in a column; 0, and ROTA_CORRUPT by stmt_end(), if it is none. */
+int64_t stmt_integer(struct stmt *stmt, int column);
+
+/* The same, or otherwise if it is NULL. */
+int64_t stmt_integer_or(struct stmt *stmt, int column, int64_t otherwise);
+
+/* A copy of a column, malloc'd; NULL if it is. Of words, for people: whatever
+ * it is, as text, up to a NUL. Of a key, what is not a whole text is damage.
+ * NULL, too, after an error, which is kept. */
+char *stmt_words(struct stmt *stmt, int column);
+char *stmt_key(struct stmt *stmt, int column);
 
 /* -- Writing -------------------------------------------------------------- */
 
@@ -82,11 +96,21 @@ ROTA_MUST_USE enum rota_error column_text(sqlite3_stmt *statement, int column,
  * is how many rows it changed: the truth of a guarded move. */
 ROTA_MUST_USE enum rota_error stmt_run(struct stmt *stmt, int64_t *ret_changed);
 
+/* Run a statement that moves one row, which has been read: it is damage if it
+ * finds another number of them. */
+ROTA_MUST_USE enum rota_error stmt_run_one(struct stmt *stmt);
+
 /* Bind integers to ?1, ?2, ... and run. */
 ROTA_MUST_USE enum rota_error statement_run(struct connection *connection,
                                             const struct statement *statement,
                                             int64_t *ret_changed, int n,
                                             const int64_t *values);
+
+/* The same, of a statement that moves one row. */
+ROTA_MUST_USE enum rota_error
+statement_run_one(struct connection *connection,
+                  const struct statement *statement, int n,
+                  const int64_t *values);
 
 /* Bind value, or NULL if it is not positive. */
 void bind_positive(sqlite3_stmt *statement, int at, int64_t value);

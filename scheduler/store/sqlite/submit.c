@@ -31,12 +31,12 @@ ids_reserve(struct sqlite_store *store)
 
     (void)sqlite3_bind_int64(stmt.s, 1, ids->reserve);
     while (stmt_next(&stmt)) /* to the end: the change is made then */
-        last = sqlite3_column_int64(stmt.s, 0);
+        last = stmt_integer(&stmt, 0);
     if (stmt_end(&stmt) != ROTA_OK)
         return stmt.error;
     if (last < 0) {
-        message_set("%s: the counter of ids is gone", store->connection.path);
-        return ROTA_CORRUPT;
+        return connection_damage(&store->connection,
+                                 "the counter of ids is gone");
     }
     ids->last = last;
     ids->first = last - ids->reserve + 1;

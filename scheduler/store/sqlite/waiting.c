@@ -27,7 +27,7 @@ enum rota_error
 job_make_ready(struct sqlite_store *store, int64_t id)
 {
     store->has_made_ready = true;
-    return RUN(store, READY_AGAIN, NULL, id);
+    return RUN_ONE(store, READY_AGAIN, id);
 }
 
 enum rota_error
@@ -59,7 +59,7 @@ enum rota_error
 ready_delete(struct sqlite_store *store, int64_t queue, int64_t kind,
              int64_t sort_key, int64_t id)
 {
-    return RUN(store, DELETE_READY, NULL, queue, kind, sort_key, id);
+    return RUN_ONE(store, DELETE_READY, queue, kind, sort_key, id);
 }
 
 enum rota_error

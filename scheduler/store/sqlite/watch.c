@@ -216,10 +216,14 @@ look_for_cancels(struct sqlite_watch *watch, int64_t process,
         return;
     stmt = stmt_of(&watch->connection, &CANCELS);
     (void)sqlite3_bind_int64(stmt.s, 1, process);
-    while (stmt_next(&stmt))
-        fn(arg, sqlite3_column_int64(stmt.s, CANCEL_ID),
-           sqlite3_column_int64(stmt.s, CANCEL_LEASE),
-           (const char *)sqlite3_column_text(stmt.s, CANCEL_REASON));
+    while (stmt_next(&stmt)) {
+        int64_t id = stmt_integer(&stmt, CANCEL_ID);
+        int64_t lease = stmt_integer(&stmt, CANCEL_LEASE);
+
+        if (stmt.error == ROTA_OK)
+            fn(arg, id, lease,
+               (const char *)sqlite3_column_text(stmt.s, CANCEL_REASON));
+    }
     if (stmt_end(&stmt) != ROTA_OK)
         watch->next_slow = ctx_now() + LOOK_EVERY_BLIND; /* again, soon */
 }
@@ -229,9 +233,12 @@ look_for_work(struct sqlite_watch *watch, const struct scope *scope,
               struct news *news)
 {
     struct waiting waiting;
+    enum rota_error error = waiting_read(&watch->connection, scope, &waiting);
 
-    news->is_known =
-        waiting_read(&watch->connection, scope, &waiting) == ROTA_OK;
+    /* a file that was put in the place of another is no damage */
+    if (error == ROTA_CORRUPT && !connection_has_moved(&watch->connection))
+        store_damage_note(&watch->store->base);
+    news->is_known = error == ROTA_OK;
     if (!news->is_known)
         return;
     news->is_ready = waiting.is_ready;

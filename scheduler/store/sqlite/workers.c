@@ -29,8 +29,8 @@ owner_check(struct sqlite_store *store, int64_t queue)
 
     (void)sqlite3_bind_int64(stmt.s, 1, queue);
     if (stmt_next(&stmt)) {
-        owner = sqlite3_column_int64(stmt.s, OWNER_ID);
-        pid = sqlite3_column_int64(stmt.s, OWNER_PID);
+        owner = stmt_integer(&stmt, OWNER_ID);
+        pid = stmt_integer(&stmt, OWNER_PID);
     }
     error = stmt_end(&stmt);
     if (error != ROTA_OK || owner == 0 ||
@@ -124,7 +124,7 @@ worker_join(struct sqlite_store *store, struct wish *wish)
     for (size_t i = 0; error == ROTA_OK && i < n; i++)
         error = RUN(store, HANDLE_KIND, NULL, process, kinds[i].number);
     if (error == ROTA_OK && queue != 0)
-        error = RUN(store, OWN_QUEUE, NULL, queue, process);
+        error = RUN_ONE(store, OWN_QUEUE, queue, process);
     if (error == ROTA_OK) {
         wish->join.process = process;
         wish->join.queue_number = queue;
