@@ -273,6 +273,15 @@ START_TEST(a_child_has_its_signals_descriptors_and_session_to_itself)
 }
 END_TEST
 
+START_TEST(a_program_may_ignore_that_children_end)
+{
+    (void)signal(SIGCHLD, SIG_IGN);
+    ck_assert_int_eq(run_shell("sh", "sleep 0.01 & wait $!; exit 3"), ROTA_OK);
+    ck_assert_int_eq(result.exit_code, 3);
+    (void)signal(SIGCHLD, SIG_DFL);
+}
+END_TEST
+
 START_TEST(limits_hold)
 {
     const char *argv[] = {"sh", "-c",
@@ -442,6 +451,16 @@ START_TEST(a_grandchild_that_holds_the_output_does_not_hold_us)
 }
 END_TEST
 
+START_TEST(who_kills_the_keeper_of_a_child_ends_the_child)
+{
+    ck_assert_int_eq(run_shell("sh", "setsid " SLEEP "& kill -9 $PPID; " SLEEP),
+                     ROTA_SYSTEM);
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(NULL), "sh"));
+    ck_assert_int_ge(result.strays, 1);
+    ck_assert(!sleeper_lives());
+}
+END_TEST
+
 START_TEST(under_a_context_that_is_done_nothing_starts)
 {
     (void)ctx_cancel(ctx);
@@ -591,6 +610,7 @@ process_suite(void)
     tcase_add_test(self, output_may_go_to_a_descriptor_instead);
     tcase_add_test(self,
                    a_child_has_its_signals_descriptors_and_session_to_itself);
+    tcase_add_test(self, a_program_may_ignore_that_children_end);
     tcase_add_test(self, limits_hold);
     suite_add_tcase(suite, self);
     tcase_add_checked_fixture(ended, setup, teardown);
@@ -603,6 +623,7 @@ process_suite(void)
                         (int)(sizeof(evasive) / sizeof(evasive[0])));
     tcase_add_test(ended, what_ignores_the_request_is_killed_after_its_grace);
     tcase_add_test(ended, a_grandchild_that_holds_the_output_does_not_hold_us);
+    tcase_add_test(ended, who_kills_the_keeper_of_a_child_ends_the_child);
     tcase_add_test(ended, under_a_context_that_is_done_nothing_starts);
     tcase_add_test(ended, a_deadline_ends_it_too);
     tcase_add_loop_test(ended, who_writes_without_pause_is_told_all_the_same, 0,

@@ -12,9 +12,19 @@
  * The child leads a session and a process group of its own, with every signal
  * as at login, no descriptor but 0 to 3, and no terminal. When the context
  * ends, the group gets SIGTERM and SIGCONT, and after a grace SIGKILL. When the
- * child has ended, whatever way, what it left running in its group is ended
- * too, and so is what went into a session of its own, if it can be found: it
- * holds one of the descriptors, or its environment still says whose it is.
+ * child has ended, whatever way, all that descends from it and still runs is
+ * ended too, whatever session, group, and environment it gave itself: it gets
+ * SIGTERM and SIGCONT, and half a second later, or when what is left of the
+ * grace is over, SIGKILL. And so is everything, with SIGKILL at once, when the
+ * program dies, or the thread that called.
+ *
+ * This is done by a keeper, a process between the program and the child, which
+ * is forked for each child and shows as the program's own, named rota-keeper.
+ * What it cannot end: a process that it may not signal, since a program with
+ * the setuid bit made it another user's; and what somebody had killed the
+ * keeper of. Then everything is killed whose environment still has the tag. A
+ * service that another process starts on request (systemd, a container's
+ * daemon, at) is no descendant, and stays.
  *
  * Descriptor 3 is a channel, whose number is in the environment as ROTA_FD. A
  * line "progress DONE TOTAL" or "progress DONE" written to it goes to the
@@ -22,8 +32,8 @@
  * "cancel " and its cause can be read from it, as a line.
  *
  * No signal disposition of the calling program is touched, no other child of
- * it waited for, and it may have as many threads as it likes. It must not
- * ignore SIGCHLD: then nobody learns how a child ended.
+ * it waited for, and it may have as many threads as it likes, ignore SIGCHLD,
+ * and wait for any child that it finds.
  */
 #ifndef ROTA_PROCESS_H
 #define ROTA_PROCESS_H
@@ -91,7 +101,7 @@ struct rota_process_result {
     int signal;        /* that ended it; 0: none */
     bool core_dumped;
     bool told, killed; /* by us: SIGTERM, SIGKILL was sent as ctx ended */
-    int strays;        /* processes it left behind, which we ended */
+    int strays;        /* processes it left behind, which were ended */
     int64_t max_rss;   /* bytes; of it and the descendants it waited for */
     int64_t user_time, system_time; /* nanoseconds, the same */
     struct rota_process_output out, err;

@@ -1,17 +1,13 @@
 /*
  * Running a child process that ends with a context (rota/process.h): seeing it
- * through once spawn.c has started it, and reaping it.
+ * through once spawn.c has started it.
  *
- * One thread starts the child, waits on all its descriptors with poll(), and
- * reaps it. The child's life, as `stage` counts it:
+ * The child has a keeper (keeper.h), which ends it and what it leaves behind,
+ * and tells how it ended. Here one thread waits with poll() for the end of the
+ * keeper and of the context, and takes what the child writes meanwhile:
  *
- *   RUNS --ctx ends--> TOLD (TERM) --grace--> KILLED
- *     '---------------- the child ends ----------'--> ENDED: what it left
- *                                                     behind is ended
- *
- * Its group is signalled only while the child is not reaped: until then the
- * number is the group's and nobody else's. The poll() on its pidfd leaves it a
- * zombie, then the group is swept, then it is reaped.
+ *   RUNS --ctx ends--> TOLD
+ *     '------------------'--the keeper ends--> ENDED: nothing is left
  *
  * Any thread may call, many at a time. Locking: none, as each call has its own
  * struct child. The hook on the context writes to an eventfd.
@@ -21,28 +17,17 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/base.h"
 #include "interrupt/strays.h"
 
-/* How long a child that was told to end may take, unless the program says. */
-#define GRACE ROTA_SEC(10)
-/* How long what a child left behind may take to end, before it is killed. */
-#define SWEEP_GRACE ROTA_MS(500)
-/* How often what is left behind is looked for meanwhile. */
-#define STRAYS_LOOK ROTA_MS(5)
-/* A child that another thread is just starting has our descriptors, too, until
- * it comes to its exec. How long that is waited for before anybody else is
- * suspected of holding them. */
-#define SIBLING_TIME ROTA_MS(10)
+/* How long what strangers write is taken once the child has ended. */
+#define STRANGER_TIME ROTA_MS(500)
 /* Most children end soon. So for this long only the end of the child or of the
  * context is waited for, and what the child has written by then is read in one
  * go: the pipes have room for it. */
@@ -104,71 +89,38 @@ read_channel(struct child *child)
 
 /* -- Ending ---------------------------------------------------------------- */
 
-/* The context has ended: say so to the child, and begin its time of grace. A
- * process that was stopped acts on TERM only when it is continued. */
+/* The context has ended: say so to the child, and have its keeper end it. */
 static void
 tell(struct child *child)
 {
     char text[512];
     int n =
         snprintf(text, sizeof(text), "cancel %.480s\n", ctx_cause(child->ctx));
-    int64_t grace = child->process->grace;
 
     if (child->channel >= 0)
         (void)send(child->channel, text, (size_t)n, MSG_NOSIGNAL);
-    (void)kill(-child->pid, SIGTERM);
-    (void)kill(-child->pid, SIGCONT);
-    child->result->told = true;
+    keeper_tell(&child->keeper);
     child->stage = TOLD;
-    child->deadline = saturating_add(ctx_now(), grace == 0 ? GRACE : grace);
 }
 
-/* The time of grace is over. */
-static void
-kill_group(struct child *child)
-{
-    (void)kill(-child->pid, SIGKILL);
-    child->result->killed = true;
-    child->stage = KILLED;
-    child->deadline = ROTA_FOREVER;
-}
-
-/* Whether somebody still holds a descriptor that the child was given. */
+/* Wait until something happens, or until timeout (milliseconds; -1: for ever)
+ * is over, and take what the child wrote. What is not to be waited for has -1
+ * as its descriptor. False if nothing happened. */
 static bool
-is_held(const struct child *child)
-{
-    return child->out.fd >= 0 || child->err.fd >= 0 || child->channel >= 0;
-}
-
-/* Milliseconds until child->deadline, rounded up; -1: for ever. */
-static int
-poll_timeout(const struct child *child)
-{
-    int64_t left;
-
-    if (child->deadline == ROTA_FOREVER)
-        return -1;
-    left = (child->deadline - ctx_now() + 999999) / 1000000;
-    return left < 0 ? 0 : left > 1000000 ? 1000000 : (int)left;
-}
-
-/* Wait until something happens or the deadline has come, and take what the
- * child wrote. What is not to be waited for has -1 as its descriptor. */
-static void
-attend(struct child *child)
+attend(struct child *child, int timeout)
 {
     bool wants_end = child->stage == RUNS;
     bool is_young = wants_end && ctx_now() < child->grown_at;
     struct pollfd fds[] = {
-        {child->stage == ENDED ? -1 : child->pidfd, POLLIN, 0},
+        {child->stage == ENDED ? -1 : child->keeper.pidfd, POLLIN, 0},
         {wants_end ? child->end_fd : -1, POLLIN, 0},
         {is_young ? -1 : child->out.fd, POLLIN, 0},
         {is_young ? -1 : child->err.fd, POLLIN, 0},
         {is_young ? -1 : child->channel, POLLIN, 0}};
 
     if (poll(fds, sizeof(fds) / sizeof(fds[0]),
-             is_young ? (int)(YOUNG_TIME / 1000000) : poll_timeout(child)) <= 0)
-        return;
+             is_young ? (int)(YOUNG_TIME / 1000000) : timeout) <= 0)
+        return false;
     if (fds[2].revents != 0)
         (void)output_read(&child->out);
     if (fds[3].revents != 0)
@@ -177,67 +129,28 @@ attend(struct child *child)
         read_channel(child);
     if (fds[0].revents != 0)
         child->stage = ENDED;
+    return true;
 }
 
-/* Returns when the child has ended. It is a zombie then. */
+/* Returns when the keeper has ended, and the child with all that it started.
+ * What they wrote is taken to its end then. It has one, unless a stranger was
+ * given a descriptor of theirs, and writes without pause. */
 static void
 see_it_through(struct child *child)
 {
+    int64_t enough;
+
     while (child->stage != ENDED) {
         if (child->stage == RUNS && ctx_done(child->ctx))
             tell(child);
-        if (child->stage == TOLD && ctx_now() >= child->deadline)
-            kill_group(child);
-        attend(child);
+        (void)attend(child, -1);
     }
+    enough = ctx_now() + STRANGER_TIME;
+    while (ctx_now() < enough && attend(child, 0))
+        continue;
 }
 
-/* Take what is written until nobody holds the descriptors that the child was
- * given, or until deadline. */
-static void
-attend_until(struct child *child, int64_t deadline)
-{
-    child->deadline = deadline;
-    while (is_held(child) && ctx_now() < deadline)
-        attend(child);
-}
-
-/* End what bears the child's tag: it gets TERM, and what is left of it when
- * child->deadline has come is killed. */
-static void
-end_strays(struct child *child)
-{
-    int64_t deadline = child->deadline;
-    int n = strays_signal(child->tag, SIGTERM);
-
-    child->result->strays = n;
-    if (n > 0)
-        (void)strays_signal(child->tag, SIGCONT);
-    while (n > 0 && ctx_now() < deadline) {
-        child->deadline = ctx_now() + STRAYS_LOOK;
-        attend(child);
-        n = strays_signal(child->tag, 0);
-    }
-    (void)strays_kill(child->tag);
-}
-
-/* The child is a zombie. End what it left: its group, which has its number as
- * long as it is not reaped, and what bears its tag. */
-static void
-sweep(struct child *child)
-{
-    int64_t grace_over = child->deadline;
-
-    attend_until(child, ctx_now() + SIBLING_TIME);
-    child->deadline = child->result->killed ? ctx_now()
-                      : child->result->told ? grace_over
-                                            : ctx_now() + SWEEP_GRACE;
-    if (is_held(child) || child->result->told)
-        end_strays(child);
-    (void)kill(-child->pid, SIGKILL);
-    /* the dead close their descriptors any moment */
-    attend_until(child, ctx_now() + SWEEP_GRACE);
-}
+/* -- The result ------------------------------------------------------------ */
 
 static int64_t
 nanoseconds(struct timeval time)
@@ -245,51 +158,55 @@ nanoseconds(struct timeval time)
     return ROTA_SEC((int64_t)time.tv_sec) + ROTA_US((int64_t)time.tv_usec);
 }
 
-/* Take the zombie away, and note how it ended and what it used. */
-static enum rota_error
-reap(struct child *child)
+/* How the child ended, and what it used. */
+static void
+take_result(struct rota_process_result *result, const struct kept *kept)
 {
-    struct rota_process_result *result = child->result;
-    struct rusage usage = {.ru_maxrss = 0};
-    siginfo_t info = {.si_code = 0};
-
-    /* the system call itself: it has an argument, for what the child used, that
-     * the C library's waitid() lacks */
-    while (syscall(SYS_waitid, P_PIDFD, child->pidfd, &info, WEXITED, &usage) !=
-           0) {
-        if (errno == EINTR)
-            continue;
-        message_set("cannot learn how %s ended: %s. This program ignores "
-                    "SIGCHLD, or waits for children that are not its own",
-                    child->process->argv[0], strerror(errno));
-        return ROTA_SYSTEM;
-    }
-    if (info.si_code == CLD_EXITED)
-        result->exit_code = info.si_status;
+    if (WIFEXITED(kept->status))
+        result->exit_code = WEXITSTATUS(kept->status);
     else
-        result->signal = info.si_status;
-    result->core_dumped = info.si_code == CLD_DUMPED;
-    result->max_rss = (int64_t)usage.ru_maxrss * 1024;
-    result->user_time = nanoseconds(usage.ru_utime);
-    result->system_time = nanoseconds(usage.ru_stime);
-    return ROTA_OK;
+        result->signal = WTERMSIG(kept->status);
+    result->core_dumped = WIFSIGNALED(kept->status) && WCOREDUMP(kept->status);
+    result->told = kept->told;
+    result->killed = kept->killed;
+    result->strays = kept->strays;
+    result->max_rss = (int64_t)kept->usage.ru_maxrss * 1024;
+    result->user_time = nanoseconds(kept->usage.ru_utime);
+    result->system_time = nanoseconds(kept->usage.ru_stime);
+}
+
+/* Somebody has killed the keeper. What it kept is nobody's any more, but most
+ * of it can be found by its environment. */
+static enum rota_error
+lose(struct child *child)
+{
+    child->result->strays = strays_kill(child->tag);
+    message_set("cannot learn how %s ended: the process that kept it was "
+                "killed",
+                child->process->argv[0]);
+    return ROTA_SYSTEM;
 }
 
 /* -- All of it ------------------------------------------------------------- */
 
-/* From the start to the reaping. */
+/* From the start to the end. */
 static enum rota_error
 child_run(struct child *child)
 {
     enum rota_error error = child_spawn(child);
+    struct kept kept;
 
     if (error == ROTA_OK) {
         child->grown_at = ctx_now() + YOUNG_TIME;
         see_it_through(child);
-        sweep(child);
-        error = reap(child);
+        kept = keeper_end(&child->keeper);
+        if (!kept.is_over)
+            error = lose(child);
+        else if (kept.error != 0)
+            error = child_explain(child, kept.error);
+        else
+            take_result(child->result, &kept);
     }
-    close_if_open(&child->pidfd);
     close_if_open(&child->channel);
     child->result->out = output_end(&child->out);
     child->result->err = output_end(&child->err);
@@ -303,11 +220,11 @@ rota_process_run(struct ctx *ctx, const struct rota_process *process,
     struct child child = {.ctx = ctx == NULL ? ctx_background() : ctx,
                           .process = process,
                           .result = ret_result,
-                          .pidfd = -1,
+                          .keeper = KEEPER_NONE,
                           .channel = -1,
-                          .end_fd = -1,
-                          .deadline = ROTA_FOREVER};
-    enum rota_error error;
+                          .end_fd = -1};
+    bool is_late = ctx_done(child.ctx);
+    enum rota_error error = ROTA_OK;
 
     *ret_result = (struct rota_process_result)ROTA_PROCESS_RESULT_INIT;
     if (process->size != sizeof(*process) || process->argv == NULL ||
@@ -319,12 +236,9 @@ rota_process_run(struct ctx *ctx, const struct rota_process *process,
     }
     output_init(&child.out, -1, 0);
     output_init(&child.err, -1, 0);
-    if (!ctx_done(child.ctx))
+    if (!is_late)
         error = child_run(&child);
-    else
-        error = ROTA_OK;
-    if (error == ROTA_OK &&
-        (ret_result->told || (ctx_done(child.ctx) && child.pid == 0))) {
+    if (error == ROTA_OK && (ret_result->told || is_late)) {
         message_set("%s", ctx_cause(child.ctx));
         return ctx_err(child.ctx);
     }

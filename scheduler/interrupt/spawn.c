@@ -1,6 +1,6 @@
 /*
  * Starting a child process: the descriptors and the environment it is given,
- * posix_spawnp(), and the limits it is put under.
+ * and the keeper that starts it with them.
  *
  * child.c calls child_spawn(), once for each child. There is no lock: all of it
  * runs on the thread that is in rota_process_run(). Every descriptor is made
@@ -23,11 +23,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "base/base.h"
 #include "base/descriptor.h"
@@ -238,13 +235,17 @@ set_attributes(posix_spawnattr_t *attributes)
     return code;
 }
 
-/* Call posix_spawnp(). 0 or an errno number, which may be that of exec(). */
+/* Start a keeper that starts the child. 0 or an errno number. */
 static int
-spawn(struct child *child, const struct ends *ends)
+start_keeper(struct child *child, const struct ends *ends)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     const char **env = make_env(child);
+    struct order order = {.process = child->process,
+                          .env = env,
+                          .actions = &actions,
+                          .attributes = &attributes};
     int code;
 
     if (env == NULL)
@@ -255,45 +256,15 @@ spawn(struct child *child, const struct ends *ends)
     if (code == 0)
         code = set_attributes(&attributes);
     if (code == 0)
-        code = posix_spawnp(
-            &child->pid, child->process->argv[0], &actions, &attributes,
-            (char **)(uintptr_t)child->process->argv, (char **)(uintptr_t)env);
+        code = keeper_start(&child->keeper, &order);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
     free(env);
     return code;
 }
 
-/* Limit what the process may use to max, or to what is our own limit if that is
- * less; max <= 0: leave it. A limit that cannot be set is done without. */
-static void
-set_limit(pid_t pid, int which, int64_t max)
-{
-    struct rlimit limit = {(rlim_t)max, (rlim_t)max}, ours;
-
-    if (max <= 0)
-        return;
-    if (prlimit(pid, (enum __rlimit_resource)which, NULL, &ours) == 0 &&
-        ours.rlim_max < limit.rlim_max)
-        limit.rlim_cur = limit.rlim_max = ours.rlim_max;
-    (void)prlimit(pid, (enum __rlimit_resource)which, &limit, NULL);
-}
-
-static void
-set_limits(const struct child *child)
-{
-    const struct rota_process *process = child->process;
-
-    set_limit(child->pid, RLIMIT_CPU, process->max_cpu);
-    set_limit(child->pid, RLIMIT_AS, process->max_memory);
-    set_limit(child->pid, RLIMIT_FSIZE, process->max_file);
-    set_limit(child->pid, RLIMIT_NOFILE, process->max_files);
-}
-
-/* Say why posix_spawnp() failed with code. It does not tell whether the program
- * or the folder is missing, so the folder is looked at here. */
-static enum rota_error
-explain_start(struct child *child, int code)
+enum rota_error
+child_explain(struct child *child, int code)
 {
     const char *dir = child->process->dir;
     struct stat st;
@@ -315,21 +286,11 @@ child_spawn(struct child *child)
     make_tag(child);
     if (!open_all(child, &ends))
         error = fail_start(child, errno, "a pipe to it");
-    if (error == ROTA_OK && (code = spawn(child, &ends)) != 0)
-        error = explain_start(child, code);
+    if (error == ROTA_OK && (code = start_keeper(child, &ends)) != 0)
+        error = fail_start(child, code, "a process");
     close_if_open(&ends.in);
     close_if_open(&ends.out);
     close_if_open(&ends.err);
     close_if_open(&ends.channel);
-    if (error != ROTA_OK)
-        return error;
-    set_limits(child);
-    child->pidfd =
-        descriptor_above((int)syscall(SYS_pidfd_open, child->pid, 0));
-    if (child->pidfd >= 0)
-        return ROTA_OK;
-    error = fail_start(child, errno, "a descriptor of it");
-    (void)kill(-child->pid, SIGKILL);
-    (void)waitpid(child->pid, NULL, 0);
     return error;
 }
