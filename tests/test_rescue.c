@@ -9,6 +9,7 @@
 #include <check.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -393,6 +394,76 @@ START_TEST(the_command_of_a_job_keeps_no_lock_and_ends_before_the_job_goes_on)
 }
 END_TEST
 
+/* The parent of the command of a job: what keeps it. */
+static pid_t
+command_keeper(void)
+{
+    char path[64];
+    int pid = 0, parent = 0;
+    FILE *file = fopen(beside("command").text, "re");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%d", &pid), 1);
+    MUST(fclose(file));
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    file = fopen(path, "re");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%*d %*s %*c %d", &parent), 1);
+    MUST(fclose(file));
+    return parent;
+}
+
+START_TEST(nobody_runs_a_job_again_before_its_command_has_ended)
+{
+    pid_t pid = worker_with("spawn", 1), keeper;
+
+    EVENTUALLY(command_lives());
+    keeper = command_keeper();
+    work_here();
+    ck_assert_int_eq(kill(keeper, SIGSTOP), 0);
+    child_kill(pid);
+    check_kept(ROTA_MS(700));
+    ck_assert(command_lives());
+    ck_assert_int_eq(kill(keeper, SIGCONT), 0);
+    WITHIN(A_SECOND, noted("spawn", getpid()) == 1);
+    ck_assert(!command_lives());
+    wait_for(1);
+    ck_assert(stands(1, "succeeded|2"));
+}
+END_TEST
+
+/* Whether processes in a namespace of their own may be made here. */
+static bool
+may_unshare(void)
+{
+    return system("unshare -p -f true 2>/dev/null") == 0;
+}
+
+START_TEST(who_cannot_see_the_command_waits_for_its_end_too)
+{
+    pid_t pid, keeper;
+
+    if (!may_unshare()) {
+        (void)puts("no namespace may be made here");
+        return;
+    }
+    pid = worker_with("spawn", 1);
+    EVENTUALLY(command_lives());
+    keeper = command_keeper();
+    (void)child_start("--exec", "/usr/bin/unshare", "-p", "-f", "--kill-child",
+                      self, "--work", queue, "1", NULL);
+    EVENTUALLY(sql_int(queue, "SELECT count(*) FROM workers"
+                              " WHERE ended_at IS NULL") == 2);
+    ck_assert_int_eq(kill(keeper, SIGSTOP), 0);
+    child_kill(pid);
+    check_kept(ROTA_MS(700));
+    ck_assert(command_lives());
+    ck_assert_int_eq(kill(keeper, SIGCONT), 0);
+    WITHIN(A_SECOND, noted("spawn", 0) == 2);
+    ck_assert(!command_lives());
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 static void
@@ -435,6 +506,8 @@ add_fork(TCase *t)
         t, a_job_that_forks_keeps_its_process_alive_and_then_nobodys_lock);
     tcase_add_test(
         t, the_command_of_a_job_keeps_no_lock_and_ends_before_the_job_goes_on);
+    tcase_add_test(t, nobody_runs_a_job_again_before_its_command_has_ended);
+    tcase_add_test(t, who_cannot_see_the_command_waits_for_its_end_too);
 }
 
 int

@@ -131,9 +131,9 @@ ROTA_API void rota_job_log(struct rota_job *job, const char *format, ...)
 
 /* -- Child processes ------------------------------------------------------ */
 
-/* rota_process_run() under the job's context. The tag is the run's: should this
- * process die, whichever process learns of it ends the child and what descends
- * from it, before the job is ready again. */
+/* rota_process_run() under the job's context. Should this process die, the job
+ * is ready again only when the child and what descends from it have ended. The
+ * tag is the run's. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_process(struct rota_job *job, const struct rota_process *process,
                  struct rota_process_result *ret_result);

@@ -5,12 +5,17 @@
  *
  *   byte 0      the turnstile: held by whoever is next to write
  *   byte 1      the gate: held by whoever writes
- *   byte 16+p   held by process p as long as it lives
+ *   byte 16+p   held by process p as long as it lives, and what it started
  *   2^40+pid    held, and shared, by whoever has the queue open: yield.h
  *
  * A writer takes the turnstile, then the gate, then drops the turnstile. With
  * the gate alone a process that writes without pause would take it again
  * before a waiter wakes; with the turnstile it queues behind the waiter.
+ *
+ * The lock that says that a process lives has a descriptor of its own, which
+ * keepers inherit (base/held.h): what a dead process had started may still run,
+ * and until it has ended nobody takes over its jobs. The gate must not stay
+ * shut for so long.
  *
  * Locking: fork_lock guards the list of open files, for the fork handlers.
  * The byte locks are the kernel's; no other lock is taken here.
@@ -28,6 +33,7 @@
 
 #include "base/base.h"
 #include "base/descriptor.h"
+#include "base/held.h"
 
 #define TURNSTILE     0
 #define GATE          1
@@ -35,6 +41,8 @@
 
 struct lockfile {
     int fd;
+    struct held live;  /* says that we live; one thread at a time */
+    char *path;        /* malloc'd */
     bool is_inherited; /* we are a forked child */
     dev_t device;      /* of the file; read-only */
     ino_t inode;
@@ -108,10 +116,17 @@ file_open(const char *path, int flags, bool may_fail,
     if (file == NULL)
         return no_memory();
     MUST(pthread_once(&fork_once, fork_handlers));
+    file->live.fd = -1;
+    file->path = strdup(path);
+    if (file->path == NULL) {
+        free(file);
+        return no_memory();
+    }
     file->fd =
         descriptor_above(open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (file->fd < 0 && !may_fail) {
         message_set("cannot open %s: %s", path, strerror(errno));
+        free(file->path);
         free(file);
         return ROTA_SYSTEM;
     }
@@ -167,8 +182,10 @@ lockfile_close(struct lockfile *file)
     lock_take(&fork_lock);
     list_remove(&file->on_open);
     lock_drop(&fork_lock);
+    held_drop(&file->live);
     if (file->fd >= 0)
         close(file->fd);
+    free(file->path);
     free(file);
 }
 
@@ -194,25 +211,50 @@ lockfile_leave(struct lockfile *file)
     (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK, GATE);
 }
 
+/* Open it once more: the same file, or else it is an error. -1: words by
+ * message_get(). */
+static int
+open_again(const struct lockfile *file)
+{
+    int fd =
+        descriptor_above(open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    struct stat st;
+
+    if (fd < 0) {
+        message_set("cannot open %s: %s", file->path, strerror(errno));
+        return -1;
+    }
+    if (fstat(fd, &st) == 0 && st.st_dev == file->device &&
+        st.st_ino == file->inode)
+        return fd;
+    message_set("%s was replaced by another file", file->path);
+    (void)close(fd);
+    return -1;
+}
+
 enum rota_error
 lockfile_live(struct lockfile *file, int64_t process)
 {
     off_t byte = (off_t)(FIRST_PROCESS + process);
+    int fd = open_again(file);
 
-    if (byte_lock(file->fd, F_OFD_SETLK, F_WRLCK, byte) != 0) {
+    if (fd < 0)
+        return ROTA_SYSTEM;
+    if (byte_lock(fd, F_OFD_SETLK, F_WRLCK, byte) != 0) {
         message_set("cannot lock the queue's lock file: %s", strerror(errno));
+        (void)close(fd);
         return ROTA_SYSTEM;
     }
+    held_add(&file->live, fd);
     atomic_store_explicit(&file->own, process, memory_order_relaxed);
     return ROTA_OK;
 }
 
 void
-lockfile_unlive(struct lockfile *file, int64_t process)
+lockfile_unlive(struct lockfile *file)
 {
     atomic_store_explicit(&file->own, 0, memory_order_relaxed);
-    (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK,
-                    (off_t)(FIRST_PROCESS + process));
+    held_drop(&file->live);
 }
 
 bool

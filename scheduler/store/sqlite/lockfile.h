@@ -43,12 +43,13 @@ void lockfile_close(struct lockfile *file);
 ROTA_MUST_USE enum rota_error lockfile_enter(struct lockfile *file);
 void lockfile_leave(struct lockfile *file);
 
-/* Say that process (its id in the queue) lives, until close or death. */
+/* Say that process (its id in the queue) lives, until close, or until it is
+ * dead and so is all that its keepers keep. At most one at a time. */
 ROTA_MUST_USE enum rota_error lockfile_live(struct lockfile *file,
                                             int64_t process);
 
 /* Take that back: its number will be somebody else's. */
-void lockfile_unlive(struct lockfile *file, int64_t process);
+void lockfile_unlive(struct lockfile *file);
 
 /* Whether somebody else's process lives. On doubt: yes. Any thread. */
 bool lockfile_lives(struct lockfile *file, int64_t process);

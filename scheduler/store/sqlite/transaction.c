@@ -133,7 +133,7 @@ transaction_rollback(struct sqlite_store *store)
         (void)sqlite3_reset(rollback);
     }
     if (store->joined != 0)
-        lockfile_unlive(store->lockfile, store->joined);
+        lockfile_unlive(store->lockfile);
     store->joined = 0;
     names_forget(store);
     arrivals_forget(store);

@@ -29,7 +29,7 @@
 
 /* Everything is looked at so often, hint or no hint. */
 #define LOOK_EVERY ROTA_MS(500)
-/* And without inotify. */
+/* And without inotify, or while a process is dying. */
 #define LOOK_EVERY_BLIND ROTA_MS(20)
 
 /* When to look again after an event, counted from the event. */
@@ -40,8 +40,9 @@ static const int64_t again_after[] = {ROTA_MS(1), ROTA_MS(2), ROTA_MS(4),
 /* Another process that runs jobs. */
 struct neighbour {
     int64_t id;
-    int pidfd;    /* -1: cannot be watched, the slow look finds out */
-    bool is_open; /* as of the latest reading: it has not been seen to end */
+    int pidfd;     /* -1: cannot be watched, the slow look finds out */
+    bool is_dying; /* it has ended, but what it started perhaps has not */
+    bool is_open;  /* as of the latest reading: it has not been seen to end */
 };
 
 struct sqlite_watch {
@@ -147,6 +148,18 @@ swallow(int fd)
         continue;
 }
 
+/* A neighbour has ended. As long as what it had started is being ended, its
+ * lock is held, and the descriptor has nothing more to say: so from now on it
+ * is looked at often. */
+static void
+neighbour_ended(struct sqlite_watch *watch, struct neighbour *neighbour)
+{
+    close(neighbour->pidfd);
+    neighbour->pidfd = -1;
+    neighbour->is_dying = true;
+    watch->next_slow = 0;
+}
+
 void
 sqlite_watch_heard(struct watch *base, const struct pollfd *fds, size_t n)
 {
@@ -154,7 +167,7 @@ sqlite_watch_heard(struct watch *base, const struct pollfd *fds, size_t n)
 
     for (size_t i = 1; i < n; i++)
         if (fds[i].revents != 0)
-            watch->next_slow = 0; /* a neighbour died */
+            neighbour_ended(watch, &watch->neighbours[i - 1]);
     if (n == 0 || fds[0].revents == 0)
         return;
     swallow(watch->inotify);
@@ -325,15 +338,26 @@ look_for_dead(struct sqlite_watch *watch, int64_t process)
 
 /* -- Look ----------------------------------------------------------------- */
 
+static bool
+somebody_is_dying(const struct sqlite_watch *watch)
+{
+    for (size_t i = 0; i < watch->n_neighbours; i++)
+        if (watch->neighbours[i].is_dying)
+            return true;
+    return false;
+}
+
 /* What is looked at hint or no hint. */
 static void
 look_slowly(struct sqlite_watch *watch, const struct scope *scope)
 {
+    bool is_blind;
+
     look_for_file(watch);
     if (!watch->store->base.options.is_readonly && !watch->has_moved)
         look_for_dead(watch, scope->process);
-    watch->next_slow =
-        ctx_now() + (watch->inotify >= 0 ? LOOK_EVERY : LOOK_EVERY_BLIND);
+    is_blind = watch->inotify < 0 || somebody_is_dying(watch);
+    watch->next_slow = ctx_now() + (is_blind ? LOOK_EVERY_BLIND : LOOK_EVERY);
 }
 
 void
