@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <check.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,47 @@ START_TEST(a_job_whose_process_died_after_its_deadline_has_failed)
     ck_assert_int_eq(outcome.error, ROTA_DEADLINE);
     ck_assert_str_eq(outcome.message, "its deadline passed");
     ck_assert_int_eq(noted("deaf", 0), 1);
+}
+END_TEST
+
+/* Where a search for what dead processes left begins, if it is to be held up.
+ */
+static struct gate *searching;
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int
+__wrap_open(const char *path, int flags, ...)
+{
+    va_list args;
+    int mode;
+
+    va_start(args, flags);
+    mode = va_arg(args, int); /* if there is none, it is not looked at */
+    va_end(args);
+    if (searching != NULL && strcmp(path, "/proc") == 0)
+        gate_pass(searching);
+    return __real_open(path, flags, mode);
+}
+
+START_TEST(a_cancel_is_heard_while_a_rescue_searches)
+{
+    static struct gate gate = GATE_INIT;
+    pid_t pid = worker_with("gate", 1);
+
+    work_here();
+    (void)submit_kind("gate");
+    EVENTUALLY(noted("gate", getpid()) == 1);
+    searching = &gate;
+    child_kill(pid);
+    gate_await(&gate, 1);
+    sql_run(queue, "INSERT INTO cancel(job) VALUES(2)");
+    WITHIN(A_SECOND, noted("told", getpid()) == 1);
+    ck_assert(stands(1, "running|1"));
+    gate_open(&gate);
+    WITHIN(A_SECOND, noted("gate", getpid()) == 2);
+    open_gate();
+    wait_for(1);
 }
 END_TEST
 
@@ -475,6 +517,7 @@ add_die(TCase *t)
         t, a_process_that_only_waits_makes_the_jobs_of_a_dead_one_ready_again);
     tcase_add_test(t,
                    when_all_are_dead_the_next_to_start_has_their_jobs_at_once);
+    tcase_add_test(t, a_cancel_is_heard_while_a_rescue_searches);
     tcase_add_test(t, a_job_whose_process_died_after_a_cancel_is_cancelled);
     tcase_add_test(t, a_job_whose_process_died_after_its_deadline_has_failed);
     tcase_add_test(t, a_job_that_kills_its_process_three_times_is_poison);

@@ -36,6 +36,7 @@
 struct listener {
     struct rota *rota;
     struct watch *watch;
+    struct rescuer rescuer;
     int stop;           /* an eventfd: readable when the thread is to end */
     struct pollfd *fds; /* the first is stop's, then the watch's */
     size_t room;
@@ -86,8 +87,7 @@ look(struct listener *listener)
     if (news.is_known || news.has_changed)
         sleepers_wake_all(rota); /* the jobs of others may have ended */
     do_chores(listener);
-    for (size_t i = 0; i < news.n_dead; i++)
-        (void)rescue_process(rota, news.dead[i]); /* or by the next look */
+    rescuer_take(&listener->rescuer, news.dead, news.n_dead);
     retention_check(rota, &listener->retention_at);
     return news.has_changed;
 }
@@ -165,6 +165,7 @@ listener_free(struct listener *listener)
 {
     if (listener == NULL)
         return;
+    rescuer_fini(&listener->rescuer);
     watch_close(listener->watch);
     if (listener->stop >= 0)
         close(listener->stop);
@@ -181,6 +182,7 @@ listener_open(struct rota *rota, struct listener **ret_listener)
     if (listener == NULL)
         return no_memory();
     listener->rota = rota;
+    listener->rescuer.rota = rota;
     listener->chores_at = INT64_MAX;
     listener->stop = descriptor_above(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     error = listener->stop < 0 ? ROTA_SYSTEM : ROTA_OK;

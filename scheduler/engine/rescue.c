@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/grow.h"
 #include "engine/readers.h"
@@ -50,6 +51,53 @@ rescue_process(struct rota *rota, int64_t process)
                  process, request.wish.rescue.jobs);
     return error;
 }
+
+/* -- The thread ------------------------------------------------------------ */
+
+static void *
+rescuer_thread(void *arg)
+{
+    struct rescuer *rescuer = arg;
+
+    for (size_t i = 0; i < rescuer->n; i++)
+        (void)rescue_process(rescuer->rota, rescuer->dead[i]);
+    atomic_store_explicit(&rescuer->is_busy, false, memory_order_release);
+    return NULL;
+}
+
+static void
+rescuer_join(struct rescuer *rescuer)
+{
+    if (rescuer->has_thread)
+        MUST(pthread_join(rescuer->thread, NULL));
+    rescuer->has_thread = false;
+}
+
+void
+rescuer_take(struct rescuer *rescuer, const int64_t *dead, size_t n)
+{
+    if (n == 0 || atomic_load_explicit(&rescuer->is_busy, memory_order_acquire))
+        return;
+    rescuer_join(rescuer);
+    if (!grow_to(rescuer->dead, n, rescuer->room))
+        return;
+    memcpy(rescuer->dead, dead, n * sizeof(*dead));
+    rescuer->n = n;
+    atomic_store_explicit(&rescuer->is_busy, true, memory_order_relaxed);
+    rescuer->has_thread = thread_start(&rescuer->thread, "rota-rescue",
+                                       rescuer_thread, rescuer) == 0;
+    if (!rescuer->has_thread)
+        atomic_store_explicit(&rescuer->is_busy, false, memory_order_relaxed);
+}
+
+void
+rescuer_fini(struct rescuer *rescuer)
+{
+    rescuer_join(rescuer);
+    free(rescuer->dead);
+}
+
+/* -- All ------------------------------------------------------------------- */
 
 struct dead {
     int64_t *all;

@@ -6,6 +6,10 @@
  * have it. So a process is signalled through a pidfd, and its environment is
  * read once more after that has been opened: then both were the same process.
  *
+ * A machine has many processes, and most are strangers: whose environment may
+ * not be read, or does not have the entry. Each is asked once in a search,
+ * since a stray's children are strays by birth, and nobody becomes one later.
+ *
  * Any thread may call. There is no lock and no state; strays_kill() sleeps.
  */
 #define _GNU_SOURCE
@@ -32,8 +36,11 @@
  * many looks. */
 #define LOOKS_MAX 50
 
-/* How often the environment of a process in the middle of exec() is read. */
-#define TRIES_MAX 100
+/* Who seems to be in the middle of exec() is looked at again so often. */
+#define UNSURE_LOOKS 10
+
+/* There is no higher number of a process: PID_MAX_LIMIT of the kernel. */
+#define PID_END 4194304
 
 /* With how much room a file in /proc is read at first: most fit. */
 #define ROOM 8192
@@ -59,7 +66,7 @@ has_entry(const char *text, size_t size, const char *entry)
 }
 
 /* All that /proc/PID/NAME says; the caller frees it. *ret_size is 0 if it says
- * nothing, or the process is gone or not ours, or there is no memory. */
+ * nothing. NULL: the process is gone or not ours, or there is no memory. */
 static char *
 read_about(const char *pid, const char *name, size_t *ret_size)
 {
@@ -85,59 +92,87 @@ read_about(const char *pid, const char *name, size_t *ret_size)
 }
 
 /* True for a process of whose environment nothing could be read because it is
- * in the middle of exec(). It has memory then, which a zombie and a thread of
- * the kernel have not. */
+ * in the middle of exec(), or has none. It has memory then, which a zombie and
+ * a thread of the kernel have not. */
 static bool
-is_in_exec(const char *pid)
+has_memory(const char *pid)
 {
     size_t size;
     char *text = read_about(pid, "statm", &size);
-    bool has_memory = size > 1 && text[0] != '0';
+    bool has = size > 1 && text[0] != '0';
 
     free(text);
-    return has_memory;
+    return has;
 }
 
-/* True if pid's environment has an entry that begins with entry. Who is in the
- * middle of exec() is asked again. */
-static bool
-process_has_entry(const char *pid, const char *entry)
+enum verdict { STRANGER, STRAY, UNSURE };
+
+static enum verdict
+judge(const char *pid, const char *entry)
 {
-    bool found = false;
-    char *text;
     size_t size;
+    char *text = read_about(pid, "environ", &size);
+    enum verdict verdict = STRANGER;
 
-    for (int tries = 0; tries < TRIES_MAX; tries++) {
-        text = read_about(pid, "environ", &size);
-        found = size > 0 && has_entry(text, size, entry);
-        free(text);
-        if (size > 0 || !is_in_exec(pid))
-            break;
-        (void)sched_yield();
-    }
-    return found;
+    if (size > 0 && has_entry(text, size, entry))
+        verdict = STRAY;
+    else if (text != NULL && size == 0 && has_memory(pid))
+        verdict = UNSURE;
+    free(text);
+    return verdict;
 }
 
-/* Send signal to the process if its environment has the entry. True if it was
- * sent. */
+/* -- A search -------------------------------------------------------------- */
+
+struct search {
+    const char *entry;
+    unsigned char *strangers; /* a bit for each number; NULL: no memory */
+    int looks;                /* how often all were looked at */
+    int n;                    /* strays that the latest look found, */
+    bool is_sure;             /* and there are no others */
+};
+
 static bool
-signal_if_it_has(const char *number, const char *entry, int signal)
+is_stranger(const struct search *search, pid_t pid)
+{
+    return search->strangers != NULL && pid < PID_END &&
+           (search->strangers[pid / 8] >> pid % 8 & 1) != 0;
+}
+
+/* Who is in the middle of exec() for long has no environment. */
+static void
+note_other(struct search *search, pid_t pid, enum verdict verdict)
+{
+    if (verdict == UNSURE && search->looks < UNSURE_LOOKS)
+        search->is_sure = false;
+    else if (search->strangers != NULL && pid < PID_END)
+        search->strangers[pid / 8] |= (unsigned char)(1U << pid % 8);
+}
+
+/* Kill the process if it is a stray. */
+static void
+look_at(struct search *search, const char *number)
 {
     pid_t pid = (pid_t)strtol(number, NULL, 10);
-    bool sent = false;
+    enum verdict verdict;
     int pidfd;
 
-    if (pid == getpid() || !process_has_entry(number, entry))
-        return false;
+    if (pid == getpid() || is_stranger(search, pid))
+        return;
+    verdict = judge(number, search->entry);
+    if (verdict != STRAY) {
+        note_other(search, pid, verdict);
+        return;
+    }
     pidfd = descriptor_above((int)syscall(SYS_pidfd_open, pid, 0));
     if (pidfd < 0)
-        return false;
+        return;
     /* asked again, as the number may have become another process's before the
      * pidfd was opened */
-    if (process_has_entry(number, entry))
-        sent = syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0;
+    if (judge(number, search->entry) == STRAY &&
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
+        search->n++;
     (void)close(pidfd);
-    return sent;
 }
 
 static DIR *
@@ -152,31 +187,39 @@ proc_open(void)
     return proc;
 }
 
-int
-strays_signal(const char *entry, int signal)
+/* Look at all that are not known to be strangers. */
+static void
+look(struct search *search)
 {
     DIR *proc = proc_open();
     struct dirent *folder;
-    int n = 0;
 
-    if (proc == NULL)
-        return 0;
-    while ((folder = readdir(proc)) != NULL)
+    search->n = 0;
+    search->is_sure = true;
+    while (proc != NULL && (folder = readdir(proc)) != NULL)
         if (isdigit((unsigned char)folder->d_name[0]))
-            n += signal_if_it_has(folder->d_name, entry, signal);
-    (void)closedir(proc);
-    return n;
+            look_at(search, folder->d_name);
+    if (proc != NULL)
+        (void)closedir(proc);
+    search->looks++;
 }
 
 int
 strays_kill(const char *entry)
 {
-    int first = strays_signal(entry, SIGKILL), empty = first == 0;
+    struct search search = {.entry = entry,
+                            .strangers = calloc(PID_END / 8, 1)};
+    int first, empty;
 
-    for (int look = 1; look < LOOKS_MAX && empty < 2; look++) {
+    look(&search);
+    first = search.n;
+    empty = first == 0 && search.is_sure;
+    while (search.looks < LOOKS_MAX && empty < 2) {
         /* those that were killed are still found for a moment */
         (void)ctx_sleep(ctx_background(), ROTA_MS(1));
-        empty = strays_signal(entry, SIGKILL) == 0 ? empty + 1 : 0;
+        look(&search);
+        empty = search.n == 0 && search.is_sure ? empty + 1 : 0;
     }
+    free(search.strangers);
     return first;
 }
