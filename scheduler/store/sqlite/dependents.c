@@ -116,7 +116,7 @@ meet(struct sqlite_store *store, int64_t job, int64_t id)
 
     if (error == ROTA_OK)
         error = RUN(store, UNBLOCK, &changed, id);
-    return error == ROTA_OK && changed > 0 ? job_line_up(store, id) : error;
+    return error == ROTA_OK && changed > 0 ? job_line_up(store, id, false) : error;
 }
 
 static enum rota_error

@@ -194,7 +194,7 @@ job_return(struct sqlite_store *store, const struct end *end)
     error = stmt_run_one(&stmt);
     if (error == ROTA_OK)
         error = outcome->run_at > store->now
-                    ? job_line_up(store, end->run->id)
+                    ? job_line_up(store, end->run->id, true)
                     : job_make_ready(store, end->run->id);
     return error == ROTA_OK && outcome->attempt != NULL
                ? attempt_insert(store, end)

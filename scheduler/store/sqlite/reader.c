@@ -60,8 +60,8 @@ reader_check(struct sqlite_reader *reader)
     return connection_has_moved(&reader->connection) ? ROTA_STORE : ROTA_OK;
 }
 
-/* A statement of the store's own has come to that: if it has met damage, that is
- * known from now on. What a caller's own query meets is his. */
+/* A statement of the store's own has come to that: if it has met damage, that
+ * is known from now on. What a caller's own query meets is his. */
 static enum rota_error
 reader_end(struct sqlite_reader *reader, enum rota_error error)
 {
@@ -257,12 +257,13 @@ look_at_held(struct connection *connection, const struct scope *scope,
 }
 
 enum rota_error
-waiting_read(struct connection *connection, const struct scope *scope,
-             struct waiting *ret_waiting)
+waiting_read(struct connection *connection, int64_t now,
+             const struct scope *scope, struct waiting *ret_waiting)
 {
     struct waiting waiting = {0};
     enum rota_error error = due_next(connection, &waiting.next);
     struct stmt stmt;
+    bool is_back = false;
 
     if (error == ROTA_OK) {
         stmt = stmt_of(connection, &IS_UNSETTLED);
@@ -272,6 +273,10 @@ waiting_read(struct connection *connection, const struct scope *scope,
         error = look_at_lanes(connection, scope, &waiting);
     if (error == ROTA_OK && !waiting.is_ready)
         error = look_at_held(connection, scope, &waiting);
+    if (error == ROTA_OK)
+        error = times_are_back(connection, now, &is_back);
+    if (is_back)
+        waiting.next = 0; /* all by the clock that was is to be set right */
     if (error == ROTA_OK)
         *ret_waiting = waiting;
     return error;
@@ -285,8 +290,10 @@ sqlite_reader_waiting(struct reader *base, const struct scope *scope,
     enum rota_error error = reader_check(reader);
 
     return error == ROTA_OK
-               ? reader_end(reader, waiting_read(&reader->connection, scope,
-                                                 ret_waiting))
+               ? reader_end(reader,
+                            waiting_read(&reader->connection,
+                                         store_now(&reader->store->base), scope,
+                                         ret_waiting))
                : error;
 }
 

@@ -55,6 +55,7 @@ ROTA_MUST_USE enum rota_error reader_check(struct sqlite_reader *reader);
 
 /* store.h's reader_waiting(), on any connection. */
 ROTA_MUST_USE enum rota_error waiting_read(struct connection *connection,
+                                           int64_t now,
                                            const struct scope *scope,
                                            struct waiting *ret_waiting);
 

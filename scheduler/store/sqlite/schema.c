@@ -69,6 +69,13 @@
     "CREATE INDEX _done_cancel ON _done(cancel_at)"                            \
     " WHERE cancel_at IS NOT NULL;"
 
+/* What waits for its time. is_pause: which comes of how long it is to wait, for
+ * another attempt or because it put itself off, and so goes with the clock when
+ * that is set back (times.c); what an asker has named does not. */
+#define TABLE_SCHEDULED                                                        \
+    "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER,"                      \
+    " is_pause INTEGER NOT NULL, PRIMARY KEY(run_at, id)) WITHOUT ROWID;"
+
 /* All that version 2 brought besides. A key is in _unique, and a deadline in
  * _deadline, until its job has ended. _dep.met: the parent has succeeded. What
  * goes into _ended has ended, and its trigger empties it. In _settle is whom a
@@ -95,15 +102,14 @@
 const char schema_tables[] =
     "CREATE TABLE _meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
     "INSERT INTO _meta VALUES('instance', lower(hex(randomblob(16)))),"
-    " ('synced', 0), ('ids', 0);"
+    " ('synced', 0), ('ids', 0), ('latest', 0);"
     "CREATE TABLE _kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " max_attempts INTEGER NOT NULL DEFAULT 1, timeout_ms INTEGER);"
     TABLE_QUEUE
     "CREATE TABLE _batch(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " created_at INTEGER NOT NULL);"
     TABLE_JOB
-    "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER,"
-    " PRIMARY KEY(run_at, id)) WITHOUT ROWID;"
+    TABLE_SCHEDULED
     /* the claim order, per queue and kind; only what may run now */
     "CREATE TABLE _ready(queue INTEGER, kind INTEGER, sort_key INTEGER,"
     " id INTEGER, PRIMARY KEY(queue, kind, sort_key, id)) WITHOUT ROWID;"
@@ -157,7 +163,9 @@ static const char *const steps[SCHEMA_VERSION] = {
                " code, cancel_at, delivered_at, cause, NULL, result")
         TABLES_OF_TIES
         "INSERT INTO _deadline SELECT deadline_at, id FROM _job WHERE ties = 2;",
-    [2] = "" /* the commands refuse more */
+    [2] = REMAKE("_scheduled", TABLE_SCHEDULED,
+                 "run_at, id, (SELECT lease > 0 FROM _job j WHERE j.id = o.id)")
+        "INSERT INTO _meta VALUES('latest', 0);"
 };
 
 /* -- Upgrade -------------------------------------------------------------- */

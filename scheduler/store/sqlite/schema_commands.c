@@ -113,6 +113,11 @@
     " SELECT RAISE(ABORT, '" command ": there is no job with that id')"        \
     "  WHERE NOT EXISTS (SELECT 1 FROM _job WHERE id = NEW.job);"
 
+/* The file has seen this time (times.c). */
+#define NOTE_TIME                                                              \
+    " UPDATE _meta SET value = " NOW                                           \
+    "  WHERE key = 'latest' AND value < " NOW " - 1000;"
+
 /* -- Submit --------------------------------------------------------------- */
 
 /* sqlite_sequence's row for submit is the one counter of job ids. after is
@@ -198,12 +203,13 @@ static const char submit[] =
     "  AND NOT EXISTS (SELECT 1 FROM _settle"
     "   WHERE job = NEW.parent AND what = " CHILDREN ");"
     " INSERT INTO _blocked SELECT NEW.id WHERE " UNMET("NEW.id") ";"
-    " INSERT INTO _scheduled SELECT run_at, id FROM _job"
+    " INSERT INTO _scheduled SELECT run_at, id, 0 FROM _job"
     "  WHERE id = NEW.id AND run_at > created_at"
     "  AND NOT " UNMET("NEW.id") ";"
     " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"
     "  WHERE id = NEW.id AND run_at <= created_at"
     "  AND NOT " UNMET("NEW.id") ";"
+    NOTE_TIME
     " DELETE FROM submit;"
     "END;";
 
@@ -296,6 +302,7 @@ static const char retry[] =
     " INSERT INTO _blocked SELECT NEW.job WHERE " UNMET("NEW.job") ";"
     " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"
     "  WHERE id = NEW.job AND NOT " UNMET("NEW.job") ";"
+    NOTE_TIME
     " DELETE FROM retry;"
     "END;";
 
@@ -317,7 +324,7 @@ static const char reschedule[] =
     "   + COALESCE(NEW.priority, priority)"
     "   * (SELECT ageing_ms FROM _queue q WHERE q.id = queue)"
     "  WHERE id = NEW.job;"
-    " INSERT INTO _scheduled SELECT run_at, id FROM _job"
+    " INSERT INTO _scheduled SELECT run_at, id, 0 FROM _job"
     "  WHERE id = NEW.job AND run_at > " NOW
     "  AND NOT EXISTS (SELECT 1 FROM _blocked WHERE id = NEW.job);"
     " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"

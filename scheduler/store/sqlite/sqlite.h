@@ -41,6 +41,7 @@ struct sqlite_store {
     bool is_durable;      /* what PRAGMA synchronous says */
     bool has_moved;       /* as the last transaction_begin() found */
     int64_t data_version; /* as of then */
+    int64_t latest; /* the latest time in the file (times.c); 0: look it up */
     /* of the transaction that is open */
     int64_t now; /* Unix milliseconds: its moves are of one moment */
     bool has_made_ready;
@@ -101,6 +102,17 @@ ROTA_MUST_USE enum rota_error transaction_prepare(struct sqlite_store *store);
 /* Change something, so that a durable commit syncs all before it. */
 ROTA_MUST_USE enum rota_error transaction_touch(struct sqlite_store *store);
 
+/* -- times.c -------------------------------------------------------------- */
+
+/* Note what time it is, in store->now; and if it was later before, set right
+ * what waits by the clock. */
+ROTA_MUST_USE enum rota_error times_check(struct sqlite_store *store);
+
+/* Whether there is something to set right: the clock was set back, and nobody
+ * has written since. On any connection. */
+ROTA_MUST_USE enum rota_error times_are_back(struct connection *connection,
+                                             int64_t now, bool *ret_back);
+
 /* -- submit.c ------------------------------------------------------------- */
 
 /* new -> ready, scheduled or blocked, for n jobs: all or none. ROTA_EXISTS:
@@ -124,9 +136,10 @@ ROTA_MUST_USE enum rota_error ready_delete(struct sqlite_store *store,
                                            int64_t queue, int64_t kind,
                                            int64_t sort_key, int64_t id);
 
-/* Put the job where it waits to be run, by its time. */
+/* Put the job where it waits to be run, by its time: is_pause, a time that
+ * comes of how long it is to wait, and not of its asker's word. */
 ROTA_MUST_USE enum rota_error job_line_up(struct sqlite_store *store,
-                                          int64_t id);
+                                          int64_t id, bool is_pause);
 
 /* It is due: likewise. */
 ROTA_MUST_USE enum rota_error job_make_ready(struct sqlite_store *store,

@@ -258,7 +258,7 @@ job_insert(struct sqlite_store *store, const struct rota_submission *submission,
 
 /* -- Where it waits ------------------------------------------------------- */
 
-STATEMENT(INSERT_SCHEDULED) = {"INSERT INTO _scheduled VALUES(?1, ?2)"};
+STATEMENT(INSERT_SCHEDULED) = {"INSERT INTO _scheduled VALUES(?1, ?2, 0)"};
 STATEMENT(INSERT_BLOCKED) = {"INSERT INTO _blocked VALUES(?1)"};
 STATEMENT(HAS_UNMET) = {"SELECT 1 FROM _dep WHERE child = ?1 AND met = 0"};
 

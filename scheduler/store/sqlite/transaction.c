@@ -32,6 +32,7 @@ notice_others(struct sqlite_store *store)
     if (error != ROTA_OK || changes == store->data_version)
         return error;
     names_forget(store);
+    store->latest = 0;
     stmt = stmt_of(&store->connection, &USER_VERSION);
     error = stmt_number(&stmt, &version);
     if (error == ROTA_OK && version != SCHEMA_VERSION)
@@ -111,7 +112,10 @@ transaction_begin(struct sqlite_store *store, bool is_durable)
         return error;
     }
     transaction_init(store);
-    return ROTA_OK;
+    error = times_check(store);
+    if (error != ROTA_OK)
+        transaction_rollback(store);
+    return error;
 }
 
 enum rota_error
@@ -135,6 +139,7 @@ transaction_rollback(struct sqlite_store *store)
     if (store->joined != 0)
         lockfile_unlive(store->lockfile);
     store->joined = 0;
+    store->latest = 0;
     names_forget(store);
     arrivals_forget(store);
     lockfile_leave(store->lockfile);

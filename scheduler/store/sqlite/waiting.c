@@ -13,7 +13,7 @@
 STATEMENT(INSERT_READY) = {"INSERT INTO _ready VALUES(?1, ?2, ?3, ?4)"};
 STATEMENT(READY_AGAIN) = {"INSERT INTO _ready SELECT queue, kind, sort_key, id"
                           " FROM _job WHERE id = ?1"};
-STATEMENT(SCHEDULED_AGAIN) = {"INSERT INTO _scheduled SELECT run_at, id"
+STATEMENT(SCHEDULED_AGAIN) = {"INSERT INTO _scheduled SELECT run_at, id, ?3"
                               " FROM _job WHERE id = ?1 AND run_at > ?2"};
 
 enum rota_error
@@ -31,11 +31,11 @@ job_make_ready(struct sqlite_store *store, int64_t id)
 }
 
 enum rota_error
-job_line_up(struct sqlite_store *store, int64_t id)
+job_line_up(struct sqlite_store *store, int64_t id, bool is_pause)
 {
     int64_t changed = 0;
     enum rota_error error =
-        RUN(store, SCHEDULED_AGAIN, &changed, id, store->now);
+        RUN(store, SCHEDULED_AGAIN, &changed, id, store->now, is_pause);
 
     return error == ROTA_OK && changed == 0 ? job_make_ready(store, id) : error;
 }

@@ -246,7 +246,8 @@ look_for_work(struct sqlite_watch *watch, const struct scope *scope,
               struct news *news)
 {
     struct waiting waiting;
-    enum rota_error error = waiting_read(&watch->connection, scope, &waiting);
+    enum rota_error error = waiting_read(
+        &watch->connection, store_now(&watch->store->base), scope, &waiting);
 
     /* a file that was put in the place of another is no damage */
     if (error == ROTA_CORRUPT && !connection_has_moved(&watch->connection))
