@@ -109,7 +109,7 @@ add_argument(const struct cli *cli, const struct job_kind *kind,
                          (int)(equals - word), word, known);
     if (json_object_get(args, key->name) != NULL)
         return say_usage("%s: %s= is given twice", kind->name, key->name);
-    if (equals[1] == '\0')
+    if (equals[1] == '\0' && (key->flags & JOB_KEY_EMPTY) == 0)
         return say_usage("%s: %s= has no value", kind->name, key->name);
     value = absolute(key, equals + 1);
     if (value == NULL)

@@ -29,8 +29,11 @@ static const struct job_key keys[] = {
      "the SQLite file to write, made if it is not there"},
     {"table", 0, "the table, made if it is not there (default: file's name)"},
     {"format", 0, "csv or tsv (default: by file's name)"},
+    DIALECT_KEYS,
+    {"skip", 0, "lines to skip before the first row (default: 0)"},
     {"columns", 0,
-     "a,b or \"a TEXT,b INTEGER\": then the first row is data, not names"},
+     "a,b or \"a TEXT,b INTEGER\": then the first row is data, unless "
+     "header=yes"},
     {"group", 0, "rows in a transaction (default: 500)"},
     {"max_bad", 0, "fail when more rows than this are bad (default: no limit)"},
     {NULL, 0, NULL}};
@@ -51,9 +54,11 @@ struct import {
 /* -- Arguments ----------------------------------------------------------- */
 
 static enum rota_error
-read_format(struct import *im)
+read_dialect(struct import *im)
 {
     const char *format = args_text(im->args, "format");
+    struct dialect *dialect = &im->source.dialect;
+    enum rota_error error;
     bool is_tsv;
 
     if (format == NULL)
@@ -64,8 +69,13 @@ read_format(struct import *im)
     else
         return rota_job_fail(im->job, ROTA_FATAL,
                              "format=%s: must be csv or tsv", format);
-    im->source.delimiter = is_tsv ? '\t' : ',';
-    return ROTA_OK;
+    error = dialect_read(im->job, im->args, is_tsv, dialect);
+    if (args_text(im->args, "header") == NULL)
+        dialect->has_header = im->source.columns == NULL;
+    if (error == ROTA_OK)
+        error =
+            args_number(im->args, "skip", 0, INT64_MAX, 0, &im->source.skip);
+    return error;
 }
 
 /* The table's name, or the file's without folder and extension. */
@@ -104,7 +114,7 @@ read_args(struct import *im)
     im->into = args_text(im->args, "into");
     im->source.into = im->into;
     im->source.columns = args_text(im->args, "columns");
-    error = read_format(im);
+    error = read_dialect(im);
     if (error == ROTA_OK)
         error = read_table(im);
     if (error == ROTA_OK)
@@ -169,6 +179,7 @@ open_target(struct import *im)
         error = rota_job_resume(im->job, im->db, &im->cursor);
     if (error != ROTA_OK)
         return fail_target(im, error, rota_errmsg(rota));
+    im->table.max = (size_t)sqlite3_limit(im->db, SQLITE_LIMIT_COLUMN, -1);
     return ROTA_OK;
 }
 

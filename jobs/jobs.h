@@ -13,7 +13,8 @@
 
 enum job_key_flags {
     JOB_KEY_REQUIRED = 1 << 0,
-    JOB_KEY_PATH = 1 << 1 /* made absolute by whoever submits */
+    JOB_KEY_PATH = 1 << 1, /* made absolute by whoever submits */
+    JOB_KEY_EMPTY = 1 << 2 /* an empty value means something */
 };
 
 struct job_key {

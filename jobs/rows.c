@@ -1,257 +1,327 @@
 /*
- * See rows.h. libcsv parses, and knows nothing of lines; so it is given one
- * line after the other, and after each it is asked whether a row is complete.
- * That way the offset and the number of the line behind a row are always known,
- * and a row that is malformed can be given up at the end of its first line.
+ * See rows.h. A row is parsed line by line: where nothing is quoted, a line is
+ * a row and its delimiters are all that is looked for.
+ *
+ * A row that turns out to be malformed is begun again at its second line, and
+ * that one may fail at the very same place, and so may all rows up to there:
+ * the file would be read once for each of its lines. But two rows that are both
+ * in quotes where a line begins end in the same way. So the place where a row
+ * failed is remembered, and a row that is in quotes before it is given up at
+ * its first line.
  */
-#define _GNU_SOURCE /* getline, fseeko */
 #include "jobs/rows.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* -- The parser ---------------------------------------------------------- */
+#include "jobs/utf8.h"
 
-static int
-no_space(unsigned char c)
-{
-    (void)c;
-    return 0; /* libcsv would trim fields otherwise */
-}
-
-/* Forget what the parser has seen of a row. After an error in strict mode it
- * is stuck in the middle of one, and only a new one is not. */
-static void
-parser_reset(struct rows *rows)
-{
-    if (rows->has_parser)
-        csv_free(&rows->parser);
-    (void)csv_init(&rows->parser, CSV_STRICT | CSV_STRICT_FINI);
-    csv_set_delim(&rows->parser, (unsigned char)rows->delimiter);
-    csv_set_space_func(&rows->parser, no_space);
-    csv_set_blk_size(&rows->parser, 4096);
-    rows->has_parser = true;
-    rows->has_row = false;
-    rows->has_no_memory = false;
-}
-
-static void
-on_field(void *data, size_t size, void *arg)
-{
-    struct rows *rows = arg;
-
-    if (!rowset_add_field(rows->group, data, size))
-        rows->has_no_memory = true;
-}
-
-static void
-on_row(int c, void *arg)
-{
-    struct rows *rows = arg;
-
-    (void)c;
-    rows->has_row = true;
-}
+static const char not_closed[] = "a quote is not closed";
+static const char too_long[] = "longer than 16 MiB";
 
 void
-rows_init(struct rows *rows, FILE *file, char delimiter)
+rows_init(struct rows *rows, struct ctx *ctx, int fd,
+          const struct dialect *dialect)
 {
-    memset(rows, 0, sizeof(*rows));
-    rows->file = file;
-    rows->delimiter = delimiter;
-    rows->number = 1;
-    parser_reset(rows);
+    *rows = (struct rows){.dialect = dialect, .doomed = -1};
+    lines_init(&rows->lines, ctx, fd);
 }
 
 void
 rows_fini(struct rows *rows)
 {
-    if (rows->has_parser)
-        csv_free(&rows->parser);
-    free(rows->line);
+    lines_fini(&rows->lines);
+}
+
+struct rows_place
+rows_tell(const struct rows *rows)
+{
+    return (struct rows_place){rows->lines.offset, rows->lines.number,
+                               rows->doomed, rows->doom};
 }
 
 bool
-rows_seek(struct rows *rows, int64_t offset, int64_t number)
+rows_seek(struct rows *rows, const struct rows_place *place)
 {
-    parser_reset(rows);
-    rows->line_at = rows->line_size = 0;
-    rows->offset = offset;
-    rows->number = number;
-    return fseeko(rows->file, (off_t)offset, SEEK_SET) == 0;
+    rows->doomed = place->doomed;
+    rows->doom = place->doom;
+    return lines_seek(&rows->lines, place->offset, place->number);
 }
 
-/* -- Lines --------------------------------------------------------------- */
+/* -- Fields ---------------------------------------------------------------- */
 
-enum line_answer { LINE_YES, LINE_END, LINE_FAILED };
-
-static enum line_answer
-fill(struct rows *rows)
+static void
+begin_field(struct rows *rows)
 {
-    static const char bom[] = "\xef\xbb\xbf";
-    ssize_t n;
+    if (rows->group != NULL && !rowset_begin_field(rows->group))
+        rows->has_no_memory = true;
+}
 
-    errno = 0;
-    n = getline(&rows->line, &rows->line_cap, rows->file);
-    if (n < 0)
-        return ferror(rows->file) || errno == ENOMEM ? LINE_FAILED : LINE_END;
-    rows->line_size = (size_t)n;
-    rows->line_at = 0;
-    if (rows->offset == 0 && n >= 3 && memcmp(rows->line, bom, 3) == 0) {
-        rows->line_at = 3;
-        rows->offset = 3;
+static void
+add_text(struct rows *rows, const char *text, size_t size)
+{
+    if (rows->group != NULL && !rowset_add_text(rows->group, text, size))
+        rows->has_no_memory = true;
+}
+
+static void
+end_field(struct rows *rows, bool is_quoted)
+{
+    const char *null = rows->dialect->null;
+    struct row_field *field;
+    const char *text;
+
+    if (rows->group == NULL || rows->has_no_memory)
+        return;
+    field = rowset_end_field(rows->group);
+    text = rows->group->text + field->at;
+    field->is_null = !is_quoted && null != NULL &&
+                     field->size == strlen(null) &&
+                     memcmp(text, null, field->size) == 0;
+    field->is_text = utf8_is_text(text, field->size);
+    rows->n_bytes += !field->is_text;
+}
+
+/* In quotes, from *at on: the text up to the quote that ends the field, behind
+ * which *at then is. False: the line ends first. */
+static bool
+parse_quoted(struct rows *rows, const char **at, const char *line_end)
+{
+    char quote = rows->dialect->quote;
+    const char *next;
+
+    for (;;) {
+        next = memchr(*at, quote, (size_t)(line_end - *at));
+        if (next == NULL) {
+            add_text(rows, *at, (size_t)(line_end - *at));
+            return false;
+        }
+        if (next + 1 == line_end || next[1] != quote) {
+            add_text(rows, *at, (size_t)(next - *at));
+            *at = next + 1;
+            return true;
+        }
+        add_text(rows, *at, (size_t)(next + 1 - *at)); /* the first of two */
+        *at = next + 2;
     }
-    return LINE_YES;
 }
 
-/* The next line with its end, in *ret_line until the next call. getline()
- * stops at LF only: what it read is handed out in pieces that end in CR. */
-static enum line_answer
-next_line(struct rows *rows, const char **ret_line, size_t *ret_size)
+/* Up to the next delimiter, which is what is behind the field. */
+static const char *
+parse_plain(struct rows *rows, const char *at, const char *end)
 {
-    const char *start, *cr;
-    size_t size;
+    const char *next =
+        at < end ? memchr(at, rows->dialect->delimiter, (size_t)(end - at))
+                 : NULL;
 
-    if (rows->line_at >= rows->line_size) {
-        enum line_answer answer = fill(rows);
-
-        if (answer != LINE_YES)
-            return answer;
-    }
-    start = rows->line + rows->line_at;
-    size = rows->line_size - rows->line_at;
-    cr = memchr(start, '\r', size);
-    if (cr != NULL && !(cr + 2 == start + size && cr[1] == '\n'))
-        size = (size_t)(cr - start) + 1;
-    rows->line_at += size;
-    rows->offset += (int64_t)size;
-    rows->number++;
-    *ret_line = start;
-    *ret_size = size;
-    return LINE_YES;
+    if (next == NULL)
+        next = end;
+    begin_field(rows);
+    add_text(rows, at, (size_t)(next - at));
+    end_field(rows, false);
+    return next;
 }
 
-/* -- Rows ---------------------------------------------------------------- */
+enum parsed { PARSED_ROW, PARSED_IN_QUOTES, PARSED_MALFORMED };
+
+/* The part of size bytes at line that is not its end. */
+static size_t
+without_end(const char *line, size_t size)
+{
+    while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r'))
+        size--;
+    return size;
+}
+
+static enum parsed
+parse_line(struct rows *rows, const char *line, size_t size)
+{
+    const char *at = line, *end = line + without_end(line, size);
+    char quote = rows->dialect->quote;
+
+    if (rows->group == NULL && !rows->in_quotes &&
+        (quote == '\0' || memchr(line, quote, size) == NULL))
+        return PARSED_ROW;
+    for (;; at++) {
+        if (rows->in_quotes || (quote != '\0' && at < end && *at == quote)) {
+            if (!rows->in_quotes) {
+                begin_field(rows);
+                at++;
+            }
+            rows->in_quotes = !parse_quoted(rows, &at, line + size);
+            if (rows->in_quotes)
+                return PARSED_IN_QUOTES;
+            end_field(rows, true);
+            if (at < end && *at != rows->dialect->delimiter)
+                return PARSED_MALFORMED;
+        } else {
+            at = parse_plain(rows, at, end);
+        }
+        if (at == end)
+            return PARSED_ROW;
+    }
+}
+
+/* -- Rows ------------------------------------------------------------------ */
 
 /* What is known of the row that is being read. */
 struct reading {
     struct row row;
-    char raw[ROW_RAW_MAX];
-    size_t size;       /* bytes so far */
     size_t lines;      /* lines so far */
     size_t first_size; /* of the first of them */
     size_t text_mark;  /* the group as it was before */
     size_t field_mark;
-    int64_t after; /* where the row's second line begins */
 };
 
-static void
-keep_raw(struct reading *reading, const char *line, size_t size)
-{
-    size_t room = sizeof(reading->raw) - reading->row.raw_size;
-
-    if (size > room)
-        size = room;
-    memcpy(reading->raw + reading->row.raw_size, line, size);
-    reading->row.raw_size += size;
-}
-
+/* The row is what was kept, or the first size bytes of it. */
 static enum rows_answer
-end_row(struct rows *rows, struct reading *reading)
+end_row(struct rows *rows, struct reading *reading, size_t size)
 {
     struct rowset *group = rows->group;
     struct row *row = &reading->row;
+    size_t kept;
+    const char *raw = lines_kept(&rows->lines, &kept);
 
-    while (row->raw_size > 0 && (reading->raw[row->raw_size - 1] == '\n' ||
-                                 reading->raw[row->raw_size - 1] == '\r'))
-        row->raw_size--;
+    if (group == NULL)
+        return ROWS_ROW;
+    kept = kept < size ? kept : size;
+    row->raw_size = without_end(raw, kept < ROW_RAW_MAX ? kept : ROW_RAW_MAX);
     row->n = group->n_fields - row->first;
+    row->n_bytes = row->bad == NULL ? rows->n_bytes : 0;
     row->raw = group->size;
-    if (rows->has_no_memory ||
-        !rowset_add_text(group, reading->raw, row->raw_size) ||
+    if (rows->has_no_memory || !rowset_add_text(group, raw, row->raw_size) ||
         !rowset_add_row(group, row))
         return ROWS_NO_MEMORY;
     return ROWS_ROW;
 }
 
-/* Give up the row's first line, and go on at its second. */
+/* Give up the row's first line, and go on at its second. The row failed on the
+ * line at offset. */
 static enum rows_answer
-give_up(struct rows *rows, struct reading *reading, const char *reason)
+give_up(struct rows *rows, struct reading *reading, int64_t offset,
+        const char *reason)
 {
-    rows->group->size = reading->text_mark;
-    rows->group->n_fields = reading->field_mark;
+    enum rows_answer answer;
+
+    if (rows->group != NULL) {
+        rows->group->size = reading->text_mark;
+        rows->group->n_fields = reading->field_mark;
+    }
     reading->row.bad = reason;
-    if (reading->lines == 1) {
-        parser_reset(rows);
-        return end_row(rows, reading);
+    answer = end_row(rows, reading, reading->first_size);
+    if (reading->lines > 1) {
+        rows->doomed = offset;
+        rows->doom = reason;
+        lines_return(&rows->lines, reading->first_size, reading->row.line + 1);
     }
-    if (reading->row.raw_size > reading->first_size)
-        reading->row.raw_size = reading->first_size;
-    if (!rows_seek(rows, reading->after, reading->row.line + 1))
-        return ROWS_IO;
-    return end_row(rows, reading);
+    return answer;
 }
 
-/* The file ends here: so does a row that was begun. */
 static enum rows_answer
-end_file(struct rows *rows, struct reading *reading)
+answer_of(enum lines_answer answer)
 {
-    if (reading->lines == 0)
-        return ROWS_END;
-    if (csv_fini(&rows->parser, on_field, on_row, rows) != 0)
-        return give_up(rows, reading, "a quote is not closed");
-    return rows->has_row ? end_row(rows, reading) : ROWS_END;
+    return answer == LINES_LINE        ? ROWS_ROW
+           : answer == LINES_END       ? ROWS_END
+           : answer == LINES_STOPPED   ? ROWS_STOPPED
+           : answer == LINES_NO_MEMORY ? ROWS_NO_MEMORY
+                                       : ROWS_IO;
 }
 
-static void
-begin_line(struct rows *rows, struct reading *reading, const char *line,
-           size_t size)
+/* The next line is more than a row may be. */
+static enum rows_answer
+give_up_long(struct rows *rows, struct reading *reading)
 {
-    if (reading->lines++ == 0) {
-        reading->row.line = rows->number - 1;
-        reading->after = rows->offset;
-        reading->first_size = size;
+    struct lines *lines = &rows->lines;
+    enum lines_answer skipped;
+    enum rows_answer answer;
+
+    if (reading->lines > 0)
+        return give_up(rows, reading, lines->offset, not_closed);
+    /* its beginning is there, and is gone when it has been skipped */
+    reading->row.line = lines->number;
+    lines->at += ROW_RAW_MAX;
+    reading->first_size = ROW_RAW_MAX;
+    answer = give_up(rows, reading, 0, too_long);
+    lines->at -= ROW_RAW_MAX;
+    if (answer != ROWS_ROW)
+        return answer;
+    skipped = lines_skip(lines);
+    return skipped == LINES_END ? ROWS_ROW : answer_of(skipped);
+}
+
+/* The first line of a row. */
+static enum lines_answer
+first_line(struct rows *rows, struct reading *reading, const char **ret_line,
+           size_t *ret_size)
+{
+    enum lines_answer answer;
+
+    do {
+        lines_keep(&rows->lines);
+        answer = lines_next(&rows->lines, ret_line, ret_size);
+    } while (answer == LINES_LINE && !rows->has_blanks &&
+             without_end(*ret_line, *ret_size) == 0);
+    if (answer == LINES_LINE) {
+        reading->row.line = rows->lines.number - 1;
+        reading->first_size = *ret_size;
     }
-    reading->size += size;
-    keep_raw(reading, line, size);
+    return answer;
 }
 
 enum rows_answer
 rows_next(struct rows *rows, struct rowset *group)
 {
-    struct reading reading;
+    struct reading reading = {.lines = 0};
+    enum lines_answer answer;
     const char *line;
     size_t size;
 
-    memset(&reading.row, 0, sizeof(reading.row));
-    reading.size = reading.lines = 0;
-    reading.text_mark = group->size;
-    reading.field_mark = reading.row.first = group->n_fields;
-    rows->group = group;
-    rows->has_row = false;
-    for (;;) {
-        switch (next_line(rows, &line, &size)) {
-        case LINE_FAILED:
-            return errno == ENOMEM ? ROWS_NO_MEMORY : ROWS_IO;
-        case LINE_END:
-            return end_file(rows, &reading);
-        case LINE_YES:
-            break;
-        }
-        if (reading.lines == 0 && (line[0] == '\n' || line[0] == '\r'))
-            continue; /* blank */
-        begin_line(rows, &reading, line, size);
-        if (reading.size > ROW_SIZE_MAX)
-            return give_up(rows, &reading,
-                           reading.lines > 1 ? "a quote is not closed"
-                                             : "longer than 16 MiB");
-        if (csv_parse(&rows->parser, line, size, on_field, on_row, rows) !=
-            size)
-            return csv_error(&rows->parser) == CSV_EPARSE
-                       ? give_up(rows, &reading, "malformed quoting")
-                       : ROWS_NO_MEMORY;
-        if (rows->has_row)
-            return end_row(rows, &reading);
+    if (group != NULL) {
+        reading.text_mark = group->size;
+        reading.field_mark = reading.row.first = group->n_fields;
     }
+    rows->group = group;
+    rows->in_quotes = rows->has_no_memory = false;
+    rows->n_bytes = 0;
+    answer = first_line(rows, &reading, &line, &size);
+    for (; answer == LINES_LINE;
+         answer = lines_next(&rows->lines, &line, &size)) {
+        reading.lines++;
+        switch (parse_line(rows, line, size)) {
+        case PARSED_ROW:
+            return end_row(rows, &reading, SIZE_MAX);
+        case PARSED_MALFORMED:
+            return give_up(rows, &reading, rows->lines.offset - (int64_t)size,
+                           "malformed quoting");
+        case PARSED_IN_QUOTES:
+            if (rows->lines.offset <= rows->doomed)
+                return give_up(rows, &reading, rows->doomed, rows->doom);
+        }
+    }
+    if (answer == LINES_LONG)
+        return give_up_long(rows, &reading);
+    if (answer == LINES_END && reading.lines > 0)
+        return give_up(rows, &reading, rows->lines.offset, not_closed);
+    return answer_of(answer);
+}
+
+/* -- Lines that are no rows ------------------------------------------------ */
+
+enum rows_answer
+rows_skip_line(struct rows *rows)
+{
+    return answer_of(lines_skip(&rows->lines));
+}
+
+enum rows_answer
+rows_find_separator(struct rows *rows, bool *ret_is_it, char *ret_delimiter)
+{
+    enum lines_answer answer;
+    const char *line;
+    size_t size;
+
+    lines_keep(&rows->lines);
+    answer = lines_next(&rows->lines, &line, &size);
+    *ret_is_it =
+        answer == LINES_LINE && dialect_is_separator(line, size, ret_delimiter);
+    return answer == LINES_LONG ? ROWS_ROW : answer_of(answer);
 }

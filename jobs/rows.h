@@ -1,52 +1,70 @@
 /*
  * Rows of a CSV or TSV file, one after the other, with the line where each
- * begins, from any row's offset.
+ * begins, from any row's place. On the thread that runs the job; no lock.
  *
- * A line ends in LF, CRLF or CR. Quoted fields may hold line ends. Blank lines
- * are no rows. Spaces belong to the field they are in (RFC 4180). Where the
- * quoting is malformed, exactly one line is given up as a bad row, the one on
- * which the row began, and reading goes on at the line after it: a quote that
- * is never closed would otherwise swallow the rest of the file.
+ * A field that begins with the dialect's quote is quoted: a quote in it is
+ * doubled, and it may hold delimiters and line ends. Elsewhere a quote is data.
+ * Blank lines are no rows. Spaces belong to the field they are in (RFC 4180).
+ * Where the quoting is malformed, exactly one line is given up as a bad row,
+ * the one on which the row began, and reading goes on at the line after it: a
+ * quote that is never closed would otherwise swallow the rest of the file.
  */
 #ifndef ROWS_H
 #define ROWS_H
 
-#include <csv.h>
-#include <stdio.h>
-
+#include "jobs/dialect.h"
+#include "jobs/lines.h"
 #include "jobs/rowset.h"
 
 enum {
-    ROW_RAW_MAX = 1000,     /* bytes kept of a row as it was read */
-    ROW_SIZE_MAX = 16 << 20 /* bytes a row may have */
+    ROW_RAW_MAX = 1000 /* bytes kept of a row as it was read */
+};
+
+/* Where the reading stands. */
+struct rows_place {
+    int64_t offset, number; /* of the line that comes next */
+    int64_t doomed;   /* rows that are in quotes at a line's begin up to */
+    const char *doom; /* here are malformed, and that is why */
 };
 
 struct rows {
-    FILE *file;
-    struct csv_parser parser;
-    bool has_parser;
-    char delimiter;
-    char *line; /* what getline() read last */
-    size_t line_cap;
-    size_t line_size;
-    size_t line_at;       /* how much of it was given to the parser */
-    int64_t offset;       /* in the file, and */
-    int64_t number;       /* the number, of the line that comes next */
-    struct rowset *group; /* where the row that is being read goes */
-    bool has_row;         /* it is complete */
+    struct lines lines;
+    const struct dialect *dialect;
+    int64_t doomed; /* as in struct rows_place */
+    const char *doom;
+    struct rowset *group; /* where the row that is being read goes, or NULL */
+    bool in_quotes;       /* it goes on on the next line */
     bool has_no_memory;
+    size_t n_bytes;  /* the row's fields that are no text */
+    bool has_blanks; /* a blank line is a row of an empty field */
 };
 
-enum rows_answer { ROWS_ROW, ROWS_END, ROWS_NO_MEMORY, ROWS_IO };
+enum rows_answer {
+    ROWS_ROW,
+    ROWS_END,
+    ROWS_STOPPED,
+    ROWS_NO_MEMORY,
+    ROWS_IO /* errno says what */
+};
 
-/* Read from file, which stays the caller's, at its beginning. */
-void rows_init(struct rows *rows, FILE *file, char delimiter);
+/* Read from fd and after dialect, which stay the caller's. */
+void rows_init(struct rows *rows, struct ctx *ctx, int fd,
+               const struct dialect *dialect);
 void rows_fini(struct rows *rows);
 
-/* Append the next row to group. ROWS_IO: errno says what. */
+/* Append the next row to group; NULL: only go past it. */
 enum rows_answer rows_next(struct rows *rows, struct rowset *group);
 
-/* Go on at offset, where the line with this number begins. */
-bool rows_seek(struct rows *rows, int64_t offset, int64_t number);
+/* Go past the next line, whatever it is. */
+enum rows_answer rows_skip_line(struct rows *rows);
+
+/* Go past the next line and tell whether it is what dialect_is_separator()
+ * knows. */
+enum rows_answer rows_find_separator(struct rows *rows, bool *ret_is_it,
+                                     char *ret_delimiter);
+
+/* Where the next row begins; and to go on there. */
+struct rows_place rows_tell(const struct rows *rows);
+bool rows_seek(struct rows *rows, const struct rows_place *place);
 
 #endif

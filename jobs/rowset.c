@@ -40,16 +40,21 @@ rowset_add_text(struct rowset *set, const void *data, size_t size)
 }
 
 bool
-rowset_add_field(struct rowset *set, const void *data, size_t size)
+rowset_begin_field(struct rowset *set)
 {
     if (!GROW(set->fields, set->fields_room, set->n_fields + 1))
         return false;
-    set->fields[set->n_fields] =
-        (struct row_field){.at = set->size, .size = size};
-    if (!rowset_add_text(set, data, size))
-        return false;
-    set->n_fields++;
+    set->fields[set->n_fields] = (struct row_field){.at = set->size};
     return true;
+}
+
+struct row_field *
+rowset_end_field(struct rowset *set)
+{
+    struct row_field *field = &set->fields[set->n_fields++];
+
+    field->size = set->size - field->at;
+    return field;
 }
 
 bool

@@ -48,13 +48,9 @@ source_open(struct source *source)
     fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return fail(source, ROTA_FATAL, "open");
-    source->file = fdopen(fd, "r");
-    if (source->file == NULL) {
-        (void)close(fd);
-        return ROTA_NOMEM;
-    }
-    (void)setvbuf(source->file, NULL, _IOFBF, 1 << 16);
-    rows_init(&source->rows, source->file, source->delimiter);
+    source->fd = fd;
+    source->is_open = true;
+    rows_init(&source->rows, source->ctx, fd, &source->dialect);
     rowset_init(&source->group);
     return ROTA_OK;
 }
@@ -62,32 +58,26 @@ source_open(struct source *source)
 void
 source_close(struct source *source)
 {
-    if (source->file == NULL)
+    if (!source->is_open)
         return;
     rows_fini(&source->rows);
     rowset_fini(&source->group);
-    (void)fclose(source->file);
+    (void)close(source->fd);
 }
 
 /* -- Reading ------------------------------------------------------------- */
 
-enum rota_error
-source_next(struct source *source, bool *ret_is_end)
+/* What an answer means for the job. *ret_is_end: there is no more. */
+static enum rota_error
+error_of(struct source *source, enum rows_answer answer, bool *ret_is_end)
 {
-    const struct rowset *group = &source->group;
-    size_t before = group->size;
-
-    *ret_is_end = false;
-    if (ctx_done(source->ctx))
-        return ctx_err(source->ctx);
-    switch (rows_next(&source->rows, &source->group)) {
+    *ret_is_end = answer == ROWS_END;
+    switch (answer) {
     case ROWS_ROW:
-        source->digest = digest_add(source->digest, group->text + before,
-                                    group->size - before);
-        return ROTA_OK;
     case ROWS_END:
-        *ret_is_end = true;
         return ROTA_OK;
+    case ROWS_STOPPED:
+        return ctx_err(source->ctx);
     case ROWS_NO_MEMORY:
         return ROTA_NOMEM;
     case ROWS_IO:
@@ -96,10 +86,60 @@ source_next(struct source *source, bool *ret_is_end)
     return fail(source, ROTA_FAILED, "read");
 }
 
-/* The first row, which names the columns. */
-static enum rota_error
-read_names(struct source *source, struct table *table)
+enum rota_error
+source_next(struct source *source, bool *ret_is_end)
 {
+    struct rowset *group = &source->group;
+    size_t before = group->size;
+    enum rows_answer answer;
+
+    if (ctx_done(source->ctx))
+        return ctx_err(source->ctx);
+    answer = rows_next(&source->rows, group);
+    if (answer == ROWS_ROW)
+        source->digest = digest_add(source->digest, group->text + before,
+                                    group->size - before);
+    return error_of(source, answer, ret_is_end);
+}
+
+static enum rota_error
+go_to(struct source *source, const struct rows_place *place)
+{
+    return rows_seek(&source->rows, place) ? ROTA_OK
+                                           : fail(source, ROTA_FAILED, "read");
+}
+
+/* Go past the lines that are no rows: those to skip, and the one with which
+ * Excel says what the delimiter is. */
+static enum rota_error
+skip_lines(struct source *source)
+{
+    struct dialect *dialect = &source->dialect;
+    struct rows_place begin = rows_tell(&source->rows);
+    enum rota_error error = ROTA_OK;
+    bool is_end = false, has_mark;
+    char delimiter;
+
+    error = error_of(source,
+                     rows_find_separator(&source->rows, &has_mark, &delimiter),
+                     &is_end);
+    has_mark = error == ROTA_OK && has_mark && delimiter != dialect->quote;
+    if (has_mark && !dialect->is_named)
+        dialect->delimiter = delimiter;
+    if (error == ROTA_OK && !has_mark)
+        error = go_to(source, &begin);
+    for (int64_t i = has_mark; error == ROTA_OK && !is_end && i < source->skip;
+         i++)
+        error = error_of(source, rows_skip_line(&source->rows), &is_end);
+    return error;
+}
+
+/* The first row, which names the columns, or has as many fields as there are.
+ */
+static enum rota_error
+read_first(struct source *source, struct table *table)
+{
+    struct rows_place begin = rows_tell(&source->rows);
     const struct row *row;
     enum rota_error error;
     bool is_end;
@@ -116,8 +156,22 @@ read_names(struct source *source, struct table *table)
         return rota_job_fail(source->job, ROTA_FATAL,
                              "%s, line %" PRId64 ", names of columns: %s",
                              source->path, row->line, row->bad);
-    error = table_columns_from_row(table, &source->group, row);
-    rowset_clear(&source->group);
+    if (source->dialect.has_header)
+        return table_columns_from_row(table, &source->group, row);
+    error = table_columns_unnamed(table, row->n);
+    source->digest = 0; /* it is read again, as a row */
+    return error == ROTA_OK ? go_to(source, &begin) : error;
+}
+
+/* The columns that are told, and the first row is no row if it is names. */
+static enum rota_error
+read_list(struct source *source, struct table *table)
+{
+    enum rota_error error = table_columns_from_list(table, source->columns);
+    bool is_end;
+
+    if (error == ROTA_OK && source->dialect.has_header)
+        error = source_next(source, &is_end);
     return error;
 }
 
@@ -126,33 +180,45 @@ read_columns(struct source *source, struct table *table)
 {
     enum rota_error error;
 
-    if (source->columns != NULL)
-        error = table_columns_from_list(table, source->columns);
-    else
-        error = read_names(source, table);
+    error = skip_lines(source);
+    if (error == ROTA_OK)
+        error = source->columns != NULL ? read_list(source, table)
+                                        : read_first(source, table);
     if (error == ROTA_FATAL && table->message[0] != '\0')
         return rota_job_fail(source->job, error, "%s", table->message);
+    rowset_clear(&source->group);
+    source->rows.has_blanks = table->n == 1 && source->dialect.null != NULL &&
+                              source->dialect.null[0] == '\0';
+    return error;
+}
+
+/* Go past the next row: behind the cursor's nothing has to be known of it but
+ * that it is one. */
+static enum rota_error
+pass(struct source *source, bool is_done, bool *ret_is_end)
+{
+    enum rota_error error;
+
+    if (!is_done)
+        return error_of(source, rows_next(&source->rows, NULL), ret_is_end);
+    error = source_next(source, ret_is_end);
+    rowset_clear(&source->group);
     return error;
 }
 
 enum rota_error
 source_survey(struct source *source, struct table *table, int64_t cursor)
 {
-    int64_t n = 0, offset = 0, number = 1;
-    uint64_t digest = 0;
-    bool is_end = false;
     enum rota_error error = read_columns(source, table);
+    struct rows_place place = rows_tell(&source->rows);
+    bool is_end = false;
+    int64_t n = 0;
 
     while (error == ROTA_OK && !is_end) {
-        if (n == cursor) {
-            offset = source->rows.offset;
-            number = source->rows.number;
-            digest = source->digest;
-        }
-        error = source_next(source, &is_end);
-        rowset_clear(&source->group);
-        if (error == ROTA_OK && !is_end)
-            n++;
+        if (n == cursor)
+            place = rows_tell(&source->rows);
+        error = pass(source, n < cursor, &is_end);
+        n += error == ROTA_OK && !is_end;
     }
     if (error != ROTA_OK)
         return error;
@@ -162,8 +228,5 @@ source_survey(struct source *source, struct table *table, int64_t cursor)
                              " were imported before: it was cut or replaced",
                              source->path, n, cursor);
     rota_job_total(source->job, n);
-    source->digest = digest;
-    if (!rows_seek(&source->rows, offset, number))
-        return fail(source, ROTA_FAILED, "read");
-    return ROTA_OK;
+    return go_to(source, &place);
 }

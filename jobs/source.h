@@ -14,8 +14,10 @@ struct source {
     const char *path;
     const char *into;    /* another file than this, please */
     const char *columns; /* a list; NULL: the first row has their names */
-    char delimiter;
-    FILE *file;
+    struct dialect dialect;
+    int64_t skip; /* lines before the first row */
+    bool is_open;
+    int fd;
     struct rows rows;
     struct rowset group; /* the rows read and not yet cleared */
     uint64_t digest;     /* of all rows read, digest.h */

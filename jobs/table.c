@@ -23,6 +23,7 @@ table_fini(struct table *table)
         free(table->columns[i].type);
     }
     free(table->columns);
+    free(table->sorted);
 }
 
 enum rota_error
@@ -79,15 +80,6 @@ table_take_up(struct table *table, sqlite3 *db)
 
 /* -- Making -------------------------------------------------------------- */
 
-static bool
-has_column(const struct table *table, const char *name)
-{
-    for (size_t i = 0; i < table->n; i++)
-        if (sqlite3_stricmp(table->columns[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 static enum rota_error
 create(struct table *table, sqlite3 *db)
 {
@@ -135,7 +127,7 @@ look(struct table *table, sqlite3 *db, size_t *ret_n, size_t *ret_ours,
         n = snprintf(names + used, 256 - used, "%s%s", *ret_n > 0 ? ", " : "",
                      name);
         used = n > 0 && used + (size_t)n < 256 ? used + (size_t)n : 255;
-        *ret_ours += has_column(table, name);
+        *ret_ours += table_has_column(table, name);
         ++*ret_n;
     }
     (void)sqlite3_finalize(statement);
@@ -202,17 +194,28 @@ prepare_insert(struct table *table, sqlite3 *db)
 }
 
 static int
-bind(sqlite3_stmt *statement, int i, const char *data, size_t size)
+bind(sqlite3_stmt *statement, int i, const char *data, size_t size,
+     bool is_text)
 {
-    if (utf8_is_text(data, size))
+    if (is_text)
         return sqlite3_bind_text(statement, i, data, (int)size, SQLITE_STATIC);
     return sqlite3_bind_blob(statement, i, data, (int)size, SQLITE_STATIC);
+}
+
+static int
+bind_field(sqlite3_stmt *statement, int i, const char *text,
+           const struct row_field *field)
+{
+    if (field->is_null)
+        return sqlite3_bind_null(statement, i);
+    return bind(statement, i, text + field->at, field->size, field->is_text);
 }
 
 static enum rota_error
 insert_bad(struct table *table, sqlite3 *db, const struct row *row,
            const char *reason)
 {
+    const char *raw = table->group->text + row->raw;
     sqlite3_stmt *statement;
     int rc;
 
@@ -223,7 +226,8 @@ insert_bad(struct table *table, sqlite3 *db, const struct row *row,
         return table_db_fail(table, db);
     (void)sqlite3_bind_int64(statement, 3, row->line);
     (void)sqlite3_bind_text(statement, 4, reason, -1, SQLITE_TRANSIENT);
-    (void)bind(statement, 5, table->group->text + row->raw, row->raw_size);
+    (void)bind(statement, 5, raw, row->raw_size,
+               utf8_is_text(raw, row->raw_size));
     rc = sqlite3_step(statement);
     (void)sqlite3_finalize(statement);
     if (rc != SQLITE_DONE)
@@ -264,10 +268,8 @@ insert_row(struct table *table, sqlite3 *db, sqlite3_stmt *statement,
         return insert_bad(table, db, row, reason);
     }
     for (size_t i = 0; i < row->n; i++) {
-        const struct row_field *field = &group->fields[row->first + i];
-
-        if (bind(statement, (int)i + 1, group->text + field->at, field->size) !=
-            SQLITE_OK)
+        if (bind_field(statement, (int)i + 1, group->text,
+                       &group->fields[row->first + i]) != SQLITE_OK)
             return table_db_fail(table, db);
     }
     rc = sqlite3_step(statement);

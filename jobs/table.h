@@ -15,7 +15,8 @@
 
 struct column {
     char *name;
-    char *type; /* as it was declared; "" if it was not */
+    char *type;      /* as it was declared; "" if it was not */
+    size_t repeated; /* bytes of a name that others have, too; else 0 */
 };
 
 struct table {
@@ -24,10 +25,12 @@ struct table {
     const char *name;       /* the table's */
     struct column *columns; /* one for each field of a row */
     size_t n, room;
-    int64_t bad;          /* bad rows of this job in the table */
-    int64_t step_bad;     /* those of the step that is running */
-    struct rowset *group; /* the rows that the step inserts */
-    char message[512];    /* after an error, what it was */
+    size_t max;             /* columns that a table may have */
+    struct column **sorted; /* all of them by name */
+    int64_t bad;            /* bad rows of this job in the table */
+    int64_t step_bad;       /* those of the step that is running */
+    struct rowset *group;   /* the rows that the step inserts */
+    char message[512];      /* after an error, what it was */
 };
 
 void table_fini(struct table *table);
@@ -39,12 +42,18 @@ enum rota_error table_fail(struct table *table, enum rota_error code,
 /* Keep what SQLite says of db, and give the code that goes with it. */
 enum rota_error table_db_fail(struct table *table, sqlite3 *db);
 
-/* Take the columns from a list, "path TEXT, bytes INTEGER", or from the fields
- * of a row. Errors: ROTA_FATAL, ROTA_NOMEM. */
+/* Take the columns from a list, "path TEXT, bytes INTEGER"; or from the fields
+ * of a row, where a name that is there twice gets the number of its column; or
+ * have n that are called column1, column2, and so on. Errors: ROTA_FATAL,
+ * ROTA_NOMEM. */
 enum rota_error table_columns_from_list(struct table *table, const char *list);
 enum rota_error table_columns_from_row(struct table *table,
                                        const struct rowset *group,
                                        const struct row *row);
+enum rota_error table_columns_unnamed(struct table *table, size_t n);
+
+/* Whether one of the columns is called so, in whatever case. */
+bool table_has_column(const struct table *table, const char *name);
 
 /* Count the bad rows that earlier runs of this job have recorded. */
 enum rota_error table_take_up(struct table *table, sqlite3 *db);

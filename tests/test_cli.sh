@@ -229,6 +229,12 @@ paths_are_made_absolute_when_a_job_is_added() {
     out_is "{\"file\":\"$PWD/a.csv\",\"into\":\"/tmp/b.db\",\"table\":\"t\"}"
 }
 
+an_empty_null_says_that_empty_fields_are_null() {
+    printf 'a,b\n1,\n' >a.csv
+    expect 0 "$rota" run import file=a.csv into=b.db null=
+    [ "$(sqlite3 b.db "SELECT b IS NULL FROM a")" = 1 ] || fail "not NULL"
+}
+
 the_queue_is_no_argument_for_a_job() {
     expect 0 "$rota" add import file=a.csv into=b.db
     for name in queue.db queue.db-wal queue.db-shm queue.db-lock \

@@ -11,146 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "jobs/jobs.h"
-#include "jobs/rows.h"
+#include "importing.h"
 #include "scratch.h"
 #include "support.h"
-
-static struct rota *rota;
-static struct ctx *run; /* the workers' */
-static struct rota_outcome outcome;
-static char result[512];
-
-/* -- The stage ----------------------------------------------------------- */
-
-static void
-open_queue(void)
-{
-    struct rota_options options = ROTA_OPTIONS_INIT;
-
-    options.workers = 2;
-    options.flags = ROTA_NORMAL;
-    ck_assert_int_eq(rota_open(in_scratch("queue.db"), &options, &rota),
-                     ROTA_OK);
-    ck_assert_int_eq(rota_handle(rota, "import", job_import.fn, NULL, NULL),
-                     ROTA_OK);
-    ctx_end(run);
-    run = ctx_with_cancel(NULL);
-    ck_assert_int_eq(rota_start(run, rota), ROTA_OK);
-}
-
-static void
-setup(void)
-{
-    scratch_make();
-    open_queue();
-}
-
-static void
-teardown(void)
-{
-    ck_assert_int_eq(rota_close(rota), ROTA_OK);
-    ctx_end(run);
-    scratch_remove();
-}
-
-/* -- Jobs ---------------------------------------------------------------- */
-
-/* Arguments for in.csv into out.db, and what else is given. */
-static const char *
-args_with(const char *more)
-{
-    static char args[1024];
-
-    (void)snprintf(args, sizeof(args),
-                   "{\"file\":\"%s\",\"into\":\"%s\",\"table\":\"t\"%s%s}",
-                   in_scratch("in.csv"), in_scratch("out.db"),
-                   more[0] != '\0' ? "," : "", more);
-    return args;
-}
-
-static int64_t
-submit(const char *args)
-{
-    struct rota_submission submission = ROTA_SUBMISSION_INIT("import");
-    int64_t id = 0;
-
-    submission.args = args;
-    submission.args_size = strlen(args);
-    ck_assert_int_eq(rota_submit(rota, &submission, &id), ROTA_OK);
-    return id;
-}
-
-static bool
-keep_result(void *arg, int n, const char *const *names,
-            const struct rota_value *values)
-{
-    (void)arg;
-    (void)names;
-    ck_assert_int_eq(n, 1);
-    if (values != NULL)
-        (void)snprintf(result, sizeof(result), "%s",
-                       values[0].type == ROTA_TEXT ? values[0].data : "");
-    return true;
-}
-
-/* Wait until the job has ended: outcome and result say how. */
-static void
-wait_for(int64_t id)
-{
-    struct rota_value param = {.type = ROTA_INTEGER, .integer = id};
-
-    outcome = (struct rota_outcome)ROTA_OUTCOME_INIT;
-    ck_assert_int_eq(rota_wait(ctx_background(), rota, id, &outcome), ROTA_OK);
-    ck_assert_int_eq(rota_query(ctx_background(), rota,
-                                "SELECT result FROM jobs WHERE id = ?1", &param,
-                                1, keep_result, NULL),
-                     ROTA_OK);
-}
-
-static void
-import_args(const char *args)
-{
-    wait_for(submit(args));
-}
-
-/* Import text, and more than the usual arguments. */
-static void
-import(const char *text, const char *more)
-{
-    scratch_write_text("in.csv", text);
-    import_args(args_with(more));
-}
-
-static void
-assert_succeeded(void)
-{
-    ck_assert_msg(outcome.state == ROTA_SUCCEEDED, "%s", outcome.message);
-}
-
-static void
-assert_failed(enum rota_error error, const char *part)
-{
-    ck_assert_int_eq(outcome.state, ROTA_JOB_FAILED);
-    ck_assert_int_eq(outcome.error, error);
-    ck_assert_msg(strstr(outcome.message, part) != NULL, "%s: %s",
-                  outcome.message, part);
-    ck_assert_ptr_null(strchr(outcome.message, '\n'));
-}
-
-/* -- The target ---------------------------------------------------------- */
-
-static const char *
-ask(const char *sql)
-{
-    return sql_text(in_scratch("out.db"), "%s", sql);
-}
-
-static void
-prepare(const char *sql)
-{
-    sql_run(in_scratch("out.db"), "%s", sql);
-}
 
 /* -- The middle ---------------------------------------------------------- */
 
@@ -207,7 +70,8 @@ START_TEST(the_table_is_called_like_the_file_unless_told)
     char args[512];
 
     scratch_write_text("some rows.v2.tsv", "a\tb\n1,1\t\"x\ty\"\n");
-    (void)snprintf(args, sizeof(args), "{\"file\":\"%s\",\"into\":\"%s\"}",
+    (void)snprintf(args, sizeof(args),
+                   "{\"file\":\"%s\",\"into\":\"%s\",\"quote\":\"\\\"\"}",
                    in_scratch("some rows.v2.tsv"), in_scratch("out.db"));
     import_args(args);
     assert_succeeded();
@@ -295,69 +159,6 @@ START_TEST(a_hundred_thousand_rows_arrive_each_once)
     ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id),"
                          " sum(text = 'row ' || id) FROM t"),
                      "100000|100000|100000");
-}
-END_TEST
-
-/* Where a row begins: in the file, and in what read_from() says. */
-struct place {
-    int64_t offset, number;
-    size_t at;
-};
-
-/* Say all rows from a place on in words, and keep the place of each. */
-static size_t
-read_from(FILE *file, struct place place, char *text, size_t size,
-          struct place *places)
-{
-    struct rowset set;
-    struct rows rows;
-    size_t used = 0, n = 0;
-
-    rowset_init(&set);
-    rows_init(&rows, file, ',');
-    ck_assert(rows_seek(&rows, place.offset, place.number));
-    text[0] = '\0';
-    for (;; n++) {
-        const struct row *row;
-
-        places[n] = (struct place){rows.offset, rows.number, used};
-        if (rows_next(&rows, &set) != ROWS_ROW)
-            break;
-        row = &set.rows[set.n - 1];
-        used += (size_t)snprintf(text + used, size - used,
-                                 "%" PRId64 " %zu %s %.*s;", row->line, row->n,
-                                 row->bad != NULL ? row->bad : "",
-                                 (int)row->raw_size, set.text + row->raw);
-        ck_assert_uint_lt(used, size);
-    }
-    rows_fini(&rows);
-    rowset_fini(&set);
-    return n;
-}
-
-START_TEST(reading_from_where_a_row_begins_gives_the_same_rows)
-{
-    static const char letters[] = "\"\",,\n\n\rab \"";
-    struct place places[64], unused[64], start = {.number = 1};
-    char text[40], all[4096], rest[4096];
-
-    srand(1);
-    for (int round = 0; round < 1000; round++) {
-        FILE *file = fopen(in_scratch("random.csv"), "w+");
-        size_t n;
-
-        ck_assert_ptr_nonnull(file);
-        for (size_t i = 0; i < sizeof(text); i++)
-            text[i] = letters[(unsigned)rand() % (sizeof(letters) - 1)];
-        ck_assert_uint_eq(fwrite(text, 1, sizeof(text), file), sizeof(text));
-        n = read_from(file, start, all, sizeof(all), places);
-        for (size_t i = 0; i < n; i++) {
-            ck_assert_uint_eq(
-                read_from(file, places[i], rest, sizeof(rest), unused), n - i);
-            ck_assert_str_eq(rest, all + places[i].at);
-        }
-        ck_assert_int_eq(fclose(file), 0);
-    }
 }
 END_TEST
 
@@ -566,8 +367,15 @@ static const struct {
     const char *message;
 } refusals[] = {
     {"", "", "is empty: no row names the columns"},
-    {"a,a\n", "", "two columns are called a"},
-    {"a,\n", "", "column 2 has no name"},
+    {"a\n", "\"columns\":\"a,b,a\"", "two columns are called a"},
+    {"a\n", "\"delimiter\":\"; \"", "delimiter=; : must be one ASCII"},
+    {"a\n", "\"delimiter\":\"\u00a7\"", "must be one ASCII character, or tab"},
+    {"a\n", "\"quote\":\"\"", "quote=: must be one ASCII character, or none"},
+    {"a\n", "\"quote\":\",\"", "delimiter= and quote= are the same"},
+    {"a\n", "\"null\":\"a,b\"", "null=a,b: no field is that"},
+    {"a\n", "\"header\":\"maybe\"", "header=maybe: must be yes or no"},
+    {"a\n", "\"skip\":\"-1\"", "skip=-1: must be a number from 0"},
+    {"x\n\n", "\"skip\":2", "is empty: no row names the columns"},
     {"a,\xff\n", "", "the name of column 2 is not UTF-8"},
     {"\"a\"b\n", "", "line 1, names of columns: malformed quoting"},
     {"a\n", "\"format\":\"xml\"", "format=xml: must be csv or tsv"},
@@ -671,7 +479,8 @@ main(void)
     TCase *cases[] = {rows, bad, stop, no};
 
     for (size_t i = 0; i < 4; i++) {
-        tcase_add_checked_fixture(cases[i], setup, teardown);
+        tcase_add_checked_fixture(cases[i], importing_setup,
+                                  importing_teardown);
         tcase_set_timeout(cases[i], 60);
         suite_add_tcase(suite, cases[i]);
     }
@@ -688,7 +497,6 @@ main(void)
                    columns_with_types_make_the_table_and_the_first_row_is_data);
     tcase_add_test(rows, an_existing_table_is_matched_by_name);
     tcase_add_test(rows, a_hundred_thousand_rows_arrive_each_once);
-    tcase_add_test(rows, reading_from_where_a_row_begins_gives_the_same_rows);
     tcase_add_test(bad,
                    a_bad_row_is_recorded_with_its_line_and_the_import_goes_on);
     tcase_add_test(bad, a_quote_that_is_never_closed_costs_one_line);
