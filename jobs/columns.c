@@ -22,8 +22,11 @@ add(struct table *table, const char *name, size_t name_size, const char *type,
                           "more than %zu columns: no table has so many",
                           table->max);
     if (!utf8_is_text(name, name_size))
-        return table_fail(table, ROTA_FATAL,
-                          "the name of column %zu is not UTF-8", table->n + 1);
+        return table_fail(
+            table, ROTA_FATAL,
+            "the name of column %zu is not UTF-8: encoding= says what it "
+            "is",
+            table->n + 1);
     if (!GROW(table->columns, table->room, table->n + 1))
         return table_fail(table, ROTA_NOMEM, "out of memory");
     column = &table->columns[table->n++];

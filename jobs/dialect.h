@@ -12,10 +12,11 @@
 
 struct dialect {
     char delimiter;
-    char quote;       /* '\0': none is one */
-    const char *null; /* unquoted, it is NULL. NULL: nothing is */
-    bool has_header;  /* the first row is names */
-    bool is_named;    /* the delimiter was given */
+    char quote;           /* '\0': none is one */
+    const char *null;     /* unquoted, it is NULL. NULL: nothing is */
+    bool has_header;      /* the first row is names */
+    bool is_named;        /* the delimiter was given */
+    const char *encoding; /* NULL: UTF-8, and what is not is kept as it is */
 };
 
 /* The keys, for a kind's list of keys. */

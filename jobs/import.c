@@ -30,6 +30,9 @@ static const struct job_key keys[] = {
     {"table", 0, "the table, made if it is not there (default: file's name)"},
     {"format", 0, "csv or tsv (default: by file's name)"},
     DIALECT_KEYS,
+    {"encoding", 0,
+     "what the file is in, as iconv(1) knows it (default: by its byte order "
+     "mark, else UTF-8)"},
     {"skip", 0, "lines to skip before the first row (default: 0)"},
     {"columns", 0,
      "a,b or \"a TEXT,b INTEGER\": then the first row is data, unless "
@@ -70,6 +73,13 @@ read_dialect(struct import *im)
         return rota_job_fail(im->job, ROTA_FATAL,
                              "format=%s: must be csv or tsv", format);
     error = dialect_read(im->job, im->args, is_tsv, dialect);
+    dialect->encoding = args_text(im->args, "encoding");
+    if (error == ROTA_OK && dialect->encoding != NULL &&
+        !decoder_knows(dialect->encoding))
+        error = rota_job_fail(im->job, ROTA_FATAL,
+                              "encoding=%s: there is none, `iconv -l` lists "
+                              "those that there are",
+                              dialect->encoding);
     if (args_text(im->args, "header") == NULL)
         dialect->has_header = im->source.columns == NULL;
     if (error == ROTA_OK)

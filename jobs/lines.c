@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <rota/ctx.h>
 
@@ -20,14 +19,16 @@
 enum { PIECE = 256 << 10 };
 
 void
-lines_init(struct lines *lines, struct ctx *ctx, int fd)
+lines_init(struct lines *lines, struct ctx *ctx, int fd, const char *encoding)
 {
-    *lines = (struct lines){.ctx = ctx, .fd = fd, .number = 1};
+    *lines = (struct lines){.ctx = ctx, .number = 1};
+    decoder_init(&lines->decoder, fd, encoding);
 }
 
 void
 lines_fini(struct lines *lines)
 {
+    decoder_fini(&lines->decoder);
     free(lines->data);
 }
 
@@ -51,7 +52,7 @@ lines_seek(struct lines *lines, int64_t offset, int64_t number)
     lines->at_end = false;
     lines->offset = offset;
     lines->number = number;
-    return lseek(lines->fd, (off_t)offset, SEEK_SET) >= 0;
+    return decoder_seek(&lines->decoder, offset, &lines->ahead);
 }
 
 void
@@ -87,18 +88,25 @@ make_room(struct lines *lines)
 static enum lines_answer
 fill(struct lines *lines)
 {
+    size_t gone;
     ssize_t n;
 
-    if (ctx_done(lines->ctx))
-        return LINES_STOPPED;
     if (!make_room(lines))
         return LINES_NO_MEMORY;
-    do
-        n = read(lines->fd, lines->data + lines->used, PIECE);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return LINES_IO;
-    lines->used += (size_t)n;
+    do {
+        char *data = lines->data + lines->used;
+
+        if (ctx_done(lines->ctx))
+            return LINES_STOPPED;
+        n = decoder_read(&lines->decoder, data, PIECE);
+        if (n < 0)
+            return errno == ENOMEM ? LINES_NO_MEMORY : LINES_IO;
+        gone = n < lines->ahead ? (size_t)n : (size_t)lines->ahead;
+        if (gone > 0)
+            memmove(data, data + gone, (size_t)n - gone);
+        lines->ahead -= (int64_t)gone;
+        lines->used += (size_t)n - gone;
+    } while (n > 0 && (size_t)n == gone);
     lines->at_end = n == 0;
     return n > 0 ? LINES_LINE : LINES_END;
 }

@@ -1,6 +1,6 @@
 /*
- * The lines of a file, one after the other, from any line's offset. On the
- * thread that runs the job; no lock.
+ * The lines of a file, one after the other, from any line's offset, as UTF-8.
+ * On the thread that runs the job; no lock.
  *
  * A line ends in LF, CRLF or CR. Lines are kept together from where the caller
  * says, so that one who finds at the hundredth that he should have stopped at
@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "jobs/decoder.h"
+
 struct ctx;
 
 /* Bytes that are kept, at most. */
@@ -20,14 +22,15 @@ struct ctx;
 
 struct lines {
     struct ctx *ctx;
-    int fd;
+    struct decoder decoder;
+    int64_t ahead; /* bytes to leave out of what is read next */
     char *data; /* what was read: from begin to at it is kept, from at to used
                  * it is to come */
     size_t begin, at, used, room;
     size_t lf, cr;  /* where the next of each is, from at on, or where it has to
                      * be looked for */
     bool at_end;    /* there is nothing behind used */
-    int64_t offset; /* in the file, and */
+    int64_t offset; /* in what was decoded, and */
     int64_t number; /* the number, of the line that comes next */
 };
 
@@ -40,8 +43,10 @@ enum lines_answer {
     LINES_IO /* errno says what */
 };
 
-/* Read from fd, which stays the caller's, at its beginning. */
-void lines_init(struct lines *lines, struct ctx *ctx, int fd);
+/* Read from fd, which stays the caller's, at its beginning. encoding as in
+ * struct decoder. */
+void lines_init(struct lines *lines, struct ctx *ctx, int fd,
+                const char *encoding);
 void lines_fini(struct lines *lines);
 
 /* Keep what comes from here on, and nothing before. */

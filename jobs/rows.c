@@ -17,13 +17,14 @@
 
 static const char not_closed[] = "a quote is not closed";
 static const char too_long[] = "longer than 16 MiB";
+static const char not_decoded[] = "bytes that are not in the file's encoding";
 
 void
 rows_init(struct rows *rows, struct ctx *ctx, int fd,
           const struct dialect *dialect)
 {
     *rows = (struct rows){.dialect = dialect, .doomed = -1};
-    lines_init(&rows->lines, ctx, fd);
+    lines_init(&rows->lines, ctx, fd, dialect->encoding);
 }
 
 void
@@ -194,6 +195,30 @@ end_row(struct rows *rows, struct reading *reading, size_t size)
     return ROWS_ROW;
 }
 
+/* The row is no row, for that reason: forget its fields. */
+static void
+drop_fields(struct rows *rows, struct reading *reading, const char *reason)
+{
+    if (rows->group != NULL) {
+        rows->group->size = reading->text_mark;
+        rows->group->n_fields = reading->field_mark;
+    }
+    reading->row.bad = reason;
+}
+
+/* The row is whole. */
+static enum rows_answer
+end_whole(struct rows *rows, struct reading *reading)
+{
+    size_t size;
+    const char *text = lines_kept(&rows->lines, &size);
+
+    if (rows->dialect->encoding != NULL &&
+        memchr(text, DECODER_WRONG, size) != NULL)
+        drop_fields(rows, reading, not_decoded);
+    return end_row(rows, reading, size);
+}
+
 /* Give up the row's first line, and go on at its second. The row failed on the
  * line at offset. */
 static enum rows_answer
@@ -202,11 +227,7 @@ give_up(struct rows *rows, struct reading *reading, int64_t offset,
 {
     enum rows_answer answer;
 
-    if (rows->group != NULL) {
-        rows->group->size = reading->text_mark;
-        rows->group->n_fields = reading->field_mark;
-    }
-    reading->row.bad = reason;
+    drop_fields(rows, reading, reason);
     answer = end_row(rows, reading, reading->first_size);
     if (reading->lines > 1) {
         rows->doomed = offset;
@@ -288,7 +309,7 @@ rows_next(struct rows *rows, struct rowset *group)
         reading.lines++;
         switch (parse_line(rows, line, size)) {
         case PARSED_ROW:
-            return end_row(rows, &reading, SIZE_MAX);
+            return end_whole(rows, &reading);
         case PARSED_MALFORMED:
             return give_up(rows, &reading, rows->lines.offset - (int64_t)size,
                            "malformed quoting");

@@ -16,7 +16,7 @@
 void
 script_init(struct script *script, FILE *file)
 {
-    *script = (struct script){.file = file, .line = 1};
+    *script = (struct script){.file = file, .line = 1, .is_begin = true};
 }
 
 void
@@ -31,6 +31,7 @@ bool
 script_rewind(struct script *script)
 {
     script->line = 1;
+    script->is_begin = true;
     return fseek(script->file, 0, SEEK_SET) == 0;
 }
 
@@ -86,6 +87,17 @@ step_over(struct lexer *lexer, int c)
     }
 }
 
+/* A byte order mark is no part of a statement; a part of one is. */
+static void
+skip_mark(struct script *script)
+{
+    char mark[3];
+
+    if (fread(mark, 1, 3, script->file) != 3 ||
+        memcmp(mark, "\xef\xbb\xbf", 3) != 0)
+        (void)fseek(script->file, 0, SEEK_SET);
+}
+
 enum script_read
 script_next(struct script *script)
 {
@@ -94,11 +106,10 @@ script_next(struct script *script)
 
     script->size = 0;
     script->begins = script->line;
+    if (script->is_begin)
+        skip_mark(script);
+    script->is_begin = false;
     while ((c = getc(script->file)) != EOF) {
-        if (script->line == 1 && script->size == 0 && c == 0xEF) {
-            (void)getc(script->file), (void)getc(script->file); /* a BOM */
-            continue;
-        }
         script->line += c == '\n';
         if (!lexer.has_tokens && lexer.closes == 0 && isspace(c)) {
             script->begins = script->line;

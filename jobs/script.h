@@ -12,7 +12,8 @@
 
 struct script {
     FILE *file;
-    int64_t line; /* of what is read next */
+    int64_t line;  /* of what is read next */
+    bool is_begin; /* nothing has been read yet */
     /* the current statement */
     char *text; /* with its semicolon and what stood before it; ends in NUL */
     size_t size, room;

@@ -14,6 +14,7 @@
 
 #include "jobs/digest.h"
 #include "jobs/files.h"
+#include "jobs/signature.h"
 
 static enum rota_error
 fail(struct source *source, enum rota_error error, const char *verb)
@@ -22,6 +23,25 @@ fail(struct source *source, enum rota_error error, const char *verb)
 }
 
 /* -- Opening ------------------------------------------------------------- */
+
+/* What the file is encoded in, unless that was told. */
+static enum rota_error
+find_encoding(struct source *source)
+{
+    struct signature is = signature_read(source->path);
+
+    if (is.advice != NULL)
+        return rota_job_fail(source->job, ROTA_FATAL, "%s is %s, not text: %s",
+                             source->path, is.what, is.advice);
+    if (source->dialect.encoding != NULL)
+        return ROTA_OK;
+    if (is.is_guess)
+        return rota_job_fail(source->job, ROTA_FATAL,
+                             "%s looks like %s: say encoding=%s", source->path,
+                             is.what, is.encoding);
+    source->dialect.encoding = is.encoding;
+    return ROTA_OK;
+}
 
 enum rota_error
 source_open(struct source *source)
@@ -43,6 +63,8 @@ source_open(struct source *source)
                              source->path);
     error = files_refuse_databases(source->ctx, source->job, "file",
                                    source->path, source->into);
+    if (error == ROTA_OK)
+        error = find_encoding(source);
     if (error != ROTA_OK)
         return error;
     fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -9,6 +9,7 @@
 
 #include "jobs/files.h"
 #include "jobs/json.h"
+#include "jobs/signature.h"
 #include "jobs/sql.h"
 #include "jobs/statement.h"
 
@@ -36,6 +37,8 @@ open_script(struct sql *sql)
                              sql->path);
     error =
         files_refuse_databases(sql->ctx, sql->job, "file", sql->path, sql->on);
+    if (error == ROTA_OK)
+        error = signature_refuse(sql->job, "file", sql->path);
     if (error != ROTA_OK)
         return error;
     stream = fopen(sql->path, "re");

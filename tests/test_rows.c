@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <check.h>
 #include <fcntl.h>
+#include <iconv.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +136,7 @@ write_field(FILE *file, FILE *said)
 }
 
 static char *
-read_all(int fd)
+read_all(int fd, const struct dialect *dialect)
 {
     struct rowset set;
     struct rows rows;
@@ -144,7 +145,7 @@ read_all(int fd)
     FILE *said = open_memstream(&text, &size);
 
     rowset_init(&set);
-    rows_init(&rows, ctx_background(), fd, &csv);
+    rows_init(&rows, ctx_background(), fd, dialect);
     ck_assert(rows_seek(&rows, &(struct rows_place){0, 1, -1, NULL}));
     while (rows_next(&rows, &set) == ROWS_ROW) {
         ck_assert_ptr_null(set.rows[0].bad);
@@ -159,18 +160,44 @@ read_all(int fd)
     return text;
 }
 
+/* The same text in another encoding. */
+static int
+recode(const char *encoding)
+{
+    size_t size, left;
+    char *text = file_read(in_scratch("random.csv"), &size), *in = text;
+    char *copy = malloc(size * 4), *out = copy;
+    iconv_t it = iconv_open(encoding, "UTF-8");
+    int fd = open(in_scratch("recoded.csv"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+    ck_assert(copy != NULL && fd >= 0 && it != (iconv_t)-1);
+    left = size * 4;
+    ck_assert_uint_eq(iconv(it, &in, &size, &out, &left), 0);
+    ck_assert_int_eq(write(fd, copy, (size_t)(out - copy)), out - copy);
+    (void)iconv_close(it);
+    free(copy);
+    free(text);
+    return fd;
+}
+
+static const char *const encodings[] = {NULL,       "UTF-16LE", "UTF-16",
+                                        "UTF-32BE", "UTF-8",    "ISO-2022-JP"};
+
 START_TEST(rows_are_read_as_they_were_written_wherever_the_file_is_cut)
 {
+    const struct dialect dialect = {
+        .delimiter = ',', .quote = '"', .encoding = encodings[_i]};
     static const char *const ends[] = {"\n", "\r\n", "\r", "\n\n\r"};
     FILE *file = fopen(in_scratch("random.csv"), "w+");
     char *text = NULL, *read;
     size_t size = 0;
+    int fd;
     FILE *said = open_memstream(&text, &size);
 
     ck_assert(file != NULL && said != NULL);
     srand(7);
     for (int i = 0; i < 60000; i++) { /* several of what is read at once */
-        (void)fputc('1', file), (void)fputc('1', said), (void)fputc('|', said);
+        (void)fputs("\u00b0", file), (void)fputs("\u00b0|", said);
         for (int n = rand() % 4; n >= 0; n--) {
             (void)fputc(',', file);
             write_field(file, said);
@@ -179,8 +206,11 @@ START_TEST(rows_are_read_as_they_were_written_wherever_the_file_is_cut)
     }
     ck_assert_int_eq(fclose(said), 0);
     ck_assert_int_eq(fflush(file), 0);
-    read = read_all(fileno(file));
+    fd =
+        dialect.encoding != NULL ? recode(dialect.encoding) : dup(fileno(file));
+    read = read_all(fd, &dialect);
     ck_assert(strcmp(read, text) == 0);
+    ck_assert_int_eq(close(fd), 0);
     ck_assert_int_eq(fclose(file), 0);
     free(read);
     free(text);
@@ -214,8 +244,9 @@ main(void)
     tcase_set_timeout(rows, 60);
     suite_add_tcase(suite, rows);
     tcase_add_test(rows, reading_from_where_a_row_begins_gives_the_same_rows);
-    tcase_add_test(rows,
-                   rows_are_read_as_they_were_written_wherever_the_file_is_cut);
+    tcase_add_loop_test(
+        rows, rows_are_read_as_they_were_written_wherever_the_file_is_cut, 0,
+        (int)(sizeof(encodings) / sizeof(encodings[0])));
     tcase_add_test(rows, a_context_stops_the_reading_of_lines_that_are_no_rows);
     return suite_run(suite);
 }
