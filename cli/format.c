@@ -56,6 +56,25 @@ format_text(FILE *out, const char *data, size_t size, enum format_style style)
     }
 }
 
+void
+format_json(FILE *out, const char *text)
+{
+    size_t size = strlen(text), at = 0;
+
+    while (at < size) {
+        uint32_t c;
+        size_t n = utf8_decode(text + at, size - at, &c);
+
+        if (n == 0) /* which JSON is not */
+            return;
+        if (is_unsafe(c)) /* and so it stands in a text; none is above U+FFFF */
+            (void)fprintf(out, "\\u%04" PRIx32, c);
+        else
+            (void)fwrite(text + at, 1, n, out);
+        at += n;
+    }
+}
+
 size_t
 format_fit(const char *text, int width, int *ret_width)
 {

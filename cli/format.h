@@ -22,6 +22,10 @@ enum format_style {
 void format_text(FILE *out, const char *data, size_t size,
                  enum format_style style);
 
+/* Write JSON, and spell out those characters in the way of JSON: its value is
+ * the same. */
+void format_json(FILE *out, const char *text);
+
 /* How many columns of a terminal the text takes. */
 int format_width(const char *text);
 

@@ -264,7 +264,8 @@ cli_show(struct cli *cli)
         json_t *all = json_pack("{sI sO sO}", "schema", (json_int_t)1, "job",
                                 show.job, "attempts", show.attempts);
 
-        (void)json_print(all, stdout);
+        if (all == NULL || !out_json(all))
+            code = say_error(NULL, ROTA_NOMEM);
         json_decref(all);
     }
     json_decref(show.job);

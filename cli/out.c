@@ -275,16 +275,27 @@ plain_row(int n, const struct rota_value *values)
     (void)fputc('\n', stdout);
 }
 
+bool
+out_json(const json_t *object)
+{
+    char *line = json_text_of(object);
+
+    if (line == NULL)
+        return false;
+    format_json(stdout, line);
+    (void)fputc('\n', stdout);
+    free(line);
+    return true;
+}
+
 static bool
 object_row(int n, const char *const *names, const struct rota_value *values)
 {
     json_t *object = json_row(n, names, values);
+    bool ok = object != NULL && out_json(object);
 
-    if (object == NULL)
-        return false;
-    (void)json_print(object, stdout);
     json_decref(object);
-    return true;
+    return ok;
 }
 
 bool

@@ -32,6 +32,10 @@ void out_init(struct out *out, const struct cli *cli);
 bool out_row(void *out, int n, const char *const *names,
              const struct rota_value *values);
 
+/* Print an object on a line, so that a terminal may show it. False without
+ * memory. */
+bool out_json(const json_t *object);
+
 /* Print what was kept, and free everything. */
 void out_end(struct out *out);
 

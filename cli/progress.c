@@ -17,8 +17,9 @@
 #include "cli/terminal.h"
 #include "jobs/excerpt.h"
 
-#define PLAIN_EVERY   ROTA_SEC(10) /* a plain line, if besides */
-#define PLAIN_PERCENT 5.0          /* so much has changed */
+#define PLAIN_EVERY   ROTA_SEC(10)              /* a plain line, if besides */
+#define PLAIN_PERCENT 5.0                       /* so much has changed */
+#define RATE_MAX      INT64_C(1000000000000000) /* that is shown */
 
 void
 progress_init(struct progress *progress)
@@ -32,14 +33,34 @@ progress_init(struct progress *progress)
 
 /* -- What the line says -------------------------------------------------- */
 
+/* From 0 to 100, whatever a job says; below 0: not known. */
 static double
 percent_of(const struct progress_state *state)
 {
     if (state->total <= 0)
         return -1;
+    if (state->done <= 0)
+        return 0;
     if (state->done >= state->total)
         return 100;
     return 100.0 * (double)state->done / (double)state->total;
+}
+
+/* The note is somebody's words, of a failure or of who cancels. */
+static void
+put_note(char *text, size_t size, const char *note)
+{
+    char *safe = NULL;
+    size_t unused = 0;
+    FILE *out = open_memstream(&safe, &unused);
+
+    text[0] = '\0';
+    if (out == NULL)
+        return;
+    format_text(out, note, strlen(note), FORMAT_SCREEN);
+    if (fclose(out) == 0 && note[0] != '\0')
+        excerpt_print(text, size, "  %s", safe);
+    free(safe);
 }
 
 /* Everything but the bar: "4,123/10,000  212/s  ETA 27s  note". */
@@ -47,6 +68,7 @@ static void
 put_figures(char *text, size_t size, const struct progress_state *state)
 {
     char done[40], total[40] = "", rate[60] = "", eta[60] = "", number[40];
+    char note[256];
 
     format_number(done, sizeof(done), state->done);
     if (state->total >= 0) {
@@ -54,15 +76,16 @@ put_figures(char *text, size_t size, const struct progress_state *state)
         (void)snprintf(total, sizeof(total), "/%.38s", number);
     }
     if (state->rate >= 0) {
-        format_number(number, sizeof(number), (int64_t)state->rate);
+        format_number(number, sizeof(number),
+                      state->rate < RATE_MAX ? (int64_t)state->rate : RATE_MAX);
         (void)snprintf(rate, sizeof(rate), "  %s/s", number);
     }
     if (state->eta >= 0) {
         format_duration(number, sizeof(number), state->eta);
         (void)snprintf(eta, sizeof(eta), "  ETA %s", number);
     }
-    (void)snprintf(text, size, "%s%s%s%s%s%s", done, total, rate, eta,
-                   state->note[0] != '\0' ? "  " : "", state->note);
+    put_note(note, sizeof(note), state->note);
+    (void)snprintf(text, size, "%s%s%s%s%s", done, total, rate, eta, note);
 }
 
 static void

@@ -132,6 +132,9 @@ keep_state(void *arg, int n, const char *const *names,
     return true;
 }
 
+/* More than a job may count for, so that no sum overflows. */
+#define MOST "1000000000000000"
+
 /* What runs and what waits, all jobs together. */
 static void
 show_progress(struct work *work)
@@ -139,8 +142,9 @@ show_progress(struct work *work)
     struct progress_state state = {.total = -1, .rate = -1, .eta = -1};
 
     if (rota_query(ctx_background(), work->rota,
-                   "SELECT sum(done),"
-                   " CASE WHEN count(total) = count(*) THEN sum(total) END,"
+                   "SELECT sum(max(0, min(done, " MOST "))),"
+                   " CASE WHEN count(total) = count(*)"
+                   "  THEN sum(min(total, " MOST ")) END,"
                    " sum(rate), count(*),"
                    " (SELECT count(*) FROM jobs WHERE state = 'ready')"
                    " FROM jobs WHERE state = 'running'",

@@ -143,13 +143,21 @@ needs_17_digits(const json_t *value)
     return false;
 }
 
-int
-json_print(const json_t *object, FILE *file)
+char *
+json_text_of(const json_t *object)
 {
     size_t digits = needs_17_digits(object) ? 17 : 15;
 
-    if (json_dumpf(object, file, JSON_COMPACT | JSON_REAL_PRECISION(digits)) !=
-        0)
-        return -1;
-    return fputc('\n', file) == EOF ? -1 : 0;
+    return json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(digits));
+}
+
+int
+json_print(const json_t *object, FILE *file)
+{
+    char *line = json_text_of(object);
+    bool ok =
+        line != NULL && fputs(line, file) >= 0 && fputc('\n', file) != EOF;
+
+    free(line);
+    return ok ? 0 : -1;
 }

@@ -21,6 +21,9 @@ int json_put_bytes(json_t *object, const char *name, const char *data,
  * ROTA_NOMEM. */
 enum rota_error json_result(struct rota_job *job, json_t *object);
 
+/* An object on one line, without its end; malloc'd. NULL without memory. */
+char *json_text_of(const json_t *object);
+
 /* Print an object on one line, and end it. 0, or -1. */
 int json_print(const json_t *object, FILE *file);
 

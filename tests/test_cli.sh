@@ -463,6 +463,42 @@ nothing_from_the_file_controls_the_terminal() {
     out_has 'a\x1b[31m\n'
 }
 
+json_spells_out_what_could_control_a_terminal() {
+    expect 0 "$rota" add exec -- true
+    all="char(27, 1, 127, 0x9b, 0x200e, 0x200f, 0x202e, 0x2028, 0x2066, 0xfeff,
+        233, 0x1f600, 34, 92)"
+    expect 0 "$rota" sql --json "SELECT $all AS a, $all AS \"$(printf 'b\302\233\033')\""
+    out_is_json
+    grep -qiF '\u001b\u0001\u007f\u009b\u200e\u200f\u202e\u2028\u2066\ufeff' out ||
+        fail "$(cat -v out)"
+    grep -qiF '"b\u009b\u001b":' out || fail "$(cat -v out)"
+    out_has "$(printf '\303\251\360\237\230\200')"
+    [ "$(sqlite3 :memory: "SELECT count(*) FROM json_each(
+        CAST(readfile('out') AS TEXT)) WHERE value = $all")" = 2 ] ||
+        fail "another value: $(cat out)"
+    expect 1 "$rota" run exec --attempts 1 --json -- \
+        sh -c 'printf "\302\233\342\200\256\177x\n" >&2; exit 1'
+    out_has '\u009b\u202e\u007fx'
+    expect 0 "$rota" show 2 --json
+    out_has '\u009b\u202e\u007fx'
+    out_is_json
+    expect 0 "$rota" ls --json
+    out_has '\u009b\u202e\u007fx'
+    "$rota" show 2 --json | LC_ALL=C grep -q "$(printf '\302\233')" &&
+        fail "it came through"
+    return 0
+}
+
+a_failure_that_is_repeated_does_not_control_the_terminal() {
+    command -v script >/dev/null || return 0
+    on_terminal 200 "$rota run exec --attempts 2 -- sh -c \
+        'printf \"\\033[31mboom\\342\\200\\256\n\" >&2; exit 1'"
+    out_has 'failed 1 of 2 times (exit code 1: \x1b[31mboom\u202e)'
+    grep -qF "$(printf '\033[31m')" out && fail "$(cat -v out)"
+    grep -qF "$(printf '\342\200\256')" out && fail "$(cat -v out)"
+    return 0
+}
+
 # -- running ------------------------------------------------------------------
 
 run_prints_the_result_and_ends_with_0() {

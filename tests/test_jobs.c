@@ -90,6 +90,40 @@ START_TEST(progress_reaches_the_file_while_the_job_runs)
 }
 END_TEST
 
+static const struct {
+    int64_t done, total;
+    const char *says;
+} strange[] = {
+    {-5, 5, "-5|5|0.0"},
+    {7, 5, "7|5|100.0"},
+    {0, 0, "0|0|NULL"},
+    {3, -1, "3|NULL|NULL"},
+    {INT64_MIN, 1, "-9223372036854775808|1|0.0"},
+    {INT64_MIN, INT64_MAX, "-9223372036854775808|9223372036854775807|0.0"},
+    {INT64_MAX, INT64_MAX, "9223372036854775807|9223372036854775807|100.0"}};
+
+static enum rota_error
+counts_strangely(struct ctx *ctx, struct rota_job *job)
+{
+    (void)ctx;
+    rota_job_total(job, strange[act.number].total);
+    rota_job_advance(job, strange[act.number].done);
+    return ROTA_OK;
+}
+
+START_TEST(percent_is_from_0_to_100_or_not_there)
+{
+    int64_t id;
+
+    act.number = _i;
+    begin(1, counts_strangely);
+    id = submit();
+    wait_for(id);
+    ck_assert_str_eq(job_says(id, "done, total, percent"), strange[_i].says);
+    ck_assert_str_eq(job_says(id, "coalesce(rate, 0) >= 0, eta"), "1|NULL");
+}
+END_TEST
+
 static enum rota_error
 advances_when_told(struct ctx *ctx, struct rota_job *job)
 {
@@ -598,6 +632,8 @@ add_jobs(TCase *t)
 {
     tcase_add_test(t, a_job_knows_what_it_is);
     tcase_add_test(t, progress_reaches_the_file_while_the_job_runs);
+    tcase_add_loop_test(t, percent_is_from_0_to_100_or_not_there, 0,
+                        sizeof(strange) / sizeof(strange[0]));
     tcase_add_test(t,
                    the_first_advance_reaches_the_file_though_no_flush_is_due);
     tcase_add_test(t, the_last_of_many_advances_is_in_the_file_at_the_end);

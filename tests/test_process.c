@@ -343,6 +343,28 @@ START_TEST(a_script_reports_progress_and_learns_that_it_is_cancelled)
 }
 END_TEST
 
+START_TEST(what_counts_nothing_is_no_progress)
+{
+    const char *argv[] = {
+        "sh", "-c",
+        "echo progress 0 0 >&3; echo progress -1 10 >&3;"
+        "echo progress 5 -1 >&3; echo progress 9223372036854775807 1 >&3;"
+        "echo progress 9223372036854775808 1 >&3;"
+        "echo progress 6 9223372036854775808 >&3; echo progress >&3;"
+        "echo progress x >&3; echo progressing >&3; echo 'progress 8 9 %' >&3",
+        NULL};
+    struct rota_process process = ROTA_PROCESS_INIT(argv);
+
+    said[0] = '\0';
+    process.progress = on_progress;
+    process.log = on_line;
+    ck_assert_int_eq(rota_process_run(ctx, &process, &result), ROTA_OK);
+    ck_assert_str_eq(said, "0/0 [progress -1 10] 5/-1 9223372036854775807/1 "
+                           "[progress 9223372036854775808 1] 6/-1 [progress] "
+                           "[progress x] [progressing] 8/9 ");
+}
+END_TEST
+
 /* -- Ended ---------------------------------------------------------------- */
 
 static void *
@@ -617,6 +639,7 @@ process_suite(void)
     tcase_set_timeout(ended, 60);
     tcase_add_test(ended,
                    a_script_reports_progress_and_learns_that_it_is_cancelled);
+    tcase_add_test(ended, what_counts_nothing_is_no_progress);
     tcase_add_loop_test(ended, every_shape_of_shell_script_ends_at_once, 0,
                         2 * SHAPES);
     tcase_add_loop_test(ended, what_evades_is_found_and_ended, 0,

@@ -50,7 +50,8 @@ extern "C" {
 #endif
 
 /* Called on the thread that runs rota_process_run(). line ends in NUL and has
- * no newline. total is -1 if it was not said. */
+ * no newline. done is 0 or more: of less, the line is for the log. total is -1
+ * if it was not said, or is less. */
 typedef void rota_process_progress_fn(void *arg, int64_t done, int64_t total);
 typedef void rota_process_log_fn(void *arg, const char *line);
 

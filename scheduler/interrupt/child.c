@@ -35,14 +35,36 @@
 
 /* -- The channel ----------------------------------------------------------- */
 
+/* Whether the line is "progress DONE" or "progress DONE TOTAL". What is below
+ * 0, or too large, counts nothing. */
+static bool
+is_progress(const char *line, int64_t *ret_done, int64_t *ret_total)
+{
+    static const char word[] = "progress";
+    const char *at = line + strlen(word);
+    char *end;
+
+    if (strncmp(line, word, strlen(word)) != 0 || strchr(" \t", *at) == NULL)
+        return false;
+    errno = 0;
+    *ret_done = strtoll(at, &end, 10);
+    if (end == at || errno != 0 || *ret_done < 0)
+        return false;
+    at = end;
+    *ret_total = strtoll(at, &end, 10);
+    if (end == at || errno != 0 || *ret_total < 0)
+        *ret_total = -1; /* it was not said */
+    return true;
+}
+
 /* One line of the child's, which is progress or else for the log. */
 static void
 take_line(struct child *child, const char *line)
 {
     const struct rota_process *process = child->process;
-    long long done, total = -1;
+    int64_t done, total;
 
-    if (sscanf(line, "progress %lld %lld", &done, &total) >= 1) {
+    if (is_progress(line, &done, &total)) {
         if (process->progress != NULL)
             process->progress(process->arg, done, total);
     } else if (process->log != NULL) {
