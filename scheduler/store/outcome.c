@@ -101,8 +101,6 @@ retry_at(int64_t failures, int64_t now, uint32_t random)
 {
     int64_t delay = failures > 12 ? 3600000 : INT64_C(1000) << (failures - 1);
 
-    if (delay > 3600000)
-        delay = 3600000;
     return now + delay - delay / 4 + random % (delay / 2 + 1);
 }
 
