@@ -436,6 +436,25 @@ START_TEST(a_child_that_comes_after_the_cancel_is_cancelled_too)
 }
 END_TEST
 
+/* By the hundred, so that they are gone through in several goes, in turns. */
+START_TEST(a_cancel_reaches_its_children_and_what_comes_after_it_alike)
+{
+    open_with(1, fails_if_told);
+    sql_run(queue,
+            "BEGIN IMMEDIATE;"
+            " INSERT INTO submit(kind) VALUES('k');"
+            " WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1"
+            "  FROM n WHERE i < 600) INSERT INTO submit(kind, after,"
+            "  parent) SELECT 'k', nullif(i %% 2, 0), nullif(1 - i %% 2, 0)"
+            "  FROM n; COMMIT");
+    cancel(1, NULL, ROTA_CANCEL_DONE);
+    ck_assert_int_eq(step_all(), 0);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"
+                                    " WHERE state = 'cancelled'"),
+                     601);
+}
+END_TEST
+
 START_TEST(a_parent_that_ends_by_itself_leaves_its_children)
 {
     int64_t parent;
@@ -514,6 +533,8 @@ add_children(TCase *t)
 {
     tcase_add_test(t, a_cancel_reaches_the_children_and_theirs);
     tcase_add_test(t, a_child_that_comes_after_the_cancel_is_cancelled_too);
+    tcase_add_test(t,
+                   a_cancel_reaches_its_children_and_what_comes_after_it_alike);
     tcase_add_test(t, a_parent_that_ends_by_itself_leaves_its_children);
     tcase_add_test(t, a_job_may_submit_children);
 }
