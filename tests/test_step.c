@@ -197,6 +197,28 @@ START_TEST(what_waits_beyond_its_deadline_fails_though_nobody_takes_it)
 }
 END_TEST
 
+/* More than are gone through in one cycle. */
+START_TEST(what_is_due_at_the_same_time_is_due_one_and_all)
+{
+    sql_run(queue,
+            "BEGIN IMMEDIATE;"
+            " INSERT INTO submit(kind, run_at) VALUES('k', %jd), ('k', %jd);"
+            " WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n"
+            "  WHERE i < 1001) INSERT INTO submit(kind, deadline_at)"
+            "  SELECT 'nobody knows this', %jd FROM n; COMMIT",
+            (intmax_t)(START + HOUR), (intmax_t)(START + HOUR),
+            (intmax_t)(START + HOUR));
+    ck_assert_int_eq(step(), 0);
+    now += HOUR;
+    ck_assert_int_eq(step(), 1);
+    ck_assert_int_eq(step(), 2);
+    ck_assert_int_eq(step(), 0);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"
+                                    " WHERE error = 'DEADLINE'"),
+                     1001);
+}
+END_TEST
+
 START_TEST(a_job_that_comes_back_after_its_deadline_has_failed)
 {
     struct rota_submission s = ROTA_SUBMISSION_INIT("k");
@@ -427,6 +449,7 @@ main(void)
     tcase_add_test(t, a_snoozed_job_is_due_when_it_said);
     tcase_add_test(t,
                    what_waits_beyond_its_deadline_fails_though_nobody_takes_it);
+    tcase_add_test(t, what_is_due_at_the_same_time_is_due_one_and_all);
     tcase_add_test(t, a_job_that_comes_back_after_its_deadline_has_failed);
     tcase_add_test(t, a_clock_that_steps_loses_and_repeats_nothing);
     tcase_add_test(t, a_clock_that_was_wrong_and_set_right_is_followed);
