@@ -333,7 +333,9 @@ const struct job_kind job_exec = {
     .name = "exec",
     .fn = exec_run,
     /* a command has 10 seconds to end by itself, and is killed then */
-    .defaults = {.size = sizeof(struct rota_defaults), .grace = ROTA_SEC(20)},
+    .defaults = {.size = sizeof(struct rota_defaults),
+                 .grace = ROTA_SEC(20),
+                 .is_isolated = true},
     .summary = "run a command: exec -- COMMAND ARGUMENT...",
     .keys = keys,
     .is_command = true,

@@ -126,14 +126,18 @@ run_keep(struct session *session, int job, const struct claim *claim)
     same("cursor", claim->cursor, model.jobs[job].cursor);
 }
 
-/* The work of a claim: for the one who runs nothing else. */
+/* The work of a claim. What runs in its process the engine knows, and here the
+ * model. */
 static struct work
 claim_work(const struct session *session, struct claim *claims)
 {
-    return (struct work){
+    struct work work = {
         .scope = {.process = session->process, .kinds = &kind, .n_kinds = 1},
-        .claims = claims,
-        .is_idle = true};
+        .claims = claims};
+
+    model_aboard(&model, session->process, &work.aboard.jobs,
+                 &work.aboard.suspects, &work.aboard.loners);
+    return work;
 }
 
 static void

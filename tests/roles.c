@@ -85,6 +85,15 @@ run_bully(struct ctx *ctx, struct rota_job *job)
     return run_poison(ctx, job);
 }
 
+/* The same, but the first three times. */
+static enum rota_error
+run_brute(struct ctx *ctx, struct rota_job *job)
+{
+    while (rota_job_lease(job) < 4 && noted("gate", getpid()) == 0)
+        (void)ctx_sleep(ctx, ROTA_MS(1));
+    return run_poison(ctx, job);
+}
+
 /* Makes no progress until somebody makes the file "go". */
 static enum rota_error
 run_climb(struct ctx *ctx, struct rota_job *job)
@@ -164,9 +173,13 @@ handle_kinds(void)
     } kinds[] = {
         {"quick", run_quick}, {"gate", run_gate},   {"deaf", run_deaf},
         {"share", run_share}, {"crawl", run_crawl}, {"poison", run_poison},
-        {"climb", run_climb}, {"bully", run_bully}, {"fork", run_fork},
-        {"forks", run_forks}, {"spawn", run_spawn}};
+        {"climb", run_climb}, {"bully", run_bully}, {"brute", run_brute},
+        {"fork", run_fork},   {"forks", run_forks}, {"spawn", run_spawn}};
+    struct rota_defaults isolated = ROTA_DEFAULTS_INIT;
     bool ok = rota_handle(rota, "import", job_import.fn, NULL, NULL) == ROTA_OK;
+
+    isolated.is_isolated = true;
+    ok = ok && rota_handle(rota, "apart", run_gate, NULL, &isolated) == ROTA_OK;
 
     for (size_t i = 0; ok && i < sizeof(kinds) / sizeof(kinds[0]); i++)
         ok = rota_handle(rota, kinds[i].name, kinds[i].fn, NULL, NULL) ==

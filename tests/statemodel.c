@@ -6,8 +6,8 @@
  */
 #define AGEING_MS 60000
 
-#define CRASHES_MAX   3
-#define CRASHES_ALONE 2
+#define DEATHS_SUSPECT 2 /* makes a suspect */
+#define DEATHS_ALONE   3 /* and one that runs alone */
 
 /* -- Asking --------------------------------------------------------------- */
 
@@ -217,13 +217,38 @@ is_sooner(const struct model_job *a, const struct model_job *b)
            b->run_at + b->priority * AGEING_MS;
 }
 
+/* At how many deaths it was without getting further since. */
+static int64_t
+deaths(const struct model_job *job)
+{
+    return job->state == ROTA_RUNNING && job->has_advanced ? 0 : job->crashes;
+}
+
+/* Whether nothing that runs in the process keeps it from running beside it. */
+static bool
+may_join(const struct model *model, int64_t process, int64_t n)
+{
+    for (int i = 0; i < model->n_jobs; i++) {
+        const struct model_job *other = &model->jobs[i];
+        int64_t m = deaths(other);
+
+        if (!model_has(model, i) || other->state != ROTA_RUNNING ||
+            other->worker != process)
+            continue;
+        if (m >= DEATHS_ALONE || n >= DEATHS_ALONE ||
+            (m >= DEATHS_SUSPECT && n >= DEATHS_SUSPECT))
+            return false;
+    }
+    return true;
+}
+
 /* The soonest that may be claimed. */
 static int
-soonest(const struct model *model)
+soonest(const struct model *model, int64_t process)
 {
     int best = MODEL_NOBODY;
 
-    if (model->is_paused ||
+    if (model->is_paused || !may_join(model, process, 0) ||
         (model->queue_limit != 0 && running(model, 0) >= model->queue_limit))
         return MODEL_NOBODY;
     for (int i = 0; i < model->n_jobs; i++) {
@@ -233,6 +258,8 @@ soonest(const struct model *model)
             continue;
         if (job->limit_key != 0 && !is_late(model, job) &&
             running(model, job->limit_key) >= model->key_limit)
+            continue;
+        if (!is_late(model, job) && !may_join(model, process, deaths(job)))
             continue;
         if (best == MODEL_NOBODY || is_sooner(job, &model->jobs[best]))
             best = i;
@@ -246,25 +273,20 @@ model_claim(struct model *model, int64_t process, int limit, int *claimed,
 {
     struct model_job *job;
     int number;
-    bool is_alone;
 
     *ret_n = 0;
-    while (*ret_n < limit && (number = soonest(model)) != MODEL_NOBODY) {
+    while (*ret_n < limit &&
+           (number = soonest(model, process)) != MODEL_NOBODY) {
         job = &model->jobs[number];
         if (is_late(model, job)) {
             end_unrun(model, number, ROTA_JOB_FAILED, ROTA_DEADLINE);
             continue;
         }
-        is_alone = job->crashes >= CRASHES_ALONE;
-        if (is_alone && *ret_n > 0)
-            return;
         job->state = ROTA_RUNNING;
         job->lease++;
         job->worker = process;
         job->has_started = job->has_advanced = job->is_asked = false;
         claimed[(*ret_n)++] = number;
-        if (is_alone)
-            return;
     }
 }
 
@@ -371,24 +393,41 @@ model_end(struct model *model, int number, int64_t lease,
     return ROTA_OK;
 }
 
+void
+model_aboard(const struct model *model, int64_t process, int64_t *ret_jobs,
+             int64_t *ret_suspects, int64_t *ret_alone)
+{
+    *ret_jobs = *ret_suspects = *ret_alone = 0;
+    for (int i = 0; i < model->n_jobs; i++) {
+        const struct model_job *job = &model->jobs[i];
+
+        if (!model_has(model, i) || job->state != ROTA_RUNNING ||
+            job->worker != process)
+            continue;
+        ++*ret_jobs;
+        *ret_suspects += deaths(job) == DEATHS_SUSPECT;
+        *ret_alone += deaths(job) >= DEATHS_ALONE;
+    }
+}
+
 /* -- Rescue --------------------------------------------------------------- */
 
 static void
-rescue(struct model *model, int number)
+rescue(struct model *model, int number, bool was_alone)
 {
     struct model_job *job = &model->jobs[number];
-    int64_t deaths = (job->has_advanced ? 0 : job->crashes) + 1;
+    int64_t crashes = deaths(job) + 1;
 
     job->attempt = job->failures + 1;
     if (job->is_asked) {
         end(model, number, ROTA_CANCELLED, ROTA_CANCELED, true);
     } else if (is_late(model, job)) {
         end(model, number, ROTA_JOB_FAILED, ROTA_DEADLINE, true);
-    } else if (deaths >= CRASHES_MAX) {
+    } else if (crashes >= DEATHS_ALONE && was_alone) {
         end(model, number, ROTA_JOB_FAILED, ROTA_FATAL, true);
     } else {
         give_back(model, job, "crashed", ROTA_LOST);
-        job->crashes = deaths;
+        job->crashes = crashes;
     }
 }
 
@@ -396,14 +435,16 @@ void
 model_rescue(struct model *model, int64_t id, int64_t *ret_jobs)
 {
     struct model_process *process = model_process(model, id);
+    int64_t jobs, suspects, alone;
 
+    model_aboard(model, id, &jobs, &suspects, &alone);
     *ret_jobs = 0;
     if (!process->is_open || process->lives)
         return;
     for (int i = 0; i < model->n_jobs; i++)
         if (model_has(model, i) && model->jobs[i].state == ROTA_RUNNING &&
             model->jobs[i].worker == id) {
-            rescue(model, i);
+            rescue(model, i, jobs == 1);
             ++*ret_jobs;
         }
     process->is_open = false;

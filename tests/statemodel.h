@@ -116,6 +116,11 @@ enum rota_error model_reschedule(struct model *model, int job,
                                  const int64_t *priority,
                                  const int64_t *run_at);
 
+/* How many jobs run in the process; of them suspects, and those that run alone.
+ */
+void model_aboard(const struct model *model, int64_t process, int64_t *ret_jobs,
+                  int64_t *ret_suspects, int64_t *ret_alone);
+
 /* *ret_jobs: how many there were. */
 void model_rescue(struct model *model, int64_t process, int64_t *ret_jobs);
 

@@ -144,8 +144,7 @@ work_init(struct work *work)
                                     .kinds = &storage.kind,
                                     .n_kinds = 1},
                           .may_be_ready = true,
-                          .is_unsettled = true,
-                          .is_idle = true};
+                          .is_unsettled = true};
     list_init(&work->wishes);
 }
 

@@ -388,6 +388,23 @@ a_killed_each_loses_nothing_and_leaves_no_child() {
     count_is 4 "batch = 'it'"
 }
 
+after_two_kills_as_many_run_at_once_as_before() {
+    hang
+    seq 9 >items
+    for kills in 1 2; do
+        in_background each -j8 -b it ./hang <items
+        within_10_s began $((kills * 8)) || fail "$(cat run.err)"
+        kill -KILL "$pid"
+        wait "$pid"
+    done
+    in_background each -j8 -b it ./hang <items
+    within_10_s began 24 || fail "$(wc -l <began) began: $(cat run.err)"
+    touch go
+    ended 0
+    count_is 8 "crashes = 2"
+    count_is 9 "state = 'succeeded'"
+}
+
 it_leaves_the_jobs_of_others_alone() {
     expect 0 "$rota" add exec -- touch others
     expect 0 "$rota" each echo ::: a
@@ -432,13 +449,13 @@ what_ended_elsewhere_counts_is_listed_and_is_printed_as_json() {
 }
 
 an_item_that_kills_it_is_given_up_and_fails_the_batch() {
-    for code in 137 137 137 1; do
+    for code in 137 137 137 137 137 137 137 137 137 137 1; do
         # shellcheck disable=SC2016 # the command's own
-        "$rota" each -b it sh -c '[ "$ROTA_LEASE" -gt 3 ] || kill -9 $PPID
+        "$rota" each -b it sh -c '[ "$ROTA_LEASE" -gt 10 ] || kill -9 $PPID
             sleep 0.1' sh ::: bad >out 2>err
         [ $? -eq $code ] || fail "not $code: $(cat err)"
     done
-    err_has 'failed: bad: poison'
+    err_has 'failed: bad: poison: its process died ten times'
     err_has '1 failed in'
 }
 

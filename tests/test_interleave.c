@@ -86,6 +86,9 @@ static const struct situation {
     {"killer", /* the third in a row */
      "c.submit c.claim c.die a.look a.rescue c.claim c.die a.look a.rescue"
      " a.claim a.die"},
+    {"accused", /* A and B twice, A and C a third time */
+     "c.submit c.submit c.claim c.claim c.die a.look a.rescue c.claim c.claim"
+     " c.die a.look a.rescue c.claim c.submit c.claim c.die a.look a.rescue"},
     {"crashed", /* but it has advanced since */
      "c.submit c.claim c.die a.look a.rescue c.claim c.snoozefar a.claim"
      " a.die"},
@@ -216,9 +219,12 @@ static const struct {
      "due keyed held paused"},
     /* rescue, twice, and of what is cancelled */
     {"look rescue! rescue claim", "look rescue claim advance",
-     "dead doomed killer crashed"},
+     "dead doomed killer accused crashed"},
     {"look rescue retry:A rescue", "cancel:A die look rescue",
      "dead killer both"},
+    /* suspects, beside others and alone */
+    {"claim2 die look claim2", "claim look rescue claim2", "killer accused"},
+    {"claim advance claim claim", "claim2 die look rescue", "killer accused"},
     /* those who wait, and children, while it ends */
     {"ok! fail trickle retry:A", "submit:A settle cancel:B",
      "running tied broken"},

@@ -253,7 +253,7 @@ static const struct hot {
 } hot[] = {
     {"SELECT l.queue, l.kind,", {1, 1}},
     {"SELECT l.queue, l.kind,", {0, 0}},
-    {"SELECT r.queue, r.sort_key, j.id,", {1, 1, 2}},
+    {"SELECT r.queue, r.sort_key, j.id,", {1, 1, 2, 3}},
     {"SELECT r.queue, r.sort_key, j.id,", {500}},
     {"DELETE FROM _ready WHERE queue = ?1", {1, 1, 5, 5}},
     {"SELECT r.id, r.lease,", {5, 1}},

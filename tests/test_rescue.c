@@ -202,73 +202,146 @@ START_TEST(a_neighbour_of_poison_is_not_blamed)
 }
 END_TEST
 
-/* Another process, in which the job that waits has begun. */
-static pid_t
-worker_begins(const char *kind)
+/* So often: another process runs the n jobs of the kind that wait, and dies. */
+static void
+die_with(const char *kind, int n, int times)
 {
-    pid_t pid = worker_start("1");
+    for (int i = 0; i < times; i++) {
+        pid_t pid = worker_start("4");
 
-    EVENTUALLY(noted(kind, pid) == 1);
-    return pid;
+        EVENTUALLY(noted(kind, pid) == n);
+        child_kill(pid);
+    }
 }
 
-START_TEST(a_job_that_was_there_at_two_deaths_runs_alone_from_then_on)
+START_TEST(others_start_and_end_while_a_suspect_runs)
 {
     (void)submit_kind("gate");
-    child_kill(worker_begins("gate"));
-    child_kill(worker_begins("gate"));
+    die_with("gate", 1, 2);
     work_here();
     EVENTUALLY(noted("gate", getpid()) == 1);
-    for (int i = 0; i < 3; i++)
-        (void)submit_kind(
-            "gate"); /* and claim what may be, before it returns */
-    ck_assert_int_eq(running(), 1);
-    open_gate();
-    for (int64_t id = 1; id <= 4; id++)
-        wait_for(id);
-    ck_assert_int_eq(
-        sql_int(queue, "SELECT min(started_at) >= (SELECT finished_at FROM jobs"
-                       " WHERE id = 1) FROM jobs WHERE id > 1"),
-        1);
-}
-END_TEST
-
-START_TEST(a_job_that_gets_further_is_alone_no_more)
-{
-    (void)submit_kind("climb");
-    child_kill(worker_begins("climb"));
-    child_kill(worker_begins("climb"));
-    work_here();
-    EVENTUALLY(noted("climb", getpid()) == 1);
-    (void)submit_kind("quick");
-    ck_assert(stands(2, "ready|0"));
-    scratch_write_text("go", "");
-    wait_for(2);
+    for (int i = 0; i < 20; i++)
+        wait_for(submit_kind("quick"));
     ck_assert(stands(1, "running|3"));
 }
 END_TEST
 
-START_TEST(a_job_that_must_run_alone_waits_until_its_process_has_no_other)
+START_TEST(two_suspects_never_run_at_once_in_a_process)
+{
+    (void)submit_kind("gate");
+    (void)submit_kind("gate");
+    die_with("gate", 2, 2);
+    work_here();
+    EVENTUALLY(noted("gate", getpid()) == 1);
+    wait_for(submit_kind("quick")); /* whatever may be claimed was */
+    ck_assert(stands(2, "ready|2"));
+    ck_assert_str_eq(
+        job_says(2, "why"),
+        "suspect of 2 deaths of its process: waits for job 1, a suspect too");
+    open_gate();
+    wait_for(1);
+    wait_for(2);
+    ck_assert_int_eq(
+        sql_int(queue, "SELECT started_at >= (SELECT finished_at FROM jobs"
+                       " WHERE id = 1) FROM jobs WHERE id = 2"),
+        1);
+}
+END_TEST
+
+START_TEST(two_suspects_run_at_once_in_two_processes)
 {
     pid_t pid;
 
     (void)submit_kind("gate");
-    child_kill(worker_begins("gate"));
-    pid = worker_begins("gate");
+    (void)submit_kind("gate");
+    die_with("gate", 2, 2);
+    pid = worker_start("2");
+    work_here();
+    EVENTUALLY(noted("gate", pid) == 1 && noted("gate", getpid()) == 1);
+}
+END_TEST
+
+/* Job 1 kills its process a third time beside one that is new there. */
+START_TEST(the_company_of_a_suspect_that_kills_is_not_blamed)
+{
+    (void)submit_kind("brute");
+    (void)submit_kind("gate");
+    workers_die(2);
+    (void)submit_kind("gate");
+    workers_die(1);
+    ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+    ck_assert_str_eq(sql_text(queue, "SELECT state, crashes FROM jobs"
+                                     " ORDER BY id"),
+                     "ready|3\nready|2\nready|1");
+    workers_die(1);
+    ck_assert_int_eq(noted("gate", 0), 3); /* the fourth time it was alone */
+    open_gate();
+    work_here();
+    wait_for(1);
+    ck_assert_str_eq(outcome.message, "poison: its process died four times "
+                                      "before the job got any further");
+    for (int64_t id = 2; id <= 3; id++) {
+        wait_for(id);
+        ck_assert_msg(outcome.state == ROTA_SUCCEEDED, "%s", outcome.message);
+    }
+}
+END_TEST
+
+/* Submit one that was there at three deaths. */
+static void
+submit_loner(const char *kind)
+{
+    ck_assert_int_eq(rota_pause(rota, NULL), ROTA_OK);
+    sql_run(queue, "UPDATE _job SET crashes = 3 WHERE id = %jd",
+            (intmax_t)submit_kind(kind));
+    ck_assert_int_eq(rota_resume(rota, NULL), ROTA_OK);
+}
+
+START_TEST(who_was_there_at_three_deaths_waits_for_its_company_and_none_for_it)
+{
     work_here();
     (void)submit_kind("gate");
     EVENTUALLY(noted("gate", getpid()) == 1);
-    child_kill(pid);
-    EVENTUALLY(stands(1, "ready|2"));
-    (void)submit_kind("quick"); /* and claim what may be, before it returns */
-    ck_assert(stands(1, "ready|2"));
+    submit_loner("gate");
+    wait_for(submit_kind("quick"));
+    ck_assert(stands(2, "ready|0"));
+    ck_assert_str_eq(
+        job_says(2, "why"),
+        "suspect of 3 deaths of its process: runs alone, waits for job 1");
     open_gate();
-    wait_for(1);
-    ck_assert(stands(1, "succeeded|3"));
+    wait_for(2);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
     ck_assert_int_eq(
         sql_int(queue, "SELECT started_at >= (SELECT finished_at FROM jobs"
-                       " WHERE id = 2) FROM jobs WHERE id = 1"),
+                       " WHERE id = 1) FROM jobs WHERE id = 2"),
         1);
+}
+END_TEST
+
+START_TEST(a_job_that_gets_further_is_no_suspect_any_more)
+{
+    submit_loner("climb");
+    work_here();
+    EVENTUALLY(noted("climb", getpid()) == 1);
+    (void)submit_kind("quick");
+    ck_assert(stands(2, "ready|0"));
+    ck_assert_str_eq(job_says(2, "why"),
+                     "waits for job 1, a suspect that runs alone");
+    scratch_write_text("go", "");
+    wait_for(2);
+    ck_assert(stands(1, "running|1"));
+}
+END_TEST
+
+START_TEST(what_runs_in_a_process_of_its_own_is_no_suspect_nor_company)
+{
+    for (int i = 0; i < 3; i++)
+        (void)submit_kind("apart");
+    die_with("apart", 3, 3);
+    submit_loner("climb");
+    work_here();
+    EVENTUALLY(noted("climb", getpid()) == 1);
+    EVENTUALLY(noted("apart", getpid()) == 3);
 }
 END_TEST
 
@@ -524,11 +597,20 @@ add_die(TCase *t)
     tcase_add_test(
         t, a_job_that_gets_further_before_it_kills_its_process_is_not_poison);
     tcase_add_test(t, a_neighbour_of_poison_is_not_blamed);
-    tcase_add_test(t,
-                   a_job_that_was_there_at_two_deaths_runs_alone_from_then_on);
-    tcase_add_test(t, a_job_that_gets_further_is_alone_no_more);
+}
+
+static void
+add_suspects(TCase *t)
+{
+    tcase_add_test(t, others_start_and_end_while_a_suspect_runs);
+    tcase_add_test(t, two_suspects_never_run_at_once_in_a_process);
+    tcase_add_test(t, two_suspects_run_at_once_in_two_processes);
+    tcase_add_test(t, the_company_of_a_suspect_that_kills_is_not_blamed);
     tcase_add_test(
-        t, a_job_that_must_run_alone_waits_until_its_process_has_no_other);
+        t, who_was_there_at_three_deaths_waits_for_its_company_and_none_for_it);
+    tcase_add_test(t, a_job_that_gets_further_is_no_suspect_any_more);
+    tcase_add_test(t,
+                   what_runs_in_a_process_of_its_own_is_no_suspect_nor_company);
 }
 
 static void
@@ -559,6 +641,7 @@ main(int argc, char **argv)
     Suite *suite = suite_create("rescue");
 
     add_die(cast_case(suite, "die"));
+    add_suspects(cast_case(suite, "suspects"));
     add_still(cast_case(suite, "still"));
     add_fork(cast_case(suite, "fork"));
     return cast_main(argc, argv, suite);

@@ -1,7 +1,8 @@
 /*
  * The outcome rules (store/outcome.h): each row of the table, what else follows
  * from it, and every way in which a run can end compared with the model that
- * the stores are held against (statemodel.h). No threads, no store.
+ * the stores are held against (statemodel.h); and who is suspected of a death
+ * (store/suspicion.h). No threads, no store.
  */
 #include <check.h>
 #include <string.h>
@@ -61,7 +62,8 @@ standing_with(unsigned conditions)
         .is_late = (conditions & IF_LATE) != 0,
         .failures = (conditions & IF_SPENT) != 0 ? 4 : 0,
         .max_attempts = 5,
-        .crashes = (conditions & IF_POISON) != 0 ? CRASHES_MAX - 1 : 0};
+        .crashes = (conditions & IF_POISON) != 0 ? CRASHES_MAX - 1 : 0,
+        .was_alone = true};
 }
 
 START_TEST(each_row_of_the_outcome_table_leads_where_it_says)
@@ -139,6 +141,90 @@ START_TEST(only_deaths_count_as_crashes)
             outcome_of((enum run_end)end, ROTA_FAILED, 0, &standing, NOW, 0)
                 .crashes,
             end == END_DIED ? 2 : 1);
+}
+END_TEST
+
+/* -- Deaths -----------------------------------------------------------------
+ */
+
+static bool
+is_given_up(int64_t deaths, bool is_isolated, bool was_alone)
+{
+    struct standing standing = {.max_attempts = 1,
+                                .crashes = deaths - 1,
+                                .is_isolated = is_isolated,
+                                .was_alone = was_alone};
+    struct outcome outcome =
+        outcome_of(END_DIED, ROTA_LOST, 0, &standing, NOW, 0);
+
+    ck_assert_int_eq(outcome.crashes, deaths);
+    return outcome.state == ROTA_JOB_FAILED;
+}
+
+START_TEST(no_job_is_given_up_for_a_death_that_may_be_anothers_doing)
+{
+    for (int64_t deaths = 1; deaths <= 20; deaths++) {
+        ck_assert(!is_given_up(deaths, false, false));
+        ck_assert_int_eq(is_given_up(deaths, false, true), deaths >= 3);
+    }
+}
+END_TEST
+
+START_TEST(a_job_of_an_isolated_kind_is_given_up_after_ten_deaths)
+{
+    for (int64_t deaths = 1; deaths <= 20; deaths++)
+        for (int alone = 0; alone < 2; alone++)
+            ck_assert_int_eq(is_given_up(deaths, true, alone), deaths >= 10);
+}
+END_TEST
+
+/* As many jobs as there are letters: i of an isolated kind, n, s and a by how
+ * far they are suspected. */
+static struct aboard
+aboard_with(const char *jobs)
+{
+    struct aboard aboard = {0};
+
+    for (; *jobs != '\0'; jobs++)
+        aboard_add(&aboard, (enum suspicion)(strchr("insa", *jobs) - "insa"),
+                   1);
+    return aboard;
+}
+
+static const struct {
+    const char *aboard;
+    bool none, some, alone; /* whom it admits besides */
+} companies[] = {
+    {"", true, true, true},     {"iii", true, true, true},
+    {"n", true, true, false},   {"nnni", true, true, false},
+    {"s", true, false, false},  {"sn", true, false, false},
+    {"a", false, false, false}, {"ai", false, false, false},
+};
+#define COMPANIES ((int)(sizeof(companies) / sizeof(*companies)))
+
+START_TEST(suspects_run_apart_and_from_the_third_death_on_alone)
+{
+    struct aboard aboard = aboard_with(companies[_i].aboard);
+
+    ck_assert_int_eq(aboard_admits(&aboard, suspicion_of(1, false)),
+                     companies[_i].none);
+    ck_assert_int_eq(aboard_admits(&aboard, suspicion_of(2, false)),
+                     companies[_i].some);
+    ck_assert_int_eq(aboard_admits(&aboard, suspicion_of(3, false)),
+                     companies[_i].alone);
+    for (int64_t crashes = 0; crashes < 12; crashes++)
+        ck_assert(aboard_admits(&aboard, suspicion_of(crashes, true)));
+}
+END_TEST
+
+START_TEST(who_leaves_counts_no_more)
+{
+    struct aboard aboard = aboard_with("insa");
+
+    for (int suspicion = 0; suspicion <= SUSPICION_ALONE; suspicion++)
+        aboard_add(&aboard, (enum suspicion)suspicion, -1);
+    ck_assert_int_eq(aboard.jobs, 0);
+    ck_assert(aboard_admits(&aboard, SUSPICION_ALONE));
 }
 END_TEST
 
@@ -231,7 +317,8 @@ START_TEST(a_claim_given_back_and_a_death_lead_where_the_model_says)
     struct standing standing = {.is_cancelled =
                                     (conditions & IF_CANCELLED) != 0,
                                 .is_late = (conditions & IF_LATE) != 0,
-                                .max_attempts = 3};
+                                .max_attempts = 3,
+                                .was_alone = true};
     const struct model_ending unstarted = {.error = ROTA_CANCELED,
                                            .stop = ROTA_STOP_SHUTDOWN,
                                            .never_started = true,
@@ -262,6 +349,7 @@ main(void)
     Suite *suite = suite_create("rules");
     TCase *table = tcase_create("table");
     TCase *rest = tcase_create("what follows");
+    TCase *deaths = tcase_create("deaths");
     TCase *model = tcase_create("model");
 
     tcase_add_loop_test(
@@ -275,6 +363,15 @@ main(void)
         rest, a_snooze_of_no_time_is_ready_at_once_and_a_long_one_saturates);
     tcase_add_test(rest, only_deaths_count_as_crashes);
     suite_add_tcase(suite, rest);
+    tcase_add_test(deaths,
+                   no_job_is_given_up_for_a_death_that_may_be_anothers_doing);
+    tcase_add_test(deaths,
+                   a_job_of_an_isolated_kind_is_given_up_after_ten_deaths);
+    tcase_add_loop_test(deaths,
+                        suspects_run_apart_and_from_the_third_death_on_alone, 0,
+                        COMPANIES);
+    tcase_add_test(deaths, who_leaves_counts_no_more);
+    suite_add_tcase(suite, deaths);
     tcase_add_loop_test(model, every_return_leads_where_the_model_of_jobs_says,
                         0, 48);
     tcase_add_loop_test(

@@ -152,6 +152,19 @@ START_TEST(a_file_of_version_0_1_goes_on_with_jobs_in_every_place)
 }
 END_TEST
 
+/* Its process died, and not by its own doing: a file of version 2 does not say
+ * of which kinds that is known. */
+START_TEST(a_command_of_an_older_file_is_not_blamed_for_a_third_death)
+{
+    scratch_make_version(queue, 2);
+    sql_run(queue, "UPDATE _progress SET advanced = 0 WHERE id = 8;"
+                   "UPDATE _job SET crashes = 2 WHERE id = 8");
+    open_with(1, at_once);
+    ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
+    ck_assert_str_eq(job_says(8, "state, crashes"), "ready|3");
+}
+END_TEST
+
 START_TEST(what_a_client_has_of_its_own_in_the_file_stays_as_it_is)
 {
     scratch_make_version(queue, 1);
@@ -379,8 +392,10 @@ main(void)
         a_file_of_an_older_version_becomes_one_of_this_with_all_its_jobs);
     tcase_add_test(older,
                    a_file_of_version_0_1_goes_on_with_jobs_in_every_place);
-    tcase_add_test(
-        older, what_a_client_has_of_its_own_in_the_file_stays_as_it_is);
+    tcase_add_test(older,
+                   a_command_of_an_older_file_is_not_blamed_for_a_third_death);
+    tcase_add_test(older,
+                   what_a_client_has_of_its_own_in_the_file_stays_as_it_is);
     tcase_add_test(
         older, who_only_looks_is_told_that_an_older_file_must_be_opened_first);
     tcase_add_test(killed,

@@ -195,26 +195,142 @@ START_TEST(a_job_that_killed_three_processes_without_advancing_is_poison)
 }
 END_TEST
 
-/* It has been there at two deaths: alone it may run, with a neighbour it waits
- * for that one's end, and those behind it with it. */
-START_TEST(a_job_that_must_be_alone_waits_for_its_neighbours_end)
+/* So many jobs run in a process as it dies: those that wait and may. Their ids,
+ * as storage_cycle() has them. */
+static const char *
+die_with(size_t n)
 {
-    int64_t suspect = storage_submit_plain();
+    int64_t process = storage_dead_process();
+    const char *ids;
     struct work work;
-    char alone[32];
 
+    work_init(&work);
+    work.scope.process = process;
+    ids = storage_cycle(&work, n);
+    (void)storage_rescue(process);
+    return ids;
+}
+
+/* What is claimed, at most n, beside so many jobs, suspects and loners. */
+static const char *
+claimed_beside(struct aboard aboard, size_t n)
+{
+    struct work work;
+
+    work_init(&work);
+    work.aboard = aboard;
+    return storage_cycle(&work, n);
+}
+
+START_TEST(suspects_are_claimed_one_at_a_time_and_all_others_beside_them)
+{
+    for (int i = 0; i < 3; i++)
+        (void)storage_submit_plain();
     for (int i = 0; i < 2; i++)
-        ck_assert_int_eq(die_with_the_job(i), 1);
+        ck_assert_str_eq(die_with(3), " 1 2 3");
+    for (int i = 0; i < 4; i++)
+        (void)storage_submit_plain();
+    ck_assert_str_eq(claimed_beside((struct aboard){.jobs = 2}, 2), " 1 4");
+    ck_assert_int_eq(storage.rest, CLAIM_LIMITED);
+    ck_assert_str_eq(
+        storage_text("SELECT why FROM jobs WHERE id IN (2, 3)"),
+        "suspect of 2 deaths of its process: waits for job 1, a suspect too\n"
+        "suspect of 2 deaths of its process: waits for job 1, a suspect too");
+    ck_assert_str_eq(
+        claimed_beside((struct aboard){.jobs = 2, .suspects = 1}, 2), " 5 6");
+    ck_assert_str_eq(
+        claimed_beside((struct aboard){.jobs = 4, .suspects = 1}, 2), " 7");
+    ck_assert_int_eq(storage.rest, CLAIM_LIMITED);
+    ck_assert_str_eq(claimed_beside((struct aboard){.jobs = 4}, 2), " 2");
+}
+END_TEST
+
+START_TEST(nobody_is_given_up_for_a_third_death_in_company)
+{
     (void)storage_submit_plain();
-    work_init(&work);
-    work.is_idle = false; /* something else runs here */
-    ck_assert_str_eq(storage_cycle(&work, 2), "");
-    ck_assert_int_eq(work.rest, CLAIM_LIMITED);
-    work_init(&work);
-    work.is_idle = true;
-    (void)snprintf(alone, sizeof(alone), " %jd", (intmax_t)suspect);
-    ck_assert_str_eq(storage_cycle(&work, 2), alone);
-    ck_assert_int_eq(work.rest, CLAIM_LIMITED);
+    (void)storage_submit_plain();
+    for (int i = 0; i < 2; i++)
+        ck_assert_str_eq(die_with(2), " 1 2");
+    (void)storage_submit_plain();
+    ck_assert_str_eq(die_with(3), " 1 3");
+    ck_assert_str_eq(storage_text("SELECT state, crashes FROM jobs"
+                                  " ORDER BY id"),
+                     "ready|3\nready|2\nready|1");
+    /* and now it runs alone */
+    ck_assert_str_eq(die_with(3), " 1");
+    ck_assert_str_eq(
+        storage_text("SELECT state, cause FROM jobs ORDER BY id"),
+        "failed|poison: its process died four times before the job got any "
+        "further\nready|NULL\nready|NULL");
+}
+END_TEST
+
+START_TEST(who_was_there_at_three_deaths_runs_only_where_nothing_else_does)
+{
+    struct claim claim;
+
+    (void)storage_submit_plain();
+    storage_run("UPDATE _job SET crashes = 3");
+    (void)storage_submit_plain();
+    ck_assert_str_eq(claimed_beside((struct aboard){.jobs = 1}, 2), " 2");
+    ck_assert_int_eq(storage.rest, CLAIM_LIMITED);
+    ck_assert_str_eq(
+        storage_text("SELECT why FROM jobs WHERE id = 1"),
+        "suspect of 3 deaths of its process: runs alone, waits for job 2");
+    (void)storage_submit_plain();
+    ck_assert_str_eq(claimed_beside((struct aboard){0}, 2), " 1");
+    ck_assert_int_eq(storage.rest, CLAIM_LIMITED);
+    ck_assert_str_eq(claimed_beside((struct aboard){.jobs = 1, .loners = 1}, 2),
+                     "");
+    ck_assert_int_eq(storage.rest, CLAIM_LIMITED);
+    ck_assert_str_eq(storage_text("SELECT why FROM jobs WHERE id = 3"),
+                     "waits for job 1, a suspect that runs alone");
+    claim = (struct claim){.id = 1, .lease = 1};
+    ck_assert_int_eq(storage_progress(&claim, 1, 9), ROTA_OK);
+    ck_assert_str_eq(storage_text("SELECT why FROM jobs WHERE id = 3"),
+                     "waits for a worker");
+}
+END_TEST
+
+/* Have jobs of "k" be of a kind that is isolated. */
+static void
+isolate(void)
+{
+    struct joined_kind kind = {
+        .name = "k", .max_attempts = STORAGE_ATTEMPTS, .is_isolated = true};
+    struct wish join = {.kind = WISH_JOIN,
+                        .join = {.kinds = &kind, .n_kinds = 1, .threads = 1}};
+
+    ck_assert_int_eq(storage_grant(&join), ROTA_OK);
+}
+
+START_TEST(what_runs_in_a_process_of_its_own_is_no_suspect_until_ten_deaths)
+{
+    struct work work;
+
+    for (int i = 0; i < 3; i++)
+        (void)storage_submit_plain();
+    for (int i = 0; i < 10; i++) {
+        int64_t process = storage_dead_process();
+
+        isolate(); /* what the dead one said is overruled */
+        work_init(&work);
+        work.scope.process = process;
+        work.scope.n_isolated = 1;
+        work.aboard.loners = work.aboard.jobs = 1;
+        ck_assert_str_eq(storage_cycle(&work, 3), " 1 2 3");
+        (void)storage_rescue(process);
+        if (i < 9)
+            ck_assert_str_eq(
+                storage_text("SELECT DISTINCT state, crashes, why FROM jobs"
+                             " WHERE crashes = %d",
+                             i + 1),
+                storage_text("SELECT 'ready', %d, 'waits for a worker'",
+                             i + 1));
+    }
+    ck_assert_str_eq(storage_text("SELECT DISTINCT state, cause FROM jobs"),
+                     "failed|poison: its process died ten times before the job "
+                     "got any further");
 }
 END_TEST
 
@@ -633,7 +749,13 @@ store_suite(void)
     tcase_add_test(life, interrupted_and_snoozed_runs_are_not_charged);
     tcase_add_test(
         life, a_job_that_killed_three_processes_without_advancing_is_poison);
-    tcase_add_test(life, a_job_that_must_be_alone_waits_for_its_neighbours_end);
+    tcase_add_test(
+        life, suspects_are_claimed_one_at_a_time_and_all_others_beside_them);
+    tcase_add_test(life, nobody_is_given_up_for_a_third_death_in_company);
+    tcase_add_test(
+        life, who_was_there_at_three_deaths_runs_only_where_nothing_else_does);
+    tcase_add_test(
+        life, what_runs_in_a_process_of_its_own_is_no_suspect_until_ten_deaths);
     tcase_add_test(life, a_job_that_advances_before_each_crash_is_not_poison);
     tcase_add_test(
         life,

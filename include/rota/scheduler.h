@@ -12,7 +12,8 @@
  * A process that only submits, asks and cancels leaves out 2, 3 and 6: it
  * starts no worker. Several processes may have the file open; their jobs are
  * shared, and the jobs of one that dies are ready again for the others within
- * a second. All calls may be made from any thread, except where one says
+ * a second. Which of them may have killed it is found out without stopping the
+ * rest: see Suspects in rota(5). All calls may be made from any thread, except where one says
  * otherwise, and never from a ctx callback. A forked child must not use its
  * parent's scheduler, close it, or open the same file before it has executed a
  * program: calls answer ROTA_INVALID there. While the file has been moved away,
@@ -132,8 +133,11 @@ struct rota_defaults {
     int64_t timeout;  /* of one run, in nanoseconds; 0: none */
     int64_t grace;    /* to return within, once its context has ended; later it
                        * is called stuck; 0: 10 seconds */
+    bool is_isolated; /* what can go wrong happens in a process of its own
+                       * (rota_job_process()), and cannot bring down this one:
+                       * its jobs are no suspects when a process dies */
 };
-#define ROTA_DEFAULTS_INIT { sizeof(struct rota_defaults), 0, 0, 0 }
+#define ROTA_DEFAULTS_INIT { sizeof(struct rota_defaults), 0, 0, 0, false }
 
 /* Have jobs of kind run by fn; rota_job_arg() gives them arg. Before
  * rota_start(). kind is copied; defaults may be NULL. Errors: ROTA_EXISTS,

@@ -52,10 +52,12 @@ limit_is_valid(int64_t max_running)
 
 /* -- Options and defaults -------------------------------------------------- */
 
-/* Sizes of each struct that were released and are not the present one: none
- * yet. To add a field, add here what the struct was, before the 0, as
+/* Sizes of each struct that were released and are not the present one. To add a
+ * field, add here what the struct was, before the 0, as
  * SIZE_UP_TO(struct rota_options, log_max). */
-static const size_t options_sizes[] = {0}, defaults_sizes[] = {0},
+static const size_t options_sizes[] = {0},
+                    defaults_sizes[] = {SIZE_UP_TO(struct rota_defaults, grace),
+                                        0},
                     submission_sizes[] = {0}, outcome_sizes[] = {0};
 
 enum rota_error

@@ -163,6 +163,7 @@ rota_handles(struct rota *rota, const char *name)
 static enum rota_error
 kind_add(struct rota *rota, struct kind *kind)
 {
+    struct kind **at = &rota->kinds;
     enum rota_error error = ROTA_OK;
 
     lock_take(&rota->lock);
@@ -173,8 +174,11 @@ kind_add(struct rota *rota, struct kind *kind)
         message_set("kind %s has a function already", kind->name);
         error = ROTA_EXISTS;
     } else {
-        kind->next = rota->kinds;
-        rota->kinds = kind;
+        while (!kind->defaults.is_isolated && *at != NULL &&
+               (*at)->defaults.is_isolated)
+            at = &(*at)->next;
+        kind->next = *at;
+        *at = kind;
         rota->n_kinds++;
     }
     lock_drop(&rota->lock);

@@ -18,7 +18,7 @@
 struct making {
     struct joined_kind *kinds; /* in the order of rota.kinds */
     int64_t *kind_numbers;
-    size_t n_kinds;
+    size_t n_kinds, n_isolated;
     struct rota_pool *pool;
     struct ctx *run_ctx;
 };
@@ -66,7 +66,9 @@ kinds_list(const struct rota *rota, struct making *making)
             .name = kind->name,
             .max_attempts = attempts > 0 ? attempts : 1,
             .timeout_ms = /* rounded up: 0 is none */
-            saturating_add(kind->defaults.timeout, 999999) / 1000000};
+            saturating_add(kind->defaults.timeout, 999999) / 1000000,
+            .is_isolated = kind->defaults.is_isolated};
+        making->n_isolated += kind->defaults.is_isolated;
     }
     return ROTA_OK;
 }
@@ -112,6 +114,7 @@ start_join(struct rota *rota, const struct start *start, struct making *making,
         *ret_scope = (struct scope){.process = request.wish.join.process,
                                     .kinds = making->kind_numbers,
                                     .n_kinds = making->n_kinds,
+                                    .n_isolated = making->n_isolated,
                                     .queue = request.wish.join.queue_number,
                                     .job = start->job};
     return error;

@@ -36,13 +36,12 @@
  *                something                 writer_offer(),   the claim looks
  *                                          start.c, writer.c
  *   is_limited   some wait for a job's     publish.c, by     publish.c
- *                end: of a limit           what claims left
+ *                end: of a limit, or of    what claims left
+ *                a suspect's
  *   is_unsettled jobs are to be told of    publish.c         publish.c
  *                others' ends
  *   is_claiming  a cycle has claims that   gather.c,         publish.c,
  *                are not published         writer.c          writer.c
- *   is_alone     what runs here must have  publish.c, by     publish.c: it has
- *                no neighbour              claim.is_alone    advanced or ended
  *   must_flush   a job has got going       api/job.c         gather.c
  *   is_stepping  rota_step() stands in     start.c           (stays)
  *                for the workers
@@ -192,10 +191,11 @@ struct rota {
     pthread_cond_t work;  /* for the writer thread */
     bool is_starting, is_started, is_stopping, is_closing, is_damaged;
     bool is_writing, must_write, maybe_ready, is_limited, is_unsettled;
-    bool is_claiming, is_alone, must_flush, is_stepping, in_step;
+    bool is_claiming, must_flush, is_stepping, in_step;
     bool has_writer; /* set under start_lock too */
     pthread_t stepper;
-    struct kind *kinds; /* the list; each is read-only once started */
+    struct kind *kinds; /* the list, those that are isolated first; each is
+                         * read-only once started */
     size_t n_kinds;
     /* set before is_started, then read-only */
     int64_t *kind_numbers;
@@ -203,17 +203,18 @@ struct rota {
     struct scope scope;     /* of our claims; its job may become known later */
     struct ctx *run_ctx;    /* of all jobs; a step's while it lasts */
 
-    int64_t active;    /* jobs claimed and not yet recorded as ended */
-    int64_t unstarted; /* of these, in the pool's queue */
-    int64_t stuck;     /* of these, running, and their context has ended long
-                        * ago */
-    size_t args_bytes; /* of the active jobs' arguments */
-    int64_t steps;     /* how many jobs a step's cycle claims */
+    int64_t active;       /* jobs claimed and not yet recorded as ended */
+    struct aboard aboard; /* of these, whom a death of this process concerns */
+    int64_t unstarted;    /* of the active ones, in the pool's queue */
+    int64_t stuck;        /* the same, running, and their context has ended long
+                           * ago */
+    size_t args_bytes;    /* of the active jobs' arguments */
+    int64_t steps;        /* how many jobs a step's cycle claims */
     struct rota_job *stepped; /* that it has claimed */
-    bool was_short;    /* a job was given back for want of memory to run it */
-    int64_t prefetch;  /* how many are claimed ahead of the workers */
+    bool was_short;   /* a job was given back for want of memory to run it */
+    int64_t prefetch; /* how many are claimed ahead of the workers */
     int64_t starts, starts_seen; /* to notice claims that get nowhere */
-    int64_t last_end_cycle;          /* monotonic, as the next three */
+    int64_t last_end_cycle;      /* monotonic, as the next three */
     int64_t next_flush;
     int64_t retry_at;     /* not before: the store failed; 0: at once */
     int64_t linger_until; /* ends wait until then for others; 0: none do */

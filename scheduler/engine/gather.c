@@ -221,6 +221,17 @@ claim_is_asked(const struct rota *rota)
     return rota->is_stepping || engine_awaits_job(rota);
 }
 
+/* What runs here, but for what has ended. */
+static struct aboard
+aboard_left(const struct rota *rota, struct ending *ending)
+{
+    struct aboard aboard = rota->aboard;
+
+    for (; ending != NULL; ending = ending->next)
+        aboard_add(&aboard, job_of_ending(ending)->claim.suspicion, -1);
+    return aboard;
+}
+
 static void
 gather_claims(struct rota *rota, struct batch *batch, int64_t now)
 {
@@ -231,7 +242,7 @@ gather_claims(struct rota *rota, struct batch *batch, int64_t now)
                          (rota->is_limited && batch->n_endings > 0);
     if (now >= rota->retry_at || claim_is_asked(rota))
         work->claim_limit = claim_limit(rota, batch);
-    work->is_idle = rota->active == batch->n_endings;
+    work->aboard = aboard_left(rota, work->endings);
     rota->is_claiming = work->claim_limit > 0;
     if (rota->is_claiming && work->may_be_ready)
         rota->maybe_ready = false; /* before the claim looks */

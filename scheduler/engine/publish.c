@@ -111,6 +111,7 @@ job_forget(struct rota *rota, struct rota_job *job, bool is_durable)
 {
     list_remove(&job->on_bucket);
     rota->active--;
+    aboard_add(&rota->aboard, job->claim.suspicion, -1);
     rota->args_bytes -= job->claim.args_size;
     job->is_recorded = true;
     if (!job->ending.is_lost && job->ending.state == ROTA_READY)
@@ -135,10 +136,6 @@ endings_publish(struct rota *rota, struct ending *endings, bool is_durable)
             ending->next = done;
             done = ending;
         }
-    }
-    if (rota->active == 0 && rota->is_alone) {
-        rota->is_alone = false; /* it has ended: others may run again */
-        rota->maybe_ready = true;
     }
     lock_drop(&rota->lock);
     for (ending = done; ending != NULL; ending = next) {
@@ -170,8 +167,12 @@ progress_note(struct rota *rota, struct rota_job *job,
     job->flushed_total = progress->total;
     job->flushed_stuck = progress->stuck_since;
     job->flushed_start = true;
-    if (rota->is_alone && progress->cursor > job->claim.cursor) {
-        rota->is_alone = false; /* it gets further: it is not to blame */
+    if (job->claim.suspicion > SUSPICION_NONE &&
+        progress->cursor > job->claim.cursor) {
+        /* it gets further: it is not to blame, and who waited may come */
+        aboard_add(&rota->aboard, job->claim.suspicion, -1);
+        job->claim.suspicion = SUSPICION_NONE;
+        aboard_add(&rota->aboard, job->claim.suspicion, 1);
         rota->maybe_ready = true;
     }
 }
@@ -222,11 +223,10 @@ claims_note(struct rota *rota, struct rota_job **jobs, size_t n)
         list_append(&rota->jobs[jobs[i]->claim.id % JOB_BUCKETS],
                     &jobs[i]->on_bucket);
         rota->args_bytes += jobs[i]->claim.args_size;
+        aboard_add(&rota->aboard, jobs[i]->claim.suspicion, 1);
     }
     rota->active += (int64_t)n;
     rota->unstarted += (int64_t)n;
-    if (n > 0)
-        rota->is_alone = jobs[0]->claim.is_alone;
 }
 
 /* The claims are committed: now the jobs may run. */

@@ -24,8 +24,6 @@ engine_awaits_job(const struct rota *rota)
 int64_t
 engine_room(const struct rota *rota)
 {
-    if (rota->is_alone)
-        return 0;
     if (rota->is_stepping)
         return rota->steps - rota->active;
     if (rota->args_bytes > PREFETCH_BYTES)

@@ -100,9 +100,10 @@ write_single(struct rota *rota, struct batch *single)
     batch_answer(single, error);
 }
 
-/* The next part begins with the scope as it stands: what a cycle that failed
- * made of its own is not so, and one that went may have brought the job that is
- * awaited. request: NULL is an ending. True if jobs are to be claimed with it.
+/* The next part begins with the scope, and what runs, as they stand: what a
+ * cycle that failed made of its own is not so, and one that went may have
+ * brought the job that is awaited. request: NULL is an ending. True if jobs are
+ * to be claimed with it.
  */
 static bool
 single_begin(struct rota *rota, struct work *work,
@@ -112,6 +113,7 @@ single_begin(struct rota *rota, struct work *work,
 
     lock_take(&rota->lock);
     work->scope = rota->scope;
+    work->aboard = rota->aboard;
     claims = request != NULL && (request->claims || engine_awaits_job(rota));
     rota->is_claiming |= claims;
     lock_drop(&rota->lock);
@@ -122,8 +124,7 @@ static void
 write_singly(struct rota *rota, struct batch *batch)
 {
     const struct work *whole = &batch->work;
-    struct batch single = {
-        .work = {.is_durable = whole->is_durable, .is_idle = whole->is_idle}};
+    struct batch single = {.work = {.is_durable = whole->is_durable}};
     struct work *work = &single.work;
     struct ending *next;
     struct link *l;
@@ -141,7 +142,6 @@ write_singly(struct rota *rota, struct batch *batch)
         work->claim_limit = work->may_be_ready ? whole->claim_limit : 0;
         list_append(&work->wishes, l);
         write_single(rota, &single);
-        work->is_idle &= work->n_claims == 0;
     }
 }
 

@@ -104,6 +104,15 @@ retry_at(int64_t failures, int64_t now, uint32_t random)
     return now + delay - delay / 4 + random % (delay / 2 + 1);
 }
 
+/* Whether it is given up for the death of its process, the crashes-th. */
+static bool
+is_poison(const struct standing *standing, int64_t crashes)
+{
+    return standing->is_isolated
+               ? crashes >= CRASHES_MAX_ISOLATED
+               : crashes >= CRASHES_MAX && standing->was_alone;
+}
+
 struct outcome
 outcome_of(enum run_end end, enum rota_error error, int64_t snooze_ms,
            const struct standing *standing, int64_t now, uint32_t random)
@@ -112,7 +121,7 @@ outcome_of(enum run_end end, enum rota_error error, int64_t snooze_ms,
     int64_t failures = standing->failures + 1;
     unsigned conditions = (standing->is_cancelled ? IF_CANCELLED : 0) |
                           (standing->is_late ? IF_LATE : 0) |
-                          (crashes >= CRASHES_MAX ? IF_POISON : 0) |
+                          (is_poison(standing, crashes) ? IF_POISON : 0) |
                           (failures >= standing->max_attempts ? IF_SPENT : 0);
     const struct outcome_rule *rule =
         &outcome_rules[outcome_rule_of(end, conditions)];

@@ -13,11 +13,7 @@
 #include <rota/job.h>
 #include <rota/scheduler.h>
 
-/* A job that was there at so many deaths of its process in a row, without
- * getting further, runs alone, so that no neighbour is blamed for the next. */
-#define CRASHES_ALONE 2
-/* After so many it is not run again. */
-#define CRASHES_MAX 3
+#include "store/suspicion.h"
 
 /* How a run ended. */
 enum run_end {
@@ -44,8 +40,11 @@ struct standing {
     bool is_late;      /* its deadline has passed */
     int64_t failures;  /* charged before this run */
     int64_t max_attempts;
-    int64_t crashes; /* deaths in a row before this run; 0 if it has got further
-                      * since */
+    int64_t crashes;  /* deaths in a row before this run; 0 if it has got
+                       * further since */
+    bool is_isolated; /* its kind is (suspicion.h) */
+    bool was_alone;   /* its process died, and of those that run inside it was
+                       * the only one */
 };
 
 /* Whose words say why. */
@@ -80,7 +79,7 @@ struct outcome outcome_of(enum run_end end, enum rota_error error,
 /* Conditions of a rule. */
 #define IF_CANCELLED (1U << 0)
 #define IF_LATE      (1U << 1)
-#define IF_POISON    (1U << 2) /* this death is one too many */
+#define IF_POISON    (1U << 2) /* this death is one too many, and its own */
 #define IF_SPENT     (1U << 3) /* this failure takes the last attempt */
 #define IF_ALL       15U
 

@@ -20,6 +20,7 @@
 #include <rota/scheduler.h>
 
 #include "base/base.h"
+#include "store/suspicion.h"
 
 /* -- What a run came to --------------------------------------------------- */
 
@@ -82,7 +83,8 @@ struct joined_kind {
     const char *name;
     int max_attempts;
     int64_t timeout_ms;
-    int64_t number; /* the answer */
+    bool is_isolated; /* suspicion.h */
+    int64_t number;   /* the answer */
 };
 
 /*
@@ -173,8 +175,9 @@ struct scope {
     int64_t process;      /* who it is; 0: nobody, who claims nothing */
     const int64_t *kinds; /* of these kinds */
     size_t n_kinds;
-    int64_t queue; /* in this queue; 0: in any */
-    int64_t job;   /* this one; 0: all of those; or SCOPE_NEXT */
+    size_t n_isolated; /* the first so many of them are isolated */
+    int64_t queue;     /* in this queue; 0: in any */
+    int64_t job;       /* this one; 0: all of those; or SCOPE_NEXT */
 };
 /* The job that is submitted next, whichever it will be. The first one that a
  * work submits becomes it, and is claimed in the same cycle, before anybody
@@ -189,8 +192,7 @@ struct claim {
     int max_attempts;   /* 0: the kind's */
     int64_t failures;
     int64_t crashes;
-    bool is_alone; /* it may be to blame for its processes' deaths: it is
-                    * to run without a neighbour (outcome.h) */
+    enum suspicion suspicion;
     int64_t cursor, total;
     int64_t restart; /* runs up to this lease are forgotten */
     void *args;      /* malloc'd, a NUL after it; the asker's */
@@ -218,8 +220,8 @@ struct work {
     bool may_be_ready;    /* some may be, whatever this work brings */
     bool is_unsettled;    /* what the last work answered; answered anew: more
                            * jobs are to be told of others' ends */
-    bool is_idle;         /* of the scope's process nothing else will run: a job
-                           * that must be alone may be claimed */
+    struct aboard aboard; /* what runs in the scope's process, but for what
+                           * ends by this work */
     /* the answers */
     bool has_begun;       /* the store was to be had: what failed then is the
                            * work, and one part of it may go where all do not */

@@ -6,10 +6,14 @@
  *            ready -> failed    its deadline has passed
  *            ready -> held      its key is at its limit (limits.c)
  *
+ * and none of a job that may not run beside what runs here (suspicion.h): it is
+ * passed over, and tried again when one of those has ended.
+ *
  * A claim goes round: it reads the soonest jobs of each lane that is ours
  * (lanes.h), as many of each as it may claim, sorts them and takes them one by
- * one. When it had to put some aside, there may be sooner ones behind those in
- * their lane than what other lanes have left, and so it goes round again.
+ * one. When it had to leave some out, there may be sooner ones behind those in
+ * their lane than what other lanes have left, and so it goes round again,
+ * without them.
  *
  * One thread at a time, inside a transaction.
  */
@@ -43,7 +47,11 @@ struct claiming {
     struct candidates candidates;
     struct queue_room *queues; /* those with a limit */
     size_t n_queues, queues_room;
-    bool is_limited; /* some were left out for a limit */
+    struct aboard aboard; /* what runs here, and what it has claimed */
+    int64_t crashes; /* none is read that was there at so many deaths: such a
+                      * job would be passed over */
+    int64_t passed;  /* how many were */
+    bool is_limited; /* some were left out for a limit, or passed over */
     int64_t aside;   /* how many were held for theirs, or failed */
     size_t bytes;    /* of arguments, read in this round */
     bool is_cut;     /* a lane was not read to the end: cut is the last that was
@@ -76,10 +84,14 @@ enum {
     JOB_LIMIT_KEY,
     JOB_RESTART
 };
+/* Those that were there at ?4 deaths or more are left out; not so what is late,
+ * and what is damaged, which is to be noticed. */
 STATEMENT(LANE_JOBS) = {CANDIDATE
                         " FROM _ready r LEFT JOIN _job j ON j.id = r.id"
                         " LEFT JOIN _progress p ON p.id = r.id"
                         " WHERE r.queue = ?1 AND r.kind = ?2"
+                        " AND (j.crashes BETWEEN ?4 AND 9223372036854775807"
+                        "  AND coalesce(j.deadline_at > ?5, 1)) IS NOT 1"
                         " ORDER BY r.sort_key, r.id LIMIT ?3"};
 STATEMENT(ONE_JOB) = {CANDIDATE
                       " FROM _job j CROSS JOIN _ready r ON r.queue = j.queue"
@@ -90,8 +102,6 @@ STATEMENT(ONE_JOB) = {CANDIDATE
 static struct candidate
 candidate_read(struct stmt *row)
 {
-    int64_t crashes = stmt_integer(row, JOB_CRASHES);
-
     return (struct candidate){
         .queue = stmt_integer(row, JOB_QUEUE),
         .sort_key = stmt_integer(row, JOB_SORT_KEY),
@@ -103,8 +113,7 @@ candidate_read(struct stmt *row)
                   .deadline_at = stmt_integer_or(row, JOB_DEADLINE_AT, 0),
                   .timeout_ms = stmt_integer_or(row, JOB_TIMEOUT, 0),
                   .failures = stmt_integer(row, JOB_FAILURES),
-                  .crashes = crashes,
-                  .is_alone = crashes >= CRASHES_ALONE,
+                  .crashes = stmt_integer(row, JOB_CRASHES),
                   .max_attempts =
                       (int)stmt_integer_or(row, JOB_MAX_ATTEMPTS, 0),
                   .cursor = stmt_integer_or(row, JOB_CURSOR, 0),
@@ -169,15 +178,35 @@ room_note(struct claiming *claiming, const struct lane *lane)
     return ROTA_OK;
 }
 
-/* The soonest jobs of a lane that is ours: none if it is full. */
+static enum suspicion
+suspicion_in(const struct claiming *claiming, int64_t kind, int64_t crashes)
+{
+    return suspicion_of(crashes, scope_isolates(&claiming->work->scope, kind));
+}
+
+/* Whether one runs here beside which no job of that kind may. */
+static bool
+kind_is_shut_out(const struct claiming *claiming, int64_t kind)
+{
+    return !aboard_admits(&claiming->aboard, suspicion_in(claiming, kind, 0));
+}
+
+static bool
+lane_is_shut(const struct claiming *claiming, const struct lane *lane)
+{
+    return lane_is_full(lane) || kind_is_shut_out(claiming, lane->kind);
+}
+
+/* The soonest jobs of a lane that is ours: none if it is shut. */
 static enum rota_error
 lane_read(struct claiming *claiming, const struct lane *lane)
 {
+    bool is_isolated = scope_isolates(&claiming->work->scope, lane->kind);
     int64_t most = (int64_t)claiming->limit;
     enum rota_error error;
     struct stmt stmt;
 
-    if (lane_is_full(lane)) {
+    if (lane_is_shut(claiming, lane)) {
         claiming->is_limited = true;
         return ROTA_OK;
     }
@@ -190,6 +219,9 @@ lane_read(struct claiming *claiming, const struct lane *lane)
     (void)sqlite3_bind_int64(stmt.s, 1, lane->queue);
     (void)sqlite3_bind_int64(stmt.s, 2, lane->kind);
     (void)sqlite3_bind_int64(stmt.s, 3, most);
+    (void)sqlite3_bind_int64(stmt.s, 4,
+                             is_isolated ? INT64_MAX : claiming->crashes);
+    (void)sqlite3_bind_int64(stmt.s, 5, claiming->store->now);
     return candidates_read(claiming, &stmt);
 }
 
@@ -225,7 +257,7 @@ one_read(struct claiming *claiming)
         error = lane_of_job(connection, scope, scope->job, &lane, &exists);
     if (error != ROTA_OK || !exists || !lane.is_ours)
         return error;
-    if (lane_is_full(&lane)) {
+    if (lane_is_shut(claiming, &lane)) {
         claiming->is_limited = true;
         return ROTA_OK;
     }
@@ -266,15 +298,18 @@ candidate_may_run(struct claiming *claiming, const struct candidate *candidate,
     return error;
 }
 
-/* Whether a job that must be alone keeps this one from being claimed now: it is
- * that job, and has a neighbour, or it comes behind it. Then the claim has left
- * some that may be claimed when a job ends. */
-static bool
-must_wait(const struct work *work, const struct claim *claim)
+/* Leave out a suspect that may not run beside what runs here. Others of its
+ * lane may not have been read for it: the next round reads them, and none that
+ * would be passed over as well. */
+static void
+candidate_pass(struct claiming *claiming)
 {
-    if (claim->is_alone)
-        return !work->is_idle || work->n_claims > 0;
-    return work->n_claims > 0 && work->claims[0].is_alone;
+    claiming->is_limited = true;
+    if (claiming->work->scope.job != 0)
+        return; /* there are no others */
+    claiming->passed++;
+    claiming->crashes =
+        claiming->aboard.suspects > 0 ? CRASHES_SUSPECT : CRASHES_MAX;
 }
 
 static enum rota_error
@@ -307,8 +342,8 @@ candidate_leave(struct claiming *claiming, struct candidate *candidate)
                      : ROTA_OK;
 }
 
-/* ready -> running, failed if its deadline has passed, or held. The limit falls
- * to 0 when no more are taken. */
+/* ready -> running, failed if its deadline has passed, or held; or it is passed
+ * over. */
 static enum rota_error
 candidate_claim(struct claiming *claiming, struct candidate *candidate)
 {
@@ -319,13 +354,17 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
     bool may_run = true;
     enum rota_error error = ROTA_OK;
 
+    if (kind_is_shut_out(claiming, claim->kind)) { /* since it was read */
+        claiming->is_limited = true;
+        return ROTA_OK;
+    }
+    claim->suspicion = suspicion_in(claiming, claim->kind, claim->crashes);
     if (!is_late)
         error = candidate_may_run(claiming, candidate, &may_run);
     if (error != ROTA_OK || !may_run)
         return error;
-    if (!is_late && must_wait(work, claim)) {
-        claiming->is_limited = true;
-        claiming->limit = 0;
+    if (!is_late && !aboard_admits(&claiming->aboard, claim->suspicion)) {
+        candidate_pass(claiming);
         return ROTA_OK;
     }
     error = candidate_leave(claiming, candidate);
@@ -337,6 +376,7 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
         error = running_insert(claiming, candidate);
     if (error != ROTA_OK)
         return error;
+    aboard_add(&claiming->aboard, claim->suspicion, 1);
     work->claims[work->n_claims++] = *claim;
     claim->args = NULL; /* the asker's now */
     claiming->limit--;
@@ -345,24 +385,31 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
 
 /* -- A round -------------------------------------------------------------- */
 
+/* How many were left out, so that there may be others behind them. */
+static int64_t
+left_out(const struct claiming *claiming)
+{
+    return claiming->aside + claiming->passed;
+}
+
 /* Whether there may be others that go before this one and have not been read:
- * behind what was put aside in this round, or behind where a lane was cut. */
+ * behind what was left out in this round, or behind where a lane was cut. */
 static bool
-may_be_passed(const struct claiming *claiming, int64_t aside_before,
+may_be_passed(const struct claiming *claiming, int64_t left_before,
               const struct candidate *candidate)
 {
-    return (candidate->is_arrival && claiming->aside > aside_before) ||
+    return (candidate->is_arrival && left_out(claiming) > left_before) ||
            (claiming->is_cut &&
             candidates_order(candidate, &claiming->cut) > 0);
 }
 
-/* Once around. *ret_again: some were put aside, so that there may be others
- * behind them. */
+/* Once around. *ret_again: some were left out, and there may be others behind
+ * them. */
 static enum rota_error
 claim_round(struct claiming *claiming, bool *ret_again)
 {
     struct candidates *candidates = &claiming->candidates;
-    int64_t aside = claiming->aside;
+    int64_t left_before = left_out(claiming);
     enum rota_error error;
 
     claiming->n_queues = claiming->bytes = 0;
@@ -374,20 +421,27 @@ claim_round(struct claiming *claiming, bool *ret_again)
     candidates_sort(candidates);
     for (size_t i = 0;
          error == ROTA_OK && claiming->limit > 0 && i < candidates->n &&
-         !may_be_passed(claiming, aside, &candidates->all[i]);
+         !may_be_passed(claiming, left_before, &candidates->all[i]);
          i++)
         error = candidate_claim(claiming, &candidates->all[i]);
     if (error == ROTA_OK)
         error = arrivals_return(claiming->store, candidates);
     candidates_clear(candidates);
-    *ret_again = claiming->aside > aside && claiming->limit > 0;
+    *ret_again = left_out(claiming) > left_before && claiming->limit > 0;
     return error;
 }
 
 enum rota_error
 jobs_claim(struct sqlite_store *store, struct work *work, size_t limit)
 {
-    struct claiming claiming = {.store = store, .work = work, .limit = limit};
+    bool has_suspect = work->aboard.suspects > 0;
+    struct claiming claiming = {.store = store,
+                                .work = work,
+                                .limit = limit,
+                                .aboard = work->aboard,
+                                .crashes =
+                                    has_suspect ? CRASHES_SUSPECT : INT64_MAX,
+                                .is_limited = has_suspect};
     enum rota_error error;
     bool again = true;
 

@@ -37,7 +37,8 @@ enum {
     RUN_CRASHES,
     RUN_DEADLINE_AT,
     RUN_TIES,
-    RUN_ADVANCED
+    RUN_ADVANCED,
+    RUN_ISOLATED
 };
 
 struct run
@@ -57,7 +58,8 @@ run_of(struct stmt *row)
         .crashes = stmt_integer(row, RUN_CRASHES),
         .deadline_at = stmt_integer_or(row, RUN_DEADLINE_AT, 0),
         .ties = stmt_integer(row, RUN_TIES),
-        .has_advanced = stmt_integer_or(row, RUN_ADVANCED, 0) != 0};
+        .has_advanced = stmt_integer_or(row, RUN_ADVANCED, 0) != 0,
+        .is_isolated = stmt_integer(row, RUN_ISOLATED) != 0};
 }
 
 void
@@ -209,6 +211,19 @@ first_of(const char *a, const char *b, const char *c)
     return a != NULL ? a : b != NULL ? b : c;
 }
 
+/* It has been there at so many deaths. */
+static const char *
+poison_words(int64_t crashes)
+{
+#define POISON(times) \
+    "poison: its process died " times " times before the job got any further"
+    return crashes == CRASHES_MAX            ? POISON("three")
+           : crashes == CRASHES_MAX + 1      ? POISON("four")
+           : crashes == CRASHES_MAX_ISOLATED ? POISON("ten")
+                                             : POISON("many");
+#undef POISON
+}
+
 static const char *
 words_of(const struct ending *ending, const struct run *run,
          const struct outcome *outcome)
@@ -232,8 +247,7 @@ words_of(const struct ending *ending, const struct run *run,
     case CAUSE_DEATH:
         return "its process died";
     case CAUSE_POISON:
-        return "poison: its process died three times before the job got any "
-               "further";
+        return poison_words(outcome->crashes);
     }
     return ending->message;
 }
@@ -243,7 +257,8 @@ words_of(const struct ending *ending, const struct run *run,
 /* Decide, and write what came of it. ROTA_LOST: nothing was written. */
 static enum rota_error
 run_decide(struct sqlite_store *store, const struct ending *ending,
-           const struct run *run, enum run_end how, struct outcome *ret_outcome)
+           const struct run *run, enum run_end how, bool was_alone,
+           struct outcome *ret_outcome)
 {
     const struct standing standing = {
         .is_cancelled = run->cancel_at != 0 || ending->stop == ROTA_STOP_CANCEL,
@@ -251,7 +266,9 @@ run_decide(struct sqlite_store *store, const struct ending *ending,
         .failures = run->failures,
         .max_attempts =
             run->max_attempts > 0 ? run->max_attempts : ending->max_attempts,
-        .crashes = run->has_advanced ? 0 : run->crashes};
+        .crashes = run->has_advanced ? 0 : run->crashes,
+        .is_isolated = run->is_isolated,
+        .was_alone = was_alone};
     bool has_run = how != END_UNSTARTED;
     struct end end = {.ending = ending,
                       .run = run,
@@ -304,7 +321,7 @@ end_slowly(struct sqlite_store *store, struct ending *ending)
         error = run_decide(
             store, ending, &run,
             run_end_of(ending->error, ending->stop, ending->never_started),
-            &outcome);
+            false, &outcome);
     if (error == ROTA_OK)
         ending->state = outcome.state;
     run_clear(&run);
@@ -332,7 +349,7 @@ end_run(struct sqlite_store *store, struct ending *ending)
 }
 
 enum rota_error
-end_orphan(struct sqlite_store *store, const struct run *run)
+end_orphan(struct sqlite_store *store, const struct run *run, bool was_alone)
 {
     const struct ending ending = {.id = run->id,
                                   .lease = run->lease,
@@ -340,5 +357,5 @@ end_orphan(struct sqlite_store *store, const struct run *run)
                                   .error = ROTA_LOST};
     struct outcome outcome;
 
-    return run_decide(store, &ending, run, END_DIED, &outcome);
+    return run_decide(store, &ending, run, END_DIED, was_alone, &outcome);
 }

@@ -24,13 +24,25 @@ STATEMENT(NEXT_LANE) = {
          "  WHERE queue > ?1 ORDER BY queue, kind LIMIT 1) LIMIT 1) l"};
 STATEMENT(ONE_LANE) = {LANE " FROM _job l WHERE l.id = ?1"};
 
+static bool
+is_among(const int64_t *kinds, size_t n, int64_t kind)
+{
+    for (size_t i = 0; i < n; i++)
+        if (kinds[i] == kind)
+            return true;
+    return false;
+}
+
 bool
 scope_has_kind(const struct scope *scope, int64_t kind)
 {
-    for (size_t i = 0; i < scope->n_kinds; i++)
-        if (scope->kinds[i] == kind)
-            return true;
-    return false;
+    return is_among(scope->kinds, scope->n_kinds, kind);
+}
+
+bool
+scope_isolates(const struct scope *scope, int64_t kind)
+{
+    return is_among(scope->kinds, scope->n_isolated, kind);
 }
 
 struct lane

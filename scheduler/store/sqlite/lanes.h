@@ -37,7 +37,8 @@ lane_is_full(const struct lane *lane)
     return lane->is_limited && lane->room <= 0;
 }
 
-/* Whether jobs of that kind are the scope's. */
+/* Whether jobs of that kind are the scope's; and of a kind that is isolated. */
 bool scope_has_kind(const struct scope *scope, int64_t kind);
+bool scope_isolates(const struct scope *scope, int64_t kind);
 
 #endif

@@ -13,17 +13,17 @@
 #define NAMES_MAX 1024
 
 STATEMENT(INSERT_KIND) = {"INSERT INTO _kind(name) VALUES(?1)"};
-STATEMENT(FIND_KIND) = {"SELECT id, 0, timeout_ms, max_attempts FROM _kind"
-                        " WHERE name = ?1"};
-STATEMENT(SET_KIND) = {"UPDATE _kind SET max_attempts = ?2, timeout_ms = ?3"
-                       " WHERE id = ?1"};
+STATEMENT(FIND_KIND) = {"SELECT id, 0, timeout_ms, max_attempts, is_isolated"
+                        " FROM _kind WHERE name = ?1"};
+STATEMENT(SET_KIND) = {"UPDATE _kind SET max_attempts = ?2, timeout_ms = ?3,"
+                       " is_isolated = ?4 WHERE id = ?1"};
 STATEMENT(INSERT_QUEUE) = {"INSERT INTO _queue(name) VALUES(?1)"};
-STATEMENT(FIND_QUEUE) = {"SELECT id, ageing_ms, 0, 0 FROM _queue"
+STATEMENT(FIND_QUEUE) = {"SELECT id, ageing_ms, 0, 0, 0 FROM _queue"
                          " WHERE name = ?1"};
 STATEMENT(INSERT_BATCH) = {
     "INSERT INTO _batch(name, created_at) VALUES(?1, ?2)"};
-STATEMENT(FIND_BATCH) = {"SELECT id, 0, 0, 0 FROM _batch WHERE name = ?1"};
-enum { NAME_NUMBER, NAME_AGEING, NAME_TIMEOUT, NAME_ATTEMPTS };
+STATEMENT(FIND_BATCH) = {"SELECT id, 0, 0, 0, 0 FROM _batch WHERE name = ?1"};
+enum { NAME_NUMBER, NAME_AGEING, NAME_TIMEOUT, NAME_ATTEMPTS, NAME_ISOLATED };
 
 /* -- What is remembered --------------------------------------------------- */
 
@@ -94,7 +94,8 @@ name_read(struct sqlite_store *store, const struct statement *find,
             .number = stmt_integer(&stmt, NAME_NUMBER),
             .ageing_ms = stmt_integer(&stmt, NAME_AGEING),
             .timeout_ms = stmt_integer_or(&stmt, NAME_TIMEOUT, 0),
-            .max_attempts = (int)stmt_integer(&stmt, NAME_ATTEMPTS)};
+            .max_attempts = (int)stmt_integer(&stmt, NAME_ATTEMPTS),
+            .is_isolated = stmt_integer(&stmt, NAME_ISOLATED) != 0};
     return stmt_end(&stmt);
 }
 
@@ -160,18 +161,22 @@ batch_find(struct sqlite_store *store, const char *text, struct name **ret_name)
 }
 
 enum rota_error
-kind_set(struct sqlite_store *store, struct name *kind, int max_attempts,
-         int64_t timeout_ms)
+kind_set(struct sqlite_store *store, struct name *kind,
+         const struct joined_kind *joined)
 {
     struct stmt stmt;
 
-    if (kind->max_attempts == max_attempts && kind->timeout_ms == timeout_ms)
+    if (kind->max_attempts == joined->max_attempts &&
+        kind->timeout_ms == joined->timeout_ms &&
+        kind->is_isolated == joined->is_isolated)
         return ROTA_OK;
-    kind->max_attempts = max_attempts;
-    kind->timeout_ms = timeout_ms;
+    kind->max_attempts = joined->max_attempts;
+    kind->timeout_ms = joined->timeout_ms;
+    kind->is_isolated = joined->is_isolated;
     stmt = stmt_of(&store->connection, &SET_KIND);
     (void)sqlite3_bind_int64(stmt.s, 1, kind->number);
-    (void)sqlite3_bind_int(stmt.s, 2, max_attempts);
-    bind_positive(stmt.s, 3, timeout_ms);
+    (void)sqlite3_bind_int(stmt.s, 2, joined->max_attempts);
+    bind_positive(stmt.s, 3, joined->timeout_ms);
+    (void)sqlite3_bind_int(stmt.s, 4, joined->is_isolated);
     return stmt_run(&stmt, NULL);
 }

@@ -6,6 +6,7 @@
 #ifndef NAMES_H
 #define NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ struct name {
     int64_t ageing_ms;  /* of a queue */
     int64_t timeout_ms; /* of a kind; 0: none */
     int max_attempts;   /* of a kind */
+    bool is_isolated;   /* of a kind */
 };
 
 struct names {
@@ -37,10 +39,12 @@ ROTA_MUST_USE enum rota_error batch_find(struct sqlite_store *store,
                                          const char *text,
                                          struct name **ret_name);
 
-/* Record how jobs of the kind are run, for the views. */
+/* Record how jobs of the kind are run, for the views and for who rescues them.
+ */
+struct joined_kind;
 ROTA_MUST_USE enum rota_error kind_set(struct sqlite_store *store,
-                                       struct name *kind, int max_attempts,
-                                       int64_t timeout_ms);
+                                       struct name *kind,
+                                       const struct joined_kind *joined);
 
 /* They must be asked for anew. */
 void names_forget(struct sqlite_store *store);

@@ -41,6 +41,7 @@ enum rota_error
 worker_rescue(struct sqlite_store *store, int64_t process, int64_t *ret_jobs)
 {
     struct orphans orphans = {0};
+    size_t inside = 0;
     bool is_open = false;
     enum rota_error error;
 
@@ -50,9 +51,11 @@ worker_rescue(struct sqlite_store *store, int64_t process, int64_t *ret_jobs)
         lockfile_lives(store->lockfile, process))
         return error;
     error = orphans_read(store, process, &orphans);
+    for (size_t i = 0; i < orphans.n; i++)
+        inside += !orphans.all[i].is_isolated;
     for (size_t i = 0; i < orphans.n; i++) {
         if (error == ROTA_OK)
-            error = end_orphan(store, &orphans.all[i]);
+            error = end_orphan(store, &orphans.all[i], inside == 1);
         run_clear(&orphans.all[i]);
     }
     *ret_jobs = (int64_t)orphans.n;

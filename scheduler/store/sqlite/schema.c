@@ -27,11 +27,16 @@
 /* -- Tables --------------------------------------------------------------- */
 
 /* queue.owner is a process: nobody else claims while it lives */
-#define TABLE_QUEUE                                                            \
-    "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"   \
-    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"            \
-    " owner INTEGER, max_running INTEGER, retain_ms INTEGER);"                 \
+#define TABLE_QUEUE                                                          \
+    "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE," \
+    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"          \
+    " owner INTEGER, max_running INTEGER, retain_ms INTEGER);"               \
     "CREATE INDEX _queue_owner ON _queue(owner) WHERE owner IS NOT NULL;"
+
+/* What version 3 brought: whether the kind's work runs in processes of its own
+ * (store/suspicion.h), as the last process to join that knows it has said. It
+ * is here for who rescues a job and does not know its kind. */
+#define KIND_ISOLATED "is_isolated INTEGER NOT NULL DEFAULT 0"
 
 /* max_attempts and timeout_ms: NULL is what the kind says. lease, failures and
  * crashes are those of the runs that came back; runs up to restart are
@@ -50,30 +55,30 @@
     "CREATE INDEX _job_parent ON _job(parent) WHERE parent IS NOT NULL;"
 
 /* queue and limit_key: what the limits count */
-#define TABLE_RUNNING                                                          \
-    "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"    \
-    " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"                  \
-    " queue INTEGER NOT NULL, limit_key TEXT, started_at INTEGER,"             \
-    " cancel_at INTEGER, cancel_reason TEXT, stuck_since INTEGER);"            \
-    "CREATE INDEX _running_key ON _running(limit_key)"                         \
+#define TABLE_RUNNING                                                       \
+    "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL," \
+    " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"               \
+    " queue INTEGER NOT NULL, limit_key TEXT, started_at INTEGER,"          \
+    " cancel_at INTEGER, cancel_reason TEXT, stuck_since INTEGER);"         \
+    "CREATE INDEX _running_key ON _running(limit_key)"                      \
     " WHERE limit_key IS NOT NULL;"
 
 /* process is NULL if the job did not end by a run; skipped_by is the job that
  * it waited for, which did not succeed */
-#define TABLE_DONE                                                             \
-    "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"       \
-    " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER,"      \
-    " started_at INTEGER, finished_at INTEGER NOT NULL,"                       \
-    " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"         \
-    " cause TEXT, skipped_by INTEGER, result);"                                \
-    "CREATE INDEX _done_cancel ON _done(cancel_at)"                            \
+#define TABLE_DONE                                                        \
+    "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"  \
+    " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER," \
+    " started_at INTEGER, finished_at INTEGER NOT NULL,"                  \
+    " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"    \
+    " cause TEXT, skipped_by INTEGER, result);"                           \
+    "CREATE INDEX _done_cancel ON _done(cancel_at)"                       \
     " WHERE cancel_at IS NOT NULL;"
 
 /* What waits for its time. is_pause: which comes of how long it is to wait, for
  * another attempt or because it put itself off, and so goes with the clock when
  * that is set back (times.c); what an asker has named does not. */
-#define TABLE_SCHEDULED                                                        \
-    "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER,"                      \
+#define TABLE_SCHEDULED                                   \
+    "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER," \
     " is_pause INTEGER NOT NULL, PRIMARY KEY(run_at, id)) WITHOUT ROWID;"
 
 /* All that version 2 brought besides. A key is in _unique, and a deadline in
@@ -81,22 +86,22 @@
  * goes into _ended has ended, and its trigger empties it. In _settle is whom a
  * job's end, or its return, concerns and who are yet to be told of it
  * (dependents.c): those behind the job called last. */
-#define TABLES_OF_TIES                                                         \
-    "CREATE TABLE _blocked(id INTEGER PRIMARY KEY);"                           \
-    "CREATE TABLE _held(key TEXT, queue INTEGER, kind INTEGER,"                \
-    " sort_key INTEGER, id INTEGER,"                                           \
-    " PRIMARY KEY(key, queue, kind, sort_key, id)) WITHOUT ROWID;"             \
-    "CREATE TABLE _limit(key TEXT PRIMARY KEY, max_running INTEGER NOT NULL)"  \
-    " WITHOUT ROWID;"                                                          \
-    "CREATE TABLE _unique(key TEXT PRIMARY KEY, job INTEGER NOT NULL)"         \
-    " WITHOUT ROWID;"                                                          \
-    "CREATE TABLE _deadline(at INTEGER, id INTEGER, PRIMARY KEY(at, id))"      \
-    " WITHOUT ROWID;"                                                          \
-    "CREATE TABLE _dep(parent INTEGER, child INTEGER, met INTEGER NOT NULL,"   \
-    " PRIMARY KEY(parent, child)) WITHOUT ROWID;"                              \
-    "CREATE INDEX _dep_child ON _dep(child, met);"                             \
-    "CREATE TABLE _ended(job INTEGER, state INTEGER);"                         \
-    "CREATE TABLE _settle(job INTEGER, what INTEGER, last INTEGER NOT NULL,"   \
+#define TABLES_OF_TIES                                                        \
+    "CREATE TABLE _blocked(id INTEGER PRIMARY KEY);"                          \
+    "CREATE TABLE _held(key TEXT, queue INTEGER, kind INTEGER,"               \
+    " sort_key INTEGER, id INTEGER,"                                          \
+    " PRIMARY KEY(key, queue, kind, sort_key, id)) WITHOUT ROWID;"            \
+    "CREATE TABLE _limit(key TEXT PRIMARY KEY, max_running INTEGER NOT NULL)" \
+    " WITHOUT ROWID;"                                                         \
+    "CREATE TABLE _unique(key TEXT PRIMARY KEY, job INTEGER NOT NULL)"        \
+    " WITHOUT ROWID;"                                                         \
+    "CREATE TABLE _deadline(at INTEGER, id INTEGER, PRIMARY KEY(at, id))"     \
+    " WITHOUT ROWID;"                                                         \
+    "CREATE TABLE _dep(parent INTEGER, child INTEGER, met INTEGER NOT NULL,"  \
+    " PRIMARY KEY(parent, child)) WITHOUT ROWID;"                             \
+    "CREATE INDEX _dep_child ON _dep(child, met);"                            \
+    "CREATE TABLE _ended(job INTEGER, state INTEGER);"                        \
+    "CREATE TABLE _settle(job INTEGER, what INTEGER, last INTEGER NOT NULL,"  \
     " PRIMARY KEY(job, what)) WITHOUT ROWID;"
 
 const char schema_tables[] =
@@ -104,16 +109,14 @@ const char schema_tables[] =
     "INSERT INTO _meta VALUES('instance', lower(hex(randomblob(16)))),"
     " ('synced', 0), ('ids', 0), ('latest', 0);"
     "CREATE TABLE _kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-    " max_attempts INTEGER NOT NULL DEFAULT 1, timeout_ms INTEGER);"
-    TABLE_QUEUE
+    " max_attempts INTEGER NOT NULL DEFAULT 1, timeout_ms "
+    "INTEGER, " KIND_ISOLATED ");" TABLE_QUEUE
     "CREATE TABLE _batch(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-    " created_at INTEGER NOT NULL);"
-    TABLE_JOB
-    TABLE_SCHEDULED
+    " created_at INTEGER NOT NULL);" TABLE_JOB TABLE_SCHEDULED
     /* the claim order, per queue and kind; only what may run now */
     "CREATE TABLE _ready(queue INTEGER, kind INTEGER, sort_key INTEGER,"
-    " id INTEGER, PRIMARY KEY(queue, kind, sort_key, id)) WITHOUT ROWID;"
-    TABLE_RUNNING TABLE_DONE
+    " id INTEGER, PRIMARY KEY(queue, kind, sort_key, id)) WITHOUT "
+    "ROWID;" TABLE_RUNNING TABLE_DONE
     "CREATE TABLE _progress(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"
     " cursor INTEGER NOT NULL, total INTEGER, base INTEGER NOT NULL,"
     " base_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
@@ -129,43 +132,52 @@ const char schema_tables[] =
     "CREATE INDEX _process_open ON _process(id) WHERE ended_at IS NULL;"
     /* the kinds that a process which has not ended knows */
     "CREATE TABLE _handles(process INTEGER, kind INTEGER,"
-    " PRIMARY KEY(process, kind)) WITHOUT ROWID;"
-    TABLES_OF_TIES;
+    " PRIMARY KEY(process, kind)) WITHOUT ROWID;" TABLES_OF_TIES;
 
 /* -- Steps ---------------------------------------------------------------- */
 
 /* Have the table called name be as create says, filled by select from what it
  * was, which is called _old meanwhile. */
-#define REMAKE(name, create, select)                                           \
-    "ALTER TABLE " name " RENAME TO _old;"                                     \
-    "DROP INDEX IF EXISTS " name "_batch;"                                     \
-    "DROP INDEX IF EXISTS " name "_owner;"                                     \
-    "DROP INDEX IF EXISTS " name "_cancel;" create                             \
-    "INSERT INTO " name " SELECT " select " FROM _old o;"                      \
+#define REMAKE(name, create, select)                                   \
+    "ALTER TABLE " name " RENAME TO _old;"                             \
+    "DROP INDEX IF EXISTS " name "_batch;"                             \
+    "DROP INDEX IF EXISTS " name "_owner;"                             \
+    "DROP INDEX IF EXISTS " name "_cancel;" create "INSERT INTO " name \
+    " SELECT " select " FROM _old o;"                                  \
     "DROP TABLE _old;"
 
 /* From version n, at n. */
-static const char *const steps[SCHEMA_VERSION] = {
-    [1] = REMAKE("_queue", TABLE_QUEUE,
-                 "id, name, ageing_ms, paused_at, owner, NULL, NULL")
-        REMAKE("_job", TABLE_JOB,
-               "id, kind, queue, batch, priority, run_at, sort_key, created_at,"
-               " deadline_at, timeout_ms, max_attempts, lease, failures,"
-               " crashes, NULL, NULL, NULL, NULL,"
-               " 2 * (deadline_at IS NOT NULL AND NOT EXISTS"
-               "  (SELECT 1 FROM _done d WHERE d.id = o.id)), args")
-        REMAKE("_running", TABLE_RUNNING,
-               "id, lease, process, claimed_at,"
-               " (SELECT queue FROM _job j WHERE j.id = o.id), NULL,"
-               " started_at, cancel_at, cancel_reason, stuck_since")
-        REMAKE("_done", TABLE_DONE,
-               "id, state, lease, attempt, process, started_at, finished_at,"
-               " code, cancel_at, delivered_at, cause, NULL, result")
-        TABLES_OF_TIES
-        "INSERT INTO _deadline SELECT deadline_at, id FROM _job WHERE ties = 2;",
-    [2] = REMAKE("_scheduled", TABLE_SCHEDULED,
-                 "run_at, id, (SELECT lease > 0 FROM _job j WHERE j.id = o.id)")
-        "INSERT INTO _meta VALUES('latest', 0);"
+static const char *const steps[SCHEMA_VERSION] =
+    {
+        [1] = REMAKE("_queue", TABLE_QUEUE,
+                     "id, name, ageing_ms, paused_at, owner, NULL, NULL")
+            REMAKE("_job", TABLE_JOB,
+                   "id, kind, queue, batch, priority, run_at, sort_key, "
+                   "created_at,"
+                   " deadline_at, timeout_ms, max_attempts, lease, failures,"
+                   " crashes, NULL, NULL, NULL, NULL,"
+                   " 2 * (deadline_at IS NOT NULL AND NOT EXISTS"
+                   "  (SELECT 1 FROM _done d WHERE d.id = o.id)), args")
+                REMAKE("_running", TABLE_RUNNING,
+                       "id, lease, process, claimed_at,"
+                       " (SELECT queue FROM _job j WHERE j.id = o.id), NULL,"
+                       " started_at, cancel_at, cancel_reason, stuck_since")
+                    REMAKE(
+                        "_done", TABLE_DONE,
+                        "id, state, lease, attempt, process, started_at, "
+                        "finished_at,"
+                        " code, cancel_at, delivered_at, cause, NULL, result")
+                        TABLES_OF_TIES
+        "INSERT INTO _deadline SELECT deadline_at, id FROM _job WHERE ties = "
+        "2;",
+        /* and the commands refuse more. rota's own kind is known before anybody
+         * says so: a rescue may come first */
+        [2] = REMAKE("_scheduled", TABLE_SCHEDULED,
+                     "run_at, id, (SELECT lease > 0 FROM _job j WHERE j.id = "
+                     "o.id)") "INSERT INTO _meta VALUES('latest', 0);"
+                              "ALTER TABLE _kind ADD COLUMN " KIND_ISOLATED ";"
+                              "UPDATE _kind SET is_isolated = 1 WHERE name = "
+                              "'exec';",
 };
 
 /* -- Upgrade -------------------------------------------------------------- */
@@ -287,8 +299,8 @@ public_drop(struct connection *connection)
     if (sqlite3_finalize(s) != SQLITE_OK)
         error = connection_error(connection);
     else
-        error = drops == NULL ? no_memory()
-                              : connection_script(connection, drops);
+        error =
+            drops == NULL ? no_memory() : connection_script(connection, drops);
     sqlite3_free(drops);
     return error;
 }

@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+#include "store/suspicion.h"
+
 /* clang-format off */
 
 /* The names of enum rota_error, as the views show them. */
@@ -53,7 +55,38 @@
     "'of the key ' || j.limit_key || ' ' || " KEY_LIMIT("j.limit_key")         \
     " || ' runs at a time'"
 
+/* What runs inside its process, and at how many deaths it was without getting
+ * further since. */
+#define INSIDE                                                                 \
+    "CREATE VIEW _inside AS"                                                   \
+    " SELECT r.process, r.id,"                                                 \
+    "  iif(p.advanced AND p.lease = r.lease, 0, j.crashes) AS crashes"         \
+    " FROM _running r JOIN _job j ON j.id = r.id"                              \
+    " JOIN _kind k ON k.id = j.kind AND NOT k.is_isolated"                     \
+    " LEFT JOIN _progress p ON p.id = r.id;"
+#define SUSPECT TEXT_OF(CRASHES_SUSPECT)
+#define LONER TEXT_OF(CRASHES_MAX)
+#define PROCESSES                                                              \
+    "_process w JOIN _handles h ON h.process = w.id"                           \
+    " WHERE w.ended_at IS NULL AND h.kind = j.kind"
+/* Whether the job i, which runs, lets the job j run beside it: the rules of
+ * store/suspicion.h. */
+#define IS_IN_THE_WAY                                                          \
+    "(i.crashes >= " LONER " OR j.crashes >= " LONER                           \
+    "  OR (i.crashes >= " SUSPECT " AND j.crashes >= " SUSPECT "))"
+/* One such, for people, if there is one in every process that j could run in.
+ * What is asked first is asked once, and not for every job. */
+#define IN_THE_WAY                                                             \
+    "CASE WHEN k.is_isolated = 0 AND (j.crashes >= " SUSPECT                   \
+    "  OR EXISTS (SELECT 1 FROM _inside WHERE crashes >= " LONER "))"          \
+    " AND NOT EXISTS (SELECT 1 FROM " PROCESSES                                \
+    "  AND NOT EXISTS (SELECT 1 FROM _inside i"                                \
+    "   WHERE i.process = w.id AND " IS_IN_THE_WAY "))"                        \
+    " THEN (SELECT min(i.id) FROM _inside i WHERE i.process IN"                \
+    "  (SELECT w.id FROM " PROCESSES ") AND " IS_IN_THE_WAY ") END"
+
 static const char jobs[] =
+    INSIDE
     /* one arm for each place: WHERE state = '...' reads its arm only, and
      * WHERE id = ... probes each */
     "CREATE VIEW _jobs AS"
@@ -68,6 +101,14 @@ static const char jobs[] =
     "   WHEN NOT EXISTS (SELECT 1 FROM _process w JOIN _handles h"
     "    ON h.process = w.id WHERE w.ended_at IS NULL AND h.kind = j.kind)"
     "   THEN 'no worker that runs knows this kind'"
+    "   WHEN " IN_THE_WAY " IS NOT NULL"
+    "   THEN CASE WHEN j.crashes < " SUSPECT " THEN 'waits for job '"
+    "     ELSE 'suspect of ' || j.crashes || ' deaths of its process: '"
+    "      || iif(j.crashes >= " LONER ", 'runs alone, ', '')"
+    "      || 'waits for job ' END || " IN_THE_WAY
+    "    || CASE WHEN j.crashes >= " LONER " THEN ''"
+    "     WHEN j.crashes >= " SUSPECT " THEN ', a suspect too'"
+    "     ELSE ', a suspect that runs alone' END"
     "   WHEN q.max_running <= (SELECT count(*) FROM _running"
     "    WHERE queue = q.id)"
     "   THEN 'its queue runs ' || q.max_running || ' at a time'"

@@ -211,14 +211,17 @@ struct run {
     char *limit_key;                        /* the same */
     int64_t failures, max_attempts, crashes, deadline_at, ties;
     bool has_advanced; /* in this run */
+    bool is_isolated;  /* its kind is */
 };
 
 /* Those of a WHERE that follows. */
 #define RUNS                                                                \
     "SELECT r.id, r.lease, r.process, r.started_at, r.cancel_at,"           \
     " r.cancel_reason, r.limit_key, j.failures, j.max_attempts, j.crashes," \
-    " j.deadline_at, j.ties, p.advanced AND p.lease = r.lease"              \
+    " j.deadline_at, j.ties, p.advanced AND p.lease = r.lease,"             \
+    " k.is_isolated"                                                        \
     " FROM _running r JOIN _job j ON j.id = r.id"                           \
+    " LEFT JOIN _kind k ON k.id = j.kind"                                   \
     " LEFT JOIN _progress p ON p.id = r.id"
 struct run run_of(struct stmt *row);
 void run_clear(struct run *run);
@@ -227,9 +230,10 @@ void run_clear(struct run *run);
 ROTA_MUST_USE enum rota_error end_run(struct sqlite_store *store,
                                       struct ending *ending);
 
-/* The process of run has died: likewise. */
+/* The process of run has died, in which it was_alone, or not (outcome.h):
+ * likewise. */
 ROTA_MUST_USE enum rota_error end_orphan(struct sqlite_store *store,
-                                         const struct run *run);
+                                         const struct run *run, bool was_alone);
 
 /* A job has ended: tell those that it concerns, if there are any. */
 ROTA_MUST_USE enum rota_error end_tell(struct sqlite_store *store, int64_t id,

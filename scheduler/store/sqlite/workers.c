@@ -101,7 +101,7 @@ kind_join(struct sqlite_store *store, struct joined_kind *joined)
     enum rota_error error = kind_find(store, joined->name, &kind);
 
     if (error == ROTA_OK)
-        error = kind_set(store, kind, joined->max_attempts, joined->timeout_ms);
+        error = kind_set(store, kind, joined);
     if (error == ROTA_OK)
         joined->number = kind->number;
     return error;
