@@ -14,6 +14,7 @@
 
 #include "engine/engine.h"
 #include "scratch.h"
+#include "store/sqlite/turn.h"
 
 extern char **environ;
 char self[4096];
@@ -164,10 +165,12 @@ child_kill(pid_t pid)
     ck_assert_int_eq(child_await(pid), -SIGKILL);
 }
 
-bool
-somebody_writes(void)
+/* Whether bytes of the lock file are locked. */
+static bool
+is_locked(off_t first, off_t n)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 2};
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = n};
     char path[300];
     int fd;
 
@@ -179,15 +182,33 @@ somebody_writes(void)
     return lock.l_type != F_UNLCK;
 }
 
+bool
+somebody_writes(void)
+{
+    return is_locked(TURNSTILE, 2);
+}
+
+bool
+somebody_is_next(void)
+{
+    return is_locked(TURNSTILE, 1);
+}
+
 void
-child_stop(pid_t pid)
+child_await_stop(pid_t pid)
 {
     int status;
 
+    ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+    ck_assert(WIFSTOPPED(status));
+}
+
+void
+child_stop(pid_t pid)
+{
     for (;;) {
         ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-        ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
-        ck_assert(WIFSTOPPED(status));
+        child_await_stop(pid);
         if (!somebody_writes())
             return;
         ck_assert_int_eq(kill(pid, SIGCONT), 0);

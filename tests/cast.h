@@ -94,11 +94,17 @@ void child_ends_with(pid_t pid, int code);
 
 void child_kill(pid_t pid);
 
+/* Until it is stopped. */
+void child_await_stop(pid_t pid);
+
 /* Stop it, but not while all others must wait for it. */
 void child_stop(pid_t pid);
 
 /* Whether a process is between the transactions' gate and its end. */
 bool somebody_writes(void);
+
+/* Whether one is the next to, and waits for another that writes. */
+bool somebody_is_next(void);
 
 /* Whether it is a worker that works. */
 bool works(pid_t pid);

@@ -14,6 +14,7 @@
 #include "base/base.h"
 #include "cast.h"
 #include "jobs/jobs.h"
+#include "store/sqlite/lockfile.h"
 
 /* -- Kinds of jobs -------------------------------------------------------- */
 
@@ -260,6 +261,24 @@ role_half(char *const *words)
     return false;
 }
 
+/* --halt QUEUE: be stopped while it is our turn to write. */
+static bool
+role_halt(char *const *words)
+{
+    struct lockfile *lockfile;
+    char lock[300];
+
+    (void)words;
+    (void)snprintf(lock, sizeof(lock), "%s-lock", queue);
+    if (lockfile_open(lock, &lockfile) != ROTA_OK ||
+        lockfile_enter(lockfile, ROTA_FOREVER) != ROTA_OK)
+        return false;
+    (void)raise(SIGSTOP);
+    lockfile_leave(lockfile);
+    lockfile_close(lockfile);
+    return true;
+}
+
 /* --exec PROGRAM WORD...: become it. */
 static bool
 role_exec(char *const *words)
@@ -274,11 +293,9 @@ play(const char *role, char *const *words)
     static const struct {
         const char *name;
         bool (*play)(char *const *words);
-    } roles[] = {{"--work", role_work},
-                 {"--submit", role_submit},
-                 {"--open", role_open},
-                 {"--half", role_half},
-                 {"--exec", role_exec}};
+    } roles[] = {{"--work", role_work}, {"--submit", role_submit},
+                 {"--open", role_open}, {"--half", role_half},
+                 {"--halt", role_halt}, {"--exec", role_exec}};
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)signal(SIGINT, SIG_DFL); /* a shell's background has them ignored */

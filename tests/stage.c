@@ -44,17 +44,23 @@ keep_line(void *arg, int64_t job, const char *line)
     lock_drop(&logged.lock);
 }
 
-bool
-was_logged(int64_t id, const char *part)
+int
+times_logged(int64_t id, const char *part)
 {
-    bool found = false;
+    int times = 0;
 
     lock_take(&logged.lock);
     for (size_t i = 0; i < logged.n; i++)
-        found |= logged.lines[i].job == id &&
+        times += logged.lines[i].job == id &&
                  strstr(logged.lines[i].text, part) != NULL;
     lock_drop(&logged.lock);
-    return found;
+    return times;
+}
+
+bool
+was_logged(int64_t id, const char *part)
+{
+    return times_logged(id, part) > 0;
 }
 
 TCase *

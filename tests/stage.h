@@ -62,6 +62,7 @@ enum rota_error cycle_for_real(struct store *store, struct work *work);
 
 /* Whether a line with this part was logged about the job. */
 bool was_logged(int64_t id, const char *part);
+int times_logged(int64_t id, const char *part);
 
 /* -- What jobs do --------------------------------------------------------- */
 

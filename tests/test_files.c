@@ -172,7 +172,7 @@ take_turns(void *arg)
     struct turn *turn = arg;
 
     for (int i = 0; i < 500; i++) {
-        if (lockfile_enter(turn->lockfile) != ROTA_OK)
+        if (lockfile_enter(turn->lockfile, ROTA_FOREVER) != ROTA_OK)
             break;
         if (atomic_fetch_add(turn->inside, 1) > 0)
             atomic_fetch_add(turn->most, 1);
@@ -203,6 +203,65 @@ START_TEST(one_writer_passes_the_gate_at_a_time)
         ck_assert_int_eq(turns[i].turns, 500);
     }
     ck_assert_int_eq(most, 0);
+}
+END_TEST
+
+/* That file's turn does not come. */
+static void
+give_up(struct lockfile *file)
+{
+    ck_assert_int_eq(lockfile_enter(file, 0), ROTA_BUSY);
+    ck_assert_int_eq(lockfile_enter(file, ctx_now() + ROTA_MS(5)), ROTA_BUSY);
+}
+
+static void
+pass(struct lockfile *file)
+{
+    ck_assert_int_eq(lockfile_enter(file, ROTA_FOREVER), ROTA_OK);
+    lockfile_leave(file);
+}
+
+START_TEST(who_gave_up_his_turn_keeps_nobody_out_and_may_come_again)
+{
+    struct lockfile *all[3];
+    char path[200];
+
+    (void)snprintf(path, sizeof(path), "%s-lock", storage.queue);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(lockfile_open(path, &all[i]), ROTA_OK);
+    ck_assert_int_eq(lockfile_enter(all[0], 0), ROTA_OK);
+    give_up(all[1]);
+    give_up(all[2]);
+    give_up(all[1]);
+    lockfile_leave(all[0]);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 3; i++)
+            pass(all[2 - i]);
+    for (int i = 0; i < 3; i++)
+        lockfile_close(all[i]);
+}
+END_TEST
+
+START_TEST(who_closes_the_queue_while_he_waits_lives_no_more_and_is_passed_by)
+{
+    struct lockfile *writes, *waits, *other;
+    char path[200];
+
+    (void)snprintf(path, sizeof(path), "%s-lock", storage.queue);
+    ck_assert_int_eq(lockfile_open(path, &writes), ROTA_OK);
+    ck_assert_int_eq(lockfile_open(path, &waits), ROTA_OK);
+    ck_assert_int_eq(lockfile_open(path, &other), ROTA_OK);
+    ck_assert_int_eq(lockfile_enter(writes, 0), ROTA_OK);
+    ck_assert_int_eq(lockfile_live(waits, 5), ROTA_OK);
+    give_up(waits);
+    ck_assert(lockfile_lives(other, 5));
+    lockfile_close(waits);
+    ck_assert(!lockfile_lives(other, 5));
+    lockfile_leave(writes);
+    pass(other);
+    pass(writes);
+    lockfile_close(other);
+    lockfile_close(writes);
 }
 END_TEST
 
@@ -277,6 +336,11 @@ files_suite(void)
     tcase_add_test(files, the_log_stays_when_the_last_process_leaves);
     tcase_add_test(files, the_log_stays_short);
     tcase_add_test(files, one_writer_passes_the_gate_at_a_time);
+    tcase_add_test(files,
+                   who_gave_up_his_turn_keeps_nobody_out_and_may_come_again);
+    tcase_add_test(
+        files,
+        who_closes_the_queue_while_he_waits_lives_no_more_and_is_passed_by);
     tcase_add_test(files, a_process_lives_until_its_lock_file_is_closed);
     tcase_add_test(files, a_forked_child_does_not_keep_its_parents_lock);
     return suite;

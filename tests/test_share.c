@@ -241,6 +241,66 @@ START_TEST(the_view_batches_counts_what_other_processes_do)
 }
 END_TEST
 
+/* -- Whose turn it is ------------------------------------------------------ */
+
+/* A submit, which is refused because of that process. */
+static void
+check_blamed(pid_t pid)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("quick");
+    char name[64];
+
+    (void)snprintf(name, sizeof(name), "process %d (", (int)pid);
+    ck_assert_int_eq(rota_submit(rota, &s, NULL), ROTA_BUSY);
+    ck_assert_msg(strstr(rota_errmsg(rota), name) != NULL &&
+                      strstr(rota_errmsg(rota), ", stopped)") != NULL,
+                  "%s", rota_errmsg(rota));
+}
+
+START_TEST(who_is_stopped_when_it_is_his_turn_is_named_and_others_give_up)
+{
+    const char *const kept = "has kept all others from writing";
+    pid_t pid;
+
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    open_queue(2); /* so that what it logs is kept */
+    ck_assert(handle_kinds());
+    be_idle_here();
+    pid = child_start("--halt", queue, NULL);
+    child_await_stop(pid);
+    check_blamed(pid);
+    check_blamed(pid);
+    ck_assert_int_eq(times_logged(0, kept), 1);
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"), 1);
+    ROTA_ENDS_WITH(75, "add", "exec", "true");
+    ROTA_ENDS_WITH(0, "ls"); /* who only looks does not wait */
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    child_ends_with(pid, 0);
+    wait_for(submit_kind("quick"));
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(times_logged(0, kept), 1);
+    ck_assert_int_eq(times_logged(0, "can be written to again"), 1);
+}
+END_TEST
+
+START_TEST(so_is_who_is_stopped_while_he_waits_and_he_goes_on_in_the_end)
+{
+    pid_t writes = child_start("--halt", queue, NULL), waits;
+
+    child_await_stop(writes);
+    waits = ROTA_START("add", "exec", "true");
+    EVENTUALLY(somebody_is_next());
+    ck_assert_int_eq(kill(waits, SIGSTOP), 0);
+    child_await_stop(waits);
+    ck_assert_int_eq(kill(writes, SIGCONT), 0);
+    child_ends_with(writes, 0);
+    check_blamed(waits);
+    ck_assert_int_eq(kill(waits, SIGCONT), 0);
+    child_ends_with(waits, 0);
+    ck_assert_int_eq(submit_kind("quick"), 2);
+}
+END_TEST
+
 /* -- The same file -------------------------------------------------------- */
 
 /* Start two that open a new queue at the same moment. */
@@ -370,6 +430,15 @@ add_work(TCase *t)
 }
 
 static void
+add_turn(TCase *t)
+{
+    tcase_add_test(
+        t, who_is_stopped_when_it_is_his_turn_is_named_and_others_give_up);
+    tcase_add_test(
+        t, so_is_who_is_stopped_while_he_waits_and_he_goes_on_in_the_end);
+}
+
+static void
 add_file(TCase *t)
 {
     tcase_add_test(
@@ -387,6 +456,7 @@ main(int argc, char **argv)
     add_submit(cast_case(suite, "submit"));
     add_wait(cast_case(suite, "wait"));
     add_work(cast_case(suite, "work"));
+    add_turn(cast_case(suite, "turn"));
     add_file(cast_case(suite, "file"));
     return cast_main(argc, argv, suite);
 }

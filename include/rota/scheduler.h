@@ -16,7 +16,10 @@
  * rest: see Suspects in rota(5). All calls may be made from any thread, except where one says
  * otherwise, and never from a ctx callback. A forked child must not use its
  * parent's scheduler, close it, or open the same file before it has executed a
- * program: calls answer ROTA_INVALID there. While the file has been moved away,
+ * program: calls answer ROTA_INVALID there. A call that writes waits for its
+ * turn among all processes, and answers ROTA_BUSY, and names who keeps it
+ * waiting, after a minute, or after five seconds if that one is stopped or is a
+ * foreign client; workers try again. While the file has been moved away,
  * or another put in its place, they answer ROTA_STORE, and for good once its
  * -wal or its -lock has been removed. Once it has been found damaged they answer
  * ROTA_CORRUPT: nothing more is written to it, what runs is stopped, and the
@@ -104,7 +107,7 @@ struct rota_options {
 /* Open the queue in the file path. options may be NULL; it is copied. On
  * failure *ret_rota is untouched and rota_errmsg(NULL) says why. Errors:
  * ROTA_NOTFOUND (read-only, and no such file), ROTA_CORRUPT (not a rota file,
- * or damaged), ROTA_VERSION, ROTA_INVALID, ROTA_STORE, ROTA_SYSTEM,
+ * or damaged), ROTA_VERSION, ROTA_INVALID, ROTA_BUSY, ROTA_STORE, ROTA_SYSTEM,
  * ROTA_NOMEM. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_open(const char *path, const struct rota_options *options,

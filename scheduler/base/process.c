@@ -34,26 +34,47 @@ process_boot(void)
     return boot;
 }
 
-int64_t
-process_start_ticks(int64_t pid)
+/* Of /proc/PID/stat what comes after the name, which may hold anything, also
+ * ")": " S 1 ..."; NULL: there is no such process. */
+static const char *
+stat_read(int64_t pid, char line[1024])
 {
-    char path[64], line[1024];
-    const char *after;
-    long long ticks = -1;
+    char path[64];
+    const char *after = NULL;
     FILE *file;
 
     (void)snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
     file = descriptor_file(path);
     if (file == NULL)
-        return -1;
-    /* field 22; the name, field 2, may hold anything, also ")" */
-    if (fgets(line, sizeof(line), file) != NULL &&
-        (after = strrchr(line, ')')) != NULL &&
-        sscanf(after + 1,
+        return NULL;
+    if (fgets(line, 1024, file) != NULL)
+        after = strrchr(line, ')');
+    (void)fclose(file);
+    return after == NULL ? NULL : after + 1;
+}
+
+int64_t
+process_start_ticks(int64_t pid)
+{
+    char line[1024];
+    const char *after = stat_read(pid, line);
+    long long ticks = -1;
+
+    /* field 22 */
+    if (after != NULL &&
+        sscanf(after,
                " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d"
                " %*d %*d %*d %*d %lld",
                &ticks) != 1)
         ticks = -1;
-    (void)fclose(file);
     return ticks;
+}
+
+bool
+process_is_stopped(int64_t pid)
+{
+    char line[1024];
+    const char *after = stat_read(pid, line);
+
+    return after != NULL && (after[1] == 'T' || after[1] == 't');
 }

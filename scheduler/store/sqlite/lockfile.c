@@ -10,7 +10,8 @@
  *
  * A writer takes the turnstile, then the gate, then drops the turnstile. With
  * the gate alone a process that writes without pause would take it again
- * before a waiter wakes; with the turnstile it queues behind the waiter.
+ * before a waiter wakes; with the turnstile it queues behind the waiter. Who
+ * does not come through at once waits in turn.c.
  *
  * The lock that says that a process lives has a descriptor of its own, which
  * keepers inherit (base/held.h): what a dead process had started may still run,
@@ -34,9 +35,8 @@
 #include "base/base.h"
 #include "base/descriptor.h"
 #include "base/held.h"
+#include "store/sqlite/turn.h"
 
-#define TURNSTILE     0
-#define GATE          1
 #define FIRST_PROCESS 16
 
 struct lockfile {
@@ -46,6 +46,7 @@ struct lockfile {
     bool is_inherited; /* we are a forked child */
     dev_t device;      /* of the file; read-only */
     ino_t inode;
+    struct turn *turn;   /* that has not come yet; NULL: none */
     _Atomic int64_t own; /* the process that is us; relaxed, set once */
     struct link on_open; /* under fork_lock */
 };
@@ -74,6 +75,7 @@ fork_child(void)
 
         if (file->fd >= 0)
             close(file->fd);
+        turn_inherited(file->turn);
         file->fd = -1;
         file->is_inherited = true;
     }
@@ -90,20 +92,6 @@ static void
 fork_handlers(void)
 {
     MUST(pthread_atfork(fork_prepare, fork_parent, fork_child));
-}
-
-/* Lock or unlock one byte; 0 or -1 with errno. */
-static int
-byte_lock(int fd, int command, short type, off_t byte)
-{
-    struct flock lock = {
-        .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    int answer;
-
-    do {
-        answer = fcntl(fd, command, &lock);
-    } while (answer != 0 && errno == EINTR);
-    return answer;
 }
 
 static enum rota_error
@@ -174,6 +162,15 @@ lockfile_open_look(const char *path, struct lockfile **ret_file)
     return file_open(path, O_RDONLY, true, ret_file);
 }
 
+/* Who stands in line has the file open for longer. */
+static void
+locks_drop(int fd)
+{
+    struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    (void)fcntl(fd, F_OFD_SETLK, &all);
+}
+
 void
 lockfile_close(struct lockfile *file)
 {
@@ -183,26 +180,47 @@ lockfile_close(struct lockfile *file)
     list_remove(&file->on_open);
     lock_drop(&fork_lock);
     held_drop(&file->live);
-    if (file->fd >= 0)
+    if (file->fd >= 0) {
+        locks_drop(file->fd);
         close(file->fd);
+    }
     free(file->path);
+    turn_leave(file->turn);
     free(file);
 }
 
-enum rota_error
-lockfile_enter(struct lockfile *file)
+/* Take the gate, if nobody stands in line: 0 or errno. *is_next: the turnstile
+ * is held, for who waits. */
+static int
+enter_at_once(int fd, bool *is_next)
 {
-    if (byte_lock(file->fd, F_OFD_SETLKW, F_WRLCK, TURNSTILE) != 0) {
-        message_set("cannot lock the queue's lock file: %s", strerror(errno));
-        return ROTA_SYSTEM;
-    }
-    if (byte_lock(file->fd, F_OFD_SETLKW, F_WRLCK, GATE) != 0) {
-        message_set("cannot lock the queue's lock file: %s", strerror(errno));
+    int error = 0;
+
+    *is_next = byte_lock(fd, F_OFD_SETLK, F_WRLCK, TURNSTILE) == 0;
+    if (!*is_next || byte_lock(fd, F_OFD_SETLK, F_WRLCK, GATE) != 0)
+        error = errno;
+    return error;
+}
+
+enum rota_error
+lockfile_enter(struct lockfile *file, int64_t deadline)
+{
+    bool is_next = false;
+    int error = EAGAIN;
+
+    /* who stands in line already has these locks, or will: not twice */
+    if (file->turn == NULL)
+        error = enter_at_once(file->fd, &is_next);
+    if ((error == EAGAIN || error == EACCES) && deadline > 0)
+        return turn_take(&file->turn, file->fd, deadline);
+    if (is_next)
         (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK, TURNSTILE);
-        return ROTA_SYSTEM;
-    }
-    (void)byte_lock(file->fd, F_OFD_SETLK, F_UNLCK, TURNSTILE);
-    return ROTA_OK;
+    if (error == 0)
+        return ROTA_OK;
+    if (error == EAGAIN || error == EACCES)
+        return ROTA_BUSY;
+    message_set("cannot lock the queue's lock file: %s", strerror(error));
+    return ROTA_SYSTEM;
 }
 
 void

@@ -38,9 +38,11 @@ bool lockfile_was_open(const char *path);
 /* Drop every lock of ours. NULL is a no-op. */
 void lockfile_close(struct lockfile *file);
 
-/* Wait for our turn to write, in order of arrival among all rota processes.
- * One thread at a time per lockfile. Errors: ROTA_SYSTEM. */
-ROTA_MUST_USE enum rota_error lockfile_enter(struct lockfile *file);
+/* Wait for our turn to write, in order of arrival among all rota processes,
+ * until deadline; 0: not at all. One thread at a time per lockfile. Errors:
+ * ROTA_BUSY, without words; ROTA_SYSTEM. */
+ROTA_MUST_USE enum rota_error lockfile_enter(struct lockfile *file,
+                                             int64_t deadline);
 void lockfile_leave(struct lockfile *file);
 
 /* Say that process (its id in the queue) lives, until close, or until it is

@@ -156,7 +156,7 @@ log_try(struct sqlite_store *store)
     if (!log->is_full)
         return;
     if (log->retry_at != 0 && ctx_now() >= log->retry_at &&
-        lockfile_enter(store->lockfile) == ROTA_OK) {
+        lockfile_enter(store->lockfile, 0) == ROTA_OK) {
         log_checkpoint(store);
         lockfile_leave(store->lockfile);
     }

@@ -230,7 +230,7 @@ open_for_writing(struct sqlite_store *store, const char *path)
         error = lockfile_open(store->yield.lock, &store->lockfile);
     }
     if (error == ROTA_OK)
-        error = lockfile_enter(store->lockfile);
+        error = transaction_gate(store);
     if (error == ROTA_OK) {
         error = file_prepare(store, version);
         lockfile_leave(store->lockfile);

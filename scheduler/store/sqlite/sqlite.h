@@ -39,6 +39,7 @@ struct sqlite_store {
     struct log log;
     struct names kinds, queues, batches;
     bool is_durable;      /* what PRAGMA synchronous says */
+    bool is_shut_out;     /* others kept us from writing, and this was said */
     bool has_moved;       /* as the last transaction_begin() found */
     int64_t data_version; /* as of then */
     int64_t latest; /* the latest time in the file (times.c); 0: look it up */
@@ -88,6 +89,10 @@ bool sqlite_is_inherited(const struct store *store);
 enum rota_error sqlite_cycle(struct store *store, struct work *work);
 
 /* -- transaction.c -------------------------------------------------------- */
+
+/* Pass the gate, when it is our turn. ROTA_BUSY: somebody keeps us waiting for
+ * too long, and is named. */
+ROTA_MUST_USE enum rota_error transaction_gate(struct sqlite_store *store);
 
 /* Pass the gate and begin. is_durable: the commit will survive power loss, and
  * with it everything committed before. */

@@ -9,9 +9,16 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/process.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite.h"
 #include "store/sqlite/users.h"
+
+/* How long the gate is waited for: one who has it may have much to write, one
+ * who is stopped writes nothing. */
+#define GATE_LIMIT         ROTA_SEC(60)
+#define GATE_LIMIT_STOPPED ROTA_SEC(5)
+#define GATE_LOOK          ROTA_SEC(1) /* who has it, so often */
 
 STATEMENT(USER_VERSION) = {"PRAGMA user_version"};
 STATEMENT(BEGIN_IMMEDIATE) = {"BEGIN IMMEDIATE"};
@@ -58,6 +65,62 @@ blame(struct sqlite_store *store)
     message_set("%s: %s has it", message, who);
 }
 
+/* Say who keeps us waiting at the gate. */
+static void
+blame_turn(const struct sqlite_store *store, int64_t pid, int64_t time)
+{
+    const struct pids pids = {.all = {pid}, .n = pid != 0};
+    char who[128], advice[64] = "try again";
+
+    pids_say(&pids, who, sizeof(who));
+    if (pid != 0 && process_is_stopped(pid))
+        (void)snprintf(advice, sizeof(advice),
+                       "let it go on (kill -CONT %jd) or end it",
+                       (intmax_t)pid);
+    message_set("%s: %s has kept all others from writing for %jd s; %s",
+                store->connection.path,
+                who[0] != '\0' ? who : "another process",
+                (intmax_t)(time / ROTA_SEC(1)), advice);
+}
+
+enum rota_error
+transaction_gate(struct sqlite_store *store)
+{
+    const int64_t begun = ctx_now();
+    int64_t now = begun, limit = GATE_LIMIT, pid = 0;
+    enum rota_error error;
+
+    do {
+        error = lockfile_enter(store->lockfile, now + GATE_LOOK);
+        now = ctx_now();
+        if (error != ROTA_BUSY)
+            return error;
+        pid = users_turn(store->yield.shm, store->yield.lock);
+        limit = pid != 0 && process_is_stopped(pid) ? GATE_LIMIT_STOPPED
+                                                    : GATE_LIMIT;
+    } while (now - begun < limit);
+    blame_turn(store, pid, now - begun);
+    return error;
+}
+
+/* A worker, who tries again, says once that it cannot write, and once that it
+ * can. */
+static void
+busy_tell(struct sqlite_store *store, enum rota_error error)
+{
+    char words[512];
+
+    if (error == ROTA_BUSY && !store->is_shut_out) {
+        (void)snprintf(words, sizeof(words), "%s", message_get());
+        store_say(&store->base, "%s", words);
+        message_set("%s", words);
+    } else if (error == ROTA_OK && store->is_shut_out) {
+        store_say(&store->base, "%s can be written to again",
+                  store->connection.path);
+    }
+    store->is_shut_out = error == ROTA_BUSY;
+}
+
 /* Whether power loss may undo what is committed from here on. */
 static enum rota_error
 set_durable(struct sqlite_store *store, bool is_durable)
@@ -93,9 +156,11 @@ transaction_begin(struct sqlite_store *store, bool is_durable)
     enum rota_error error;
 
     yield_wait(&store->yield);
-    error = lockfile_enter(store->lockfile);
-    if (error != ROTA_OK)
+    error = transaction_gate(store);
+    if (error != ROTA_OK) {
+        busy_tell(store, error);
         return error;
+    }
     store->has_moved = connection_has_moved(&store->connection);
     if (store->has_moved)
         error = ROTA_STORE;
@@ -105,6 +170,7 @@ transaction_begin(struct sqlite_store *store, bool is_durable)
         error = RUN_BARE(store, BEGIN_IMMEDIATE);
     if (error == ROTA_BUSY)
         blame(store);
+    busy_tell(store, error);
     if (error == ROTA_OK)
         error = notice_others(store);
     if (error != ROTA_OK) {

@@ -1,13 +1,17 @@
 #define _GNU_SOURCE
 #include "store/sqlite/users.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/descriptor.h"
+#include "base/process.h"
 #include "store/sqlite/lockfile.h"
+#include "store/sqlite/turn.h"
 
 /* Bytes of the -shm file: who writes; who reads, as of five moments at most;
  * who has it open. */
@@ -54,8 +58,10 @@ users_read(const char *shm_path, const char *lock_path, struct users *ret_users)
     FILE *file;
 
     *ret_users = (struct users){.open.n = 0};
-    if (stat(shm_path, &shm) != 0 || stat(lock_path, &lock) != 0)
+    if (stat(lock_path, &lock) != 0)
         return false;
+    if (stat(shm_path, &shm) != 0)
+        shm.st_ino = 0; /* a queue that is being made: nobody's */
     file = descriptor_file("/proc/locks");
     if (file == NULL)
         return false;
@@ -113,6 +119,83 @@ pids_say(const struct pids *pids, char *text, size_t size)
     if (others > 0)
         (void)snprintf(more, sizeof(more), " and %zu other%s", others,
                        others > 1 ? "s" : "");
-    (void)snprintf(text, size, "process %jd (%s)%s", (intmax_t)first, name,
-                   more);
+    (void)snprintf(text, size, "process %jd (%s%s)%s", (intmax_t)first, name,
+                   process_is_stopped(first) ? ", stopped" : "", more);
+}
+
+/* -- Whose turn it is ------------------------------------------------------ */
+
+/* Whether the process has locked that byte of the file, as far as we may see
+ * it: the kernel tells of such a lock only beside the descriptor that has it.
+ */
+static bool
+file_locks(const char *path, ino_t inode, uintmax_t byte)
+{
+    char line[256];
+    uintmax_t number, first, last;
+    bool locks = false;
+    FILE *file = descriptor_file(path);
+
+    if (file == NULL)
+        return false;
+    while (!locks && fgets(line, sizeof(line), file) != NULL)
+        locks =
+            sscanf(line, "lock: %*d: OFDLCK %*s WRITE %*d %*x:%*x:%ju %ju %ju",
+                   &number, &first, &last) == 3 &&
+            number == inode && first <= byte && byte <= last;
+    (void)fclose(file);
+    return locks;
+}
+
+static bool
+process_locks(int64_t pid, ino_t inode, uintmax_t byte)
+{
+    char folder[64], path[sizeof(folder) + 256];
+    const struct dirent *entry;
+    bool locks = false;
+    DIR *entries;
+    int fd;
+
+    (void)snprintf(folder, sizeof(folder), "/proc/%jd/fdinfo", (intmax_t)pid);
+    fd = descriptor_above(open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    entries = fd < 0 ? NULL : fdopendir(fd);
+    if (entries == NULL && fd >= 0)
+        (void)close(fd);
+    if (entries == NULL)
+        return false;
+    while (!locks && (entry = readdir(entries)) != NULL) {
+        (void)snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        locks = entry->d_name[0] != '.' && file_locks(path, inode, byte);
+    }
+    (void)closedir(entries);
+    return locks;
+}
+
+/* The first of those that are not this one for which that holds; 0: none. */
+static int64_t
+pids_find(const struct pids *pids, ino_t inode, uintmax_t byte)
+{
+    for (size_t i = 0; i < pids->n; i++)
+        if (pids->all[i] != getpid() &&
+            process_locks(pids->all[i], inode, byte))
+            return pids->all[i];
+    return 0;
+}
+
+int64_t
+users_turn(const char *shm, const char *lock)
+{
+    struct users users;
+    struct stat file;
+    int64_t pid;
+
+    if (stat(lock, &file) != 0 || !users_read(shm, lock, &users))
+        return 0;
+    pid = pids_find(&users.rotas, file.st_ino, GATE);
+    if (pid == 0)
+        pid = pids_find(&users.rotas, file.st_ino, TURNSTILE);
+    for (size_t i = 0; i < users.rotas.n && pid == 0; i++)
+        if (process_is_stopped(users.rotas.all[i]))
+            pid = users.rotas.all[i]; /* somebody else's, and so likely */
+    return pid;
 }

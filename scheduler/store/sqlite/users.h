@@ -30,8 +30,12 @@ bool pids_have(const struct pids *pids, int64_t pid);
  * may be missing: what is read is of more than one moment. */
 bool users_read(const char *shm, const char *lock, struct users *ret_users);
 
-/* "process 12 (sqlite3) and 2 others": those of pids but for this one; ""
- * if there are none. */
+/* Which other process writes, or is the next to, and keeps all that are rota's
+ * waiting. 0: it cannot be told. */
+int64_t users_turn(const char *shm, const char *lock);
+
+/* "process 12 (sqlite3) and 2 others": those of pids but for this one, and
+ * whether the first is stopped; "" if there are none. */
 void pids_say(const struct pids *pids, char *text, size_t size);
 
 #endif
