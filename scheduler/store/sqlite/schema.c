@@ -27,10 +27,10 @@
 /* -- Tables --------------------------------------------------------------- */
 
 /* queue.owner is a process: nobody else claims while it lives */
-#define TABLE_QUEUE                                                          \
-    "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE," \
-    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"          \
-    " owner INTEGER, max_running INTEGER, retain_ms INTEGER);"               \
+#define TABLE_QUEUE                                                            \
+    "CREATE TABLE _queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"   \
+    " ageing_ms INTEGER NOT NULL DEFAULT 60000, paused_at INTEGER,"            \
+    " owner INTEGER, max_running INTEGER, retain_ms INTEGER);"                 \
     "CREATE INDEX _queue_owner ON _queue(owner) WHERE owner IS NOT NULL;"
 
 /* What version 3 brought: whether the kind's work runs in processes of its own
@@ -55,30 +55,30 @@
     "CREATE INDEX _job_parent ON _job(parent) WHERE parent IS NOT NULL;"
 
 /* queue and limit_key: what the limits count */
-#define TABLE_RUNNING                                                       \
-    "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL," \
-    " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"               \
-    " queue INTEGER NOT NULL, limit_key TEXT, started_at INTEGER,"          \
-    " cancel_at INTEGER, cancel_reason TEXT, stuck_since INTEGER);"         \
-    "CREATE INDEX _running_key ON _running(limit_key)"                      \
+#define TABLE_RUNNING                                                          \
+    "CREATE TABLE _running(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"    \
+    " process INTEGER NOT NULL, claimed_at INTEGER NOT NULL,"                  \
+    " queue INTEGER NOT NULL, limit_key TEXT, started_at INTEGER,"             \
+    " cancel_at INTEGER, cancel_reason TEXT, stuck_since INTEGER);"            \
+    "CREATE INDEX _running_key ON _running(limit_key)"                         \
     " WHERE limit_key IS NOT NULL;"
 
 /* process is NULL if the job did not end by a run; skipped_by is the job that
  * it waited for, which did not succeed */
-#define TABLE_DONE                                                        \
-    "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"  \
-    " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER," \
-    " started_at INTEGER, finished_at INTEGER NOT NULL,"                  \
-    " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"    \
-    " cause TEXT, skipped_by INTEGER, result);"                           \
-    "CREATE INDEX _done_cancel ON _done(cancel_at)"                       \
+#define TABLE_DONE                                                             \
+    "CREATE TABLE _done(id INTEGER PRIMARY KEY, state INTEGER NOT NULL,"       \
+    " lease INTEGER NOT NULL, attempt INTEGER NOT NULL, process INTEGER,"      \
+    " started_at INTEGER, finished_at INTEGER NOT NULL,"                       \
+    " code INTEGER NOT NULL, cancel_at INTEGER, delivered_at INTEGER,"         \
+    " cause TEXT, skipped_by INTEGER, result);"                                \
+    "CREATE INDEX _done_cancel ON _done(cancel_at)"                            \
     " WHERE cancel_at IS NOT NULL;"
 
 /* What waits for its time. is_pause: which comes of how long it is to wait, for
  * another attempt or because it put itself off, and so goes with the clock when
  * that is set back (times.c); what an asker has named does not. */
-#define TABLE_SCHEDULED                                   \
-    "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER," \
+#define TABLE_SCHEDULED                                                        \
+    "CREATE TABLE _scheduled(run_at INTEGER, id INTEGER,"                      \
     " is_pause INTEGER NOT NULL, PRIMARY KEY(run_at, id)) WITHOUT ROWID;"
 
 /* All that version 2 brought besides. A key is in _unique, and a deadline in
@@ -86,22 +86,22 @@
  * goes into _ended has ended, and its trigger empties it. In _settle is whom a
  * job's end, or its return, concerns and who are yet to be told of it
  * (dependents.c): those behind the job called last. */
-#define TABLES_OF_TIES                                                        \
-    "CREATE TABLE _blocked(id INTEGER PRIMARY KEY);"                          \
-    "CREATE TABLE _held(key TEXT, queue INTEGER, kind INTEGER,"               \
-    " sort_key INTEGER, id INTEGER,"                                          \
-    " PRIMARY KEY(key, queue, kind, sort_key, id)) WITHOUT ROWID;"            \
-    "CREATE TABLE _limit(key TEXT PRIMARY KEY, max_running INTEGER NOT NULL)" \
-    " WITHOUT ROWID;"                                                         \
-    "CREATE TABLE _unique(key TEXT PRIMARY KEY, job INTEGER NOT NULL)"        \
-    " WITHOUT ROWID;"                                                         \
-    "CREATE TABLE _deadline(at INTEGER, id INTEGER, PRIMARY KEY(at, id))"     \
-    " WITHOUT ROWID;"                                                         \
-    "CREATE TABLE _dep(parent INTEGER, child INTEGER, met INTEGER NOT NULL,"  \
-    " PRIMARY KEY(parent, child)) WITHOUT ROWID;"                             \
-    "CREATE INDEX _dep_child ON _dep(child, met);"                            \
-    "CREATE TABLE _ended(job INTEGER, state INTEGER);"                        \
-    "CREATE TABLE _settle(job INTEGER, what INTEGER, last INTEGER NOT NULL,"  \
+#define TABLES_OF_TIES                                                         \
+    "CREATE TABLE _blocked(id INTEGER PRIMARY KEY);"                           \
+    "CREATE TABLE _held(key TEXT, queue INTEGER, kind INTEGER,"                \
+    " sort_key INTEGER, id INTEGER,"                                           \
+    " PRIMARY KEY(key, queue, kind, sort_key, id)) WITHOUT ROWID;"             \
+    "CREATE TABLE _limit(key TEXT PRIMARY KEY, max_running INTEGER NOT NULL)"  \
+    " WITHOUT ROWID;"                                                          \
+    "CREATE TABLE _unique(key TEXT PRIMARY KEY, job INTEGER NOT NULL)"         \
+    " WITHOUT ROWID;"                                                          \
+    "CREATE TABLE _deadline(at INTEGER, id INTEGER, PRIMARY KEY(at, id))"      \
+    " WITHOUT ROWID;"                                                          \
+    "CREATE TABLE _dep(parent INTEGER, child INTEGER, met INTEGER NOT NULL,"   \
+    " PRIMARY KEY(parent, child)) WITHOUT ROWID;"                              \
+    "CREATE INDEX _dep_child ON _dep(child, met);"                             \
+    "CREATE TABLE _ended(job INTEGER, state INTEGER);"                         \
+    "CREATE TABLE _settle(job INTEGER, what INTEGER, last INTEGER NOT NULL,"   \
     " PRIMARY KEY(job, what)) WITHOUT ROWID;"
 
 const char schema_tables[] =
@@ -138,10 +138,10 @@ const char schema_tables[] =
 
 /* Have the table called name be as create says, filled by select from what it
  * was, which is called _old meanwhile. */
-#define REMAKE(name, create, select)                                   \
-    "ALTER TABLE " name " RENAME TO _old;"                             \
-    "DROP INDEX IF EXISTS " name "_batch;"                             \
-    "DROP INDEX IF EXISTS " name "_owner;"                             \
+#define REMAKE(name, create, select)                                           \
+    "ALTER TABLE " name " RENAME TO _old;"                                     \
+    "DROP INDEX IF EXISTS " name "_batch;"                                     \
+    "DROP INDEX IF EXISTS " name "_owner;"                                     \
     "DROP INDEX IF EXISTS " name "_cancel;" create "INSERT INTO " name \
     " SELECT " select " FROM _old o;"                                  \
     "DROP TABLE _old;"
