@@ -106,6 +106,6 @@ each_feed(void *arg)
                       rota_errmsg(each->rota));
     each->feed_error = error;
     atomic_store(&each->is_fed, true);
-    spool_poke(&each->spool);
+    spool_expect_no_more(&each->spool);
     return NULL;
 }

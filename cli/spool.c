@@ -144,15 +144,26 @@ spool_expect(struct spool *spool, const int64_t *ids, size_t n)
 
     (void)pthread_mutex_lock(&spool->lock);
     for (size_t i = 0; i < n && spool->in_order; i++) {
+        if (ids[i] <= spool->passed)
+            continue; /* it could not be held, and is printed */
         last = spool->n_ranges > spool->at_range
                    ? &spool->ranges[spool->n_ranges - 1]
                    : NULL;
         if (last != NULL && last->last + 1 == ids[i])
             last->last++;
         else if (!range_add(spool, ids[i]))
-            break; /* no memory: they are printed as they end */
+            spool->passed = ids[i]; /* no memory: printed as it ends */
     }
     (void)pthread_mutex_unlock(&spool->lock);
+}
+
+void
+spool_expect_no_more(struct spool *spool)
+{
+    (void)pthread_mutex_lock(&spool->lock);
+    spool->knows_all = true;
+    (void)pthread_mutex_unlock(&spool->lock);
+    spool_poke(spool);
 }
 
 int64_t
@@ -201,15 +212,18 @@ spool_poke(struct spool *spool)
 
 /* -- Order ----------------------------------------------------------------- */
 
-/* Whether it is job's turn: nothing that was given before it is to come. */
+/* Whether it is job's turn: nothing that was given before it is to come, and
+ * what may have been is known. */
 static bool
 is_due(struct spool *spool, int64_t job)
 {
     bool due;
 
     (void)pthread_mutex_lock(&spool->lock);
-    due = spool->at_range == spool->n_ranges ||
-          job <= spool->ranges[spool->at_range].first;
+    if (spool->at_range < spool->n_ranges)
+        due = job <= spool->ranges[spool->at_range].first;
+    else
+        due = job <= spool->passed || spool->knows_all;
     (void)pthread_mutex_unlock(&spool->lock);
     return due;
 }
@@ -222,6 +236,8 @@ turn_over(struct spool *spool, int64_t job)
     struct range *range;
 
     (void)pthread_mutex_lock(&spool->lock);
+    if (job > spool->passed)
+        spool->passed = job;
     while (spool->at_range < spool->n_ranges) {
         range = &spool->ranges[spool->at_range];
         if (job < range->first)

@@ -8,7 +8,9 @@
  *   main     spool_next(), in the order they end, or the one they were given in
  *
  * Between the two first calls a run is kept, after the second it is ready; one
- * whose turn has not come is held until it has.
+ * whose turn has not come is held until it has. Whose turn it is spool_expect()
+ * says, and a job may have ended by then: one that nobody expects yet is held,
+ * too, until it is known which come before it.
  */
 #ifndef SPOOL_H
 #define SPOOL_H
@@ -36,6 +38,8 @@ struct spool {
     struct range *ranges; /* of jobs whose turn has not been, in order; */
     size_t n_ranges, room_ranges;
     size_t at_range; /* those before this one have had it */
+    int64_t passed;  /* the last whose turn is over; 0: none */
+    bool knows_all;  /* no more will be expected */
     /* main's alone */
     struct written **held; /* a heap by id: their turn has not come */
     size_t n_held, room_held;
@@ -54,6 +58,9 @@ void spool_settle(struct spool *spool, int64_t job, enum rota_state state);
 
 /* These come next, if there is an order. Ids only rise. */
 void spool_expect(struct spool *spool, const int64_t *ids, size_t n);
+
+/* And that was all. */
+void spool_expect_no_more(struct spool *spool);
 
 /* How many wait to be printed that could be. Any thread. */
 int64_t spool_backlog(struct spool *spool);
