@@ -719,6 +719,51 @@ START_TEST(cancels_at_random_times_hit_no_other_and_report_what_is_true)
 }
 END_TEST
 
+/* Roll back by a call of ours, or by SQLite's own under the binding. */
+static void
+roll_back(struct rota_sqlite *bound, struct ctx *each, int way)
+{
+    sqlite3_stmt *s;
+
+    if (way == 0) {
+        s = prepare(db, "ROLLBACK");
+        ck_assert_int_eq(rota_sqlite_step(bound, s), SQLITE_DONE);
+        (void)sqlite3_finalize(s);
+    } else if (way == 1) {
+        ck_assert_int_eq(rota_sqlite_exec(each, db, "ROLLBACK"), ROTA_OK);
+    } else {
+        run("ROLLBACK");
+    }
+}
+
+/* _i: the way, and what has been done in the transaction. */
+START_TEST(no_interrupt_stops_a_rollback)
+{
+    static const char *const deeds[] = {"BEGIN", "BEGIN; DELETE FROM t",
+                                        "SAVEPOINT s; SELECT * FROM t"};
+    struct canceller canceller = {.over = false};
+    pthread_t thread = thread_new(cancel_in_time, &canceller);
+
+    for (int i = 0; i < MANY(20000); i++) {
+        struct ctx *each = ctx_with_cancel(NULL);
+        struct rota_sqlite bound;
+
+        rota_sqlite_bind(&bound, each, db);
+        run(deeds[_i / 3]);
+        atomic_store(&canceller.at, ctx_now() + i % 4000);
+        atomic_store(&canceller.ctx, ctx_ref(each));
+        roll_back(&bound, each, _i % 3);
+        ck_assert_int_eq(sqlite3_get_autocommit(db), 1);
+        AWAIT(atomic_load(&canceller.ctx) == NULL);
+        rota_sqlite_unbind(&bound);
+        ctx_unref(each);
+    }
+    atomic_store(&canceller.over, true);
+    (void)thread_join(thread);
+    ck_assert_int_eq(rows(), 0);
+}
+END_TEST
+
 START_TEST(a_connection_may_be_closed_while_its_context_ends)
 {
     struct canceller canceller = {.over = false};
@@ -785,6 +830,7 @@ interrupt_suite(void)
     tcase_set_timeout(races, 500);
     tcase_add_test(
         races, cancels_at_random_times_hit_no_other_and_report_what_is_true);
+    tcase_add_loop_test(races, no_interrupt_stops_a_rollback, 0, 9);
     tcase_add_test(races, a_connection_may_be_closed_while_its_context_ends);
     suite_add_tcase(suite, races);
     return suite;

@@ -21,7 +21,16 @@
  *     within milliseconds; one that waits for a lock, at once. Only a single
  *     step inside SQLite (a function that builds a huge string, a sync of the
  *     disk) is not cut short: sqlite3_limit() bounds the former.
- *   - ROLLBACK is never stopped.
+ *   - ROLLBACK, also TO a savepoint, is neither refused nor stopped. COMMIT is
+ *     refused once the context is done. (A statement that was stopped at a row
+ *     is in the way of a ROLLBACK until it is reset: SQLite keeps the interrupt
+ *     as long.)
+ *   - What is called off is what runs under the context, and nothing else. A
+ *     SELECT that stands at a row meanwhile, under an outer binding or none,
+ *     goes on to its last row afterwards; if a transaction that has changed the
+ *     schema is rolled back, it ends with SQLITE_ABORT. It never begins anew.
+ *     (A write that stands at a row is undone with a write that is stopped, as
+ *     SQLite's rule is.)
  *   - After rota_sqlite_unbind() the context can no longer touch db.
  *
  * While bound, db's busy handler and trace callback are the binding's: its
@@ -30,6 +39,12 @@
  * or a trace callback of the caller's own is not. Bindings of one connection
  * nest; the innermost alone counts: below a ctx_without_cancel() one can clean
  * up on a connection whose job was cancelled.
+ *
+ * An interrupt of SQLite's is the whole connection's. So a binding that begins
+ * while a statement stands at a row sends none, and stops what runs under it by
+ * db's progress handler, which is the binding's, too, and none afterwards. That
+ * is asked between SQLite's operations: to count all rows of a table is then a
+ * single step as well.
  *
  * One thread at a time for each connection, as SQLite's rule is for handles of
  * SQLITE_OPEN_NOMUTEX, whatever they were opened with.
