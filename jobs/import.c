@@ -7,8 +7,14 @@
  * the cursor's row begins, and from there again to insert them, a group in
  * each step. Rows that were collected but not stepped when the context ends
  * are dropped: the next run reads them again.
+ *
+ * How many rows are a group is found out: so many as took 50 ms, or several
+ * times as long as the commit behind them. A commit waits for the disk, for
+ * 1 ms on one machine and for 30 on another, and is as dear for one row as for
+ * a hundred thousand.
  */
 #define _GNU_SOURCE /* strdup */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +27,12 @@
 #include "jobs/source.h"
 #include "jobs/table.h"
 
-enum { GROUP_ROWS = 500, GROUP_BYTES = 1 << 20 };
+enum { GROUP_BYTES = 16 << 20, FIRST_GROUP = 500, MAX_GROUP = 1000000 };
+
+/* The work in a group: at least, and in times of the last commit; at most. */
+#define WORK_MIN     ROTA_MS(50)
+#define WORK_MAX     ROTA_MS(250)
+#define WORK_COMMITS 6
 
 static const struct job_key keys[] = {
     {"file", JOB_KEY_REQUIRED | JOB_KEY_PATH, "the CSV or TSV file to read"},
@@ -37,7 +48,9 @@ static const struct job_key keys[] = {
     {"columns", 0,
      "a,b or \"a TEXT,b INTEGER\": then the first row is data, unless "
      "header=yes"},
-    {"group", 0, "rows in a transaction (default: 500)"},
+    {"group", 0,
+     "rows in a transaction, or the work in one, like 50ms (default: 50ms, "
+     "and more where commits are slow)"},
     {"max_bad", 0, "fail when more rows than this are bad (default: no limit)"},
     {NULL, 0, NULL}};
 
@@ -45,9 +58,12 @@ struct import {
     struct rota_job *job;
     struct args *args;
     const char *into;
-    char *name; /* the table's */
-    int64_t group_rows;
-    int64_t max_bad; /* -1: no limit */
+    char *name;         /* the table's */
+    int64_t group_rows; /* how many the next group is to have */
+    int64_t group_time; /* the work in one; 0: its rows are told */
+    bool is_time_told;
+    int64_t began, inserted; /* when the group was begun, and was in */
+    int64_t max_bad;         /* -1: no limit */
     sqlite3 *db;
     int64_t cursor;
     struct source source;
@@ -112,6 +128,32 @@ read_table(struct import *im)
     return ROTA_OK;
 }
 
+/* A number of rows, or of milliseconds. */
+static enum rota_error
+read_group(struct import *im)
+{
+    const char *text = args_text(im->args, "group");
+    char *end;
+    long long n;
+
+    im->group_rows = FIRST_GROUP;
+    im->group_time = WORK_MIN;
+    if (text == NULL)
+        return ROTA_OK;
+    errno = 0;
+    n = strtoll(text, &end, 10);
+    im->is_time_told = strcmp(end, "ms") == 0;
+    if (end == text || errno != 0 || n < 1 || n > MAX_GROUP ||
+        (*end != '\0' && !im->is_time_told))
+        return rota_job_fail(im->job, ROTA_FATAL,
+                             "group=%s: must be a number from 1 to %d, of "
+                             "rows, or of milliseconds with ms behind it",
+                             text, MAX_GROUP);
+    im->group_time = im->is_time_told ? ROTA_MS(n) : 0;
+    im->group_rows = im->is_time_told ? FIRST_GROUP : n;
+    return ROTA_OK;
+}
+
 static enum rota_error
 read_args(struct import *im)
 {
@@ -128,8 +170,7 @@ read_args(struct import *im)
     if (error == ROTA_OK)
         error = read_table(im);
     if (error == ROTA_OK)
-        error = args_number(im->args, "group", 1, 1000000, GROUP_ROWS,
-                            &im->group_rows);
+        error = read_group(im);
     if (error == ROTA_OK)
         error =
             args_number(im->args, "max_bad", 0, INT64_MAX, -1, &im->max_bad);
@@ -238,10 +279,33 @@ insert(sqlite3 *db, void *arg)
     struct import *im = arg;
     enum rota_error error = table_insert(db, &im->table);
 
+    im->inserted = ctx_now();
     if (error == ROTA_OK &&
         digest_keep(im->job, db, im->source.digest) != SQLITE_OK)
         error = table_db_fail(&im->table, db);
     return error;
+}
+
+/* How many rows the next group is to have, after one of n. */
+static void
+measure_group(struct import *im, int64_t n)
+{
+    int64_t now = ctx_now();
+    int64_t work = im->inserted - im->began, commit = now - im->inserted;
+    int64_t wanted = im->group_time;
+    double rows;
+
+    im->began = now;
+    if (wanted == 0)
+        return;
+    if (!im->is_time_told && commit * WORK_COMMITS > wanted)
+        wanted =
+            commit < WORK_MAX / WORK_COMMITS ? commit * WORK_COMMITS : WORK_MAX;
+    rows = (double)n * (double)wanted / (double)(work > 0 ? work : 1);
+    rows = rows < 8.0 * (double)n ? rows : 8.0 * (double)n; /* by and by */
+    im->group_rows = rows < 1           ? 1
+                     : rows > MAX_GROUP ? MAX_GROUP
+                                        : (int64_t)rows;
 }
 
 static enum rota_error
@@ -255,6 +319,7 @@ insert_group(struct import *im)
     error = step(im, im->cursor + n, insert, im);
     if (error != ROTA_OK)
         return error;
+    measure_group(im, n);
     im->cursor += n;
     im->table.bad += im->table.step_bad;
     rowset_clear(&im->source.group);
@@ -270,10 +335,11 @@ insert_all(struct import *im)
     bool is_end = false;
     enum rota_error error = ROTA_OK;
 
+    im->began = ctx_now();
     while (error == ROTA_OK && !is_end) {
         error = source_next(&im->source, &is_end);
         if (error == ROTA_OK &&
-            (is_end || (int64_t)group->n == im->group_rows ||
+            (is_end || (int64_t)group->n >= im->group_rows ||
              group->size >= GROUP_BYTES))
             error = insert_group(im);
     }

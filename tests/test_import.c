@@ -19,11 +19,14 @@
 
 static struct gate middle = GATE_INIT;
 
+static _Atomic int passed; /* how many have come through the middle */
+
 static void
 pass_middle(sqlite3_context *context, int n, sqlite3_value **values)
 {
     (void)context, (void)n, (void)values;
     gate_pass(&middle);
+    passed++;
 }
 
 static int
@@ -255,6 +258,64 @@ START_TEST(a_cancelled_import_keeps_whole_groups_only)
 }
 END_TEST
 
+START_TEST(a_cancel_ends_a_group_within_the_row_that_is_being_inserted)
+{
+    int64_t id;
+
+    scratch_write_rows("in.csv", 100000);
+    (void)sqlite3_auto_extension((void (*)(void))add_middle);
+    prepare("CREATE TABLE t(id INTEGER, text);"
+            "CREATE TRIGGER halt AFTER INSERT ON t WHEN NEW.id >= 30"
+            " BEGIN SELECT middle(); END");
+    id = submit(args_with("\"group\":100000"));
+    gate_await(&middle, 1);
+    ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_OK);
+    gate_open(&middle);
+    wait_for(id);
+    ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
+    ck_assert_int_le(passed, 2);
+    ck_assert_str_eq(ask("SELECT count(*) FROM t"), "0");
+}
+END_TEST
+
+/* How many transactions have changed out.db: SQLite counts them in its header.
+ */
+static unsigned
+transactions(void)
+{
+    size_t size;
+    char *data = file_read(in_scratch("out.db"), &size);
+    const unsigned char *count = (const unsigned char *)data + 24;
+    unsigned n;
+
+    ck_assert_uint_gt(size, 100);
+    n = (unsigned)count[0] << 24 | (unsigned)count[1] << 16 |
+        (unsigned)count[2] << 8 | count[3];
+    free(data);
+    return n;
+}
+
+START_TEST(a_group_grows_to_the_time_that_it_may_take)
+{
+    scratch_write_rows("in.csv", 100000);
+    import_args(args_with("\"group\":\"600000ms\""));
+    assert_succeeded();
+    /* of 500, 4000, 32000 and 63500 rows, and what makes the tables */
+    ck_assert_uint_le(transactions(), 8);
+    ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id) FROM t"),
+                     "100000|100000");
+}
+END_TEST
+
+START_TEST(a_group_that_is_told_in_rows_has_so_many)
+{
+    scratch_write_rows("in.csv", 1000);
+    import_args(args_with("\"group\":10"));
+    assert_succeeded();
+    ck_assert_uint_ge(transactions(), 100);
+}
+END_TEST
+
 /* Stop an import of in.csv in the middle. */
 static int64_t
 stop_in_the_middle(const char *more)
@@ -399,6 +460,9 @@ static const struct {
     {"a\n", "\"format\":\"xml\"", "format=xml: must be csv or tsv"},
     {"a\n", "\"group\":\"0\"", "group=0: must be a number from 1"},
     {"a\n", "\"group\":\"1x\"", "group=1x: must be a number"},
+    {"a\n", "\"group\":\"0ms\"", "group=0ms: must be a number from 1"},
+    {"a\n", "\"group\":\"ms\"", "group=ms: must be a number from 1"},
+    {"a\n", "\"group\":\"1000001\"", "must be a number from 1 to 1000000"},
     {"a\n", "\"max_bad\":-1", "max_bad=-1: must be a number from 0"},
     {"a\n", "\"colums\":\"a\"", "unknown argument colums"},
     {"a\n", "\"columns\":null", "columns must be a text or an integer"},
@@ -525,6 +589,10 @@ main(void)
     tcase_add_test(bad, the_text_of_a_bad_row_is_cut_to_1000_bytes);
     tcase_add_test(bad, more_bad_rows_than_max_bad_fail_the_job_for_good);
     tcase_add_test(stop, a_cancelled_import_keeps_whole_groups_only);
+    tcase_add_test(stop,
+                   a_cancel_ends_a_group_within_the_row_that_is_being_inserted);
+    tcase_add_test(stop, a_group_grows_to_the_time_that_it_may_take);
+    tcase_add_test(stop, a_group_that_is_told_in_rows_has_so_many);
     tcase_add_loop_test(
         stop, a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice, 0,
         2);
