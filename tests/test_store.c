@@ -79,6 +79,53 @@ START_TEST(an_ending_leads_where_the_outcome_rules_say)
 }
 END_TEST
 
+static const char *
+others_say(void)
+{
+    return storage_text(
+        "SELECT id, state, lease, failures, crashes, run_at,"
+        " done, started_at FROM jobs WHERE id <> 2 ORDER BY id");
+}
+
+/* All have the same lease: the id alone tells the jobs apart. */
+START_TEST(an_ending_is_that_of_its_own_job_among_many_that_run)
+{
+    struct claim claims[3];
+    enum rota_state state;
+    const char *before;
+
+    for (int i = 0; i < 3; i++)
+        (void)storage_submit_plain();
+    for (int i = 0; i < 3; i++)
+        claims[i] = storage_claim(storage.process);
+    storage.skipped += 1000;
+    before = others_say();
+    ck_assert_int_eq(storage_progress(&claims[1], 7, 10), ROTA_OK);
+    ck_assert_int_eq(storage_end(&claims[1], endings[_i].error,
+                                 endings[_i].stop, endings[_i].never_started,
+                                 &state),
+                     ROTA_OK);
+    ck_assert_int_eq(state, endings[_i].state);
+    ck_assert_str_eq(others_say(), before);
+}
+END_TEST
+
+START_TEST(a_success_keeps_the_cancel_that_came_too_late_for_it)
+{
+    enum rota_cancel_answer answer;
+    struct claim claim;
+
+    (void)storage_submit_plain();
+    claim = storage_claim(storage.process);
+    ck_assert_int_eq(storage_cancel(claim.id, "late", &answer), ROTA_OK);
+    ck_assert_int_eq(answer, ROTA_CANCEL_REQUESTED);
+    succeed(&claim);
+    ck_assert_str_eq(storage_text("SELECT state, cause,"
+                                  " cancel_requested_at IS NOT NULL FROM jobs"),
+                     "succeeded|late|1");
+}
+END_TEST
+
 /* The same process claims it again: the lease alone tells the runs apart. */
 START_TEST(a_run_that_was_overtaken_ends_in_nothing_whatever_it_returns)
 {
@@ -742,8 +789,11 @@ store_suite(void)
     tcase_add_loop_test(life, an_ending_leads_where_the_outcome_rules_say, 0,
                         ENDINGS);
     tcase_add_loop_test(
+        life, an_ending_is_that_of_its_own_job_among_many_that_run, 0, ENDINGS);
+    tcase_add_loop_test(
         life, a_run_that_was_overtaken_ends_in_nothing_whatever_it_returns, 0,
         ENDINGS);
+    tcase_add_test(life, a_success_keeps_the_cancel_that_came_too_late_for_it);
     tcase_add_test(life, a_run_that_was_overtaken_records_no_progress);
     tcase_add_test(life, failures_are_charged_until_none_are_left);
     tcase_add_test(life, interrupted_and_snoozed_runs_are_not_charged);
