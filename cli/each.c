@@ -311,7 +311,9 @@ open_each(struct each *each)
     code = database_open(each->cli, &options, false, &each->rota);
     if (code != CLI_OK)
         return code;
-    each->signals = signals_context();
+    code = signals_open(&each->signals);
+    if (code != CLI_OK)
+        return code;
     each->ctx = ctx_with_cancel(each->signals);
     each->folder = getcwd(NULL, 0);
     if (each->folder == NULL) {

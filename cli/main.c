@@ -135,14 +135,16 @@ close_stdout(int code)
     return CLI_BROKEN;
 }
 
-/* A write to a reader that left fails; that a child ended wakes nobody but who
- * waits for it. */
+/* A write to a reader that left fails, and so does one beyond the largest file
+ * there may be (ulimit -f); that a child ended wakes nobody but who waits for
+ * it. */
 static void
 set_signals(void)
 {
     sigset_t child;
 
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
     (void)pthread_sigmask(SIG_BLOCK, &child, NULL);

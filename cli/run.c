@@ -260,8 +260,9 @@ cli_run(struct cli *cli)
     code = database_open(cli, &options, false, &run.rota);
     if (code != CLI_OK)
         return code;
-    run.ctx = signals_context();
-    code = kinds_handle(cli, run.rota);
+    code = signals_open(&run.ctx);
+    if (code == CLI_OK)
+        code = kinds_handle(cli, run.rota);
     if (code == CLI_OK &&
         (error = rota_start_job(run.ctx, run.rota, 0)) != ROTA_OK)
         code = say_error(run.rota, error);

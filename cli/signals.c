@@ -2,13 +2,15 @@
 #define _GNU_SOURCE
 #include "cli/signals.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/say.h"
 
-struct ctx *
-signals_context(void)
+int
+signals_open(struct ctx **ret_ctx)
 {
     sigset_t signals;
 
@@ -16,7 +18,12 @@ signals_context(void)
     (void)sigaddset(&signals, SIGINT);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGHUP);
-    return ctx_with_signals(ctx_background(), &signals);
+    errno = ENOMEM;
+    *ret_ctx = ctx_with_signals(ctx_background(), &signals);
+    if (ctx_err(*ret_ctx) != ROTA_NOMEM)
+        return CLI_OK;
+    say("cannot wait for signals: %s", strerror(errno));
+    return CLI_BROKEN;
 }
 
 int
@@ -30,5 +37,5 @@ signals_code(const struct ctx *ctx)
         return 128 + SIGHUP;
     if (cause != NULL && strcmp(cause, "SIGINT") == 0)
         return 128 + SIGINT;
-    return CLI_BROKEN; /* the context could not be made */
+    return CLI_BROKEN;
 }

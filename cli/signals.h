@@ -10,11 +10,11 @@
 
 #include <rota/ctx.h>
 
-/* A context that ends with the first of them. The caller ends it. */
-struct ctx *signals_context(void);
+/* A context that ends with the first of them. The caller ends it, also where it
+ * could not be had, which is said, and the answer is CLI_BROKEN. */
+int signals_open(struct ctx **ret_ctx);
 
-/* 128 + the number of the signal that ended ctx; CLI_BROKEN if none did, which
- * means that the context could not be made. */
+/* 128 + the number of the signal that ended ctx; CLI_BROKEN if none did. */
 int signals_code(const struct ctx *ctx);
 
 #endif

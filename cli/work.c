@@ -89,8 +89,8 @@ open_to_work(struct work *work, struct cli *cli, bool must_exist)
     code = database_open(cli, &options, must_exist, &work->rota);
     if (code != CLI_OK)
         return code;
-    work->ctx = signals_context();
-    return kinds_handle(cli, work->rota);
+    code = signals_open(&work->ctx);
+    return code == CLI_OK ? kinds_handle(cli, work->rota) : code;
 }
 
 /* Open the queue, call fn, and close it whatever came of that. */

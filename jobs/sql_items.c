@@ -21,12 +21,14 @@ fail_statement(struct sql *sql)
     bool may_pass = code == SQLITE_BUSY || code == SQLITE_LOCKED ||
                     code == SQLITE_FULL || code == SQLITE_IOERR ||
                     code == SQLITE_NOMEM;
+    char words[400];
 
     if (ctx_done(sql->ctx))
         return ctx_err(sql->ctx);
+    statement_says(sql->db, words, sizeof(words));
     return rota_job_fail(sql->job, may_pass ? ROTA_FAILED : ROTA_FATAL,
                          "%s, line %" PRId64 ": %s", sql->path,
-                         sql->script.begins, sqlite3_errmsg(sql->db));
+                         sql->script.begins, words);
 }
 
 static enum rota_error

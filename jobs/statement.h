@@ -15,4 +15,8 @@
 int statement_prepare(struct rota_job *job, sqlite3 *db, const char *text,
                       sqlite3_stmt **ret_statement);
 
+/* Why SQLite's last call on db failed: its words, and the system's reason if a
+ * file could not be written. */
+void statement_says(sqlite3 *db, char *text, size_t size);
+
 #endif

@@ -42,8 +42,11 @@ table_fail(struct table *table, enum rota_error code, const char *format, ...)
 enum rota_error
 table_db_fail(struct table *table, sqlite3 *db)
 {
+    char words[400];
+
+    statement_says(db, words, sizeof(words));
     (void)table_fail(table, ROTA_STORE, "%s: %s",
-                     sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+                     sqlite3_db_filename(db, "main"), words);
     return ctx_done(table->ctx) ? ctx_err(table->ctx) : ROTA_STORE;
 }
 

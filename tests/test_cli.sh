@@ -274,6 +274,59 @@ a_queue_that_is_mounted_without_its_folder_is_refused() {
     out_is 2
 }
 
+# with_files N WORD...: rota, with so few descriptors; not libtool's wrapper,
+# which needs more than that itself
+with_files() {
+    n=$1
+    shift
+    real=$(dirname "$rota")/.libs/rota
+    [ -x "$real" ] || real=$rota
+    LD_LIBRARY_PATH=$(dirname "$rota")/.libs \
+        sh -c 'ulimit -n "$1"; shift; exec "$@"' sh "$n" "$real" "$@"
+}
+
+too_few_descriptors_are_not_called_a_lack_of_memory() {
+    rows 3 >a.csv
+    expect 0 "$rota" add exec true
+    for n in 5 6 7 8 9 10; do
+        for words in "add exec true" ls "run import file=a.csv into=b.db"; do
+            # shellcheck disable=SC2086 # words are words
+            with_files $n $words >out 2>err </dev/null && continue
+            err_has "Too many open files"
+        done
+    done
+    expect 125 with_files 5 ls
+}
+
+a_file_that_may_grow_no_further_is_full_and_ends_nobody() {
+    many_rows 100000 >a.csv
+    expect 0 "$rota" add exec true
+    expect 1 sh -c 'ulimit -f 700; exec "$@"' sh "$rota" run import \
+        file=a.csv into=b.db
+    err_has "File too large"
+    expect 125 sh -c 'ulimit -f 100; exec "$@"' sh "$rota" add exec true \
+        --db new.db
+    err_is_one_line
+    err_has "File too large"
+    err_has "ulimit -f"
+    expect 0 "$rota" add exec true --db new.db
+    # a command has the signal as it was
+    expect 1 "$rota" run exec -- sh -c 'ulimit -f 0; exec head -c 1 a.csv >big'
+    err_has "killed by signal 25"
+}
+
+a_disk_with_no_room_for_the_shared_memory_is_full() {
+    expect 0 "$rota" add exec true
+    mkdir disk
+    in_mounts "mount -t tmpfs -o size=1m none disk" 2>/dev/null ||
+        skip "nothing may be mounted here"
+    ask queue.db 'PRAGMA wal_checkpoint(TRUNCATE)' >out
+    expect 125 in_mounts "mount -t tmpfs -o size=1m none disk &&
+        cp queue.db disk/q.db && { head -c 1m /dev/zero >disk/fill 2>/dev/null;
+            '$rota' ls --db disk/q.db; }"
+    err_has "No space left on device"
+}
+
 options_of_add_are_in_the_file() {
     expect 0 "$rota" add import file=a into=b -q q -b night -p -3 \
         -t 1m30s --attempts 4 --in 2h --deadline 1d

@@ -19,7 +19,9 @@
  * program: calls answer ROTA_INVALID there. A call that writes waits for its
  * turn among all processes, and answers ROTA_BUSY, and names who keeps it
  * waiting, after a minute, or after five seconds if that one is stopped or is a
- * foreign client; workers try again. While the file has been moved away,
+ * foreign client; workers try again. Where the size of files is limited
+ * (RLIMIT_FSIZE), a program that ignores SIGXFSZ gets ROTA_FULL, and one that
+ * does not is ended by it. While the file has been moved away,
  * or another put in its place, they answer ROTA_STORE, and for good once its
  * -wal or its -lock has been removed. Once it has been found damaged they answer
  * ROTA_CORRUPT: nothing more is written to it, what runs is stopped, and the

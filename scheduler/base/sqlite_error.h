@@ -1,35 +1,23 @@
 /*
- * What SQLite's error codes mean here. A leaf: sqlite3.h and error.h.
+ * What SQLite's failures mean here, and what they are in words. SQLite has one
+ * code for a disk that is full and others for what comes to the same; the
+ * system's own reason, if there is one, tells. Any thread that has the
+ * connection; no state.
  */
 #ifndef SQLITE_ERROR_H
 #define SQLITE_ERROR_H
 
 #include <sqlite3.h>
+#include <stddef.h>
 
 #include <rota/error.h>
 
-static inline enum rota_error
-error_of_sqlite(int code)
-{
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return ROTA_OK;
-    case SQLITE_NOMEM:
-        return ROTA_NOMEM;
-    case SQLITE_FULL:
-        return ROTA_FULL;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-    case SQLITE_PROTOCOL:
-        return ROTA_BUSY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ROTA_CORRUPT;
-    default:
-        return ROTA_STORE;
-    }
-}
+/* Of a code alone. */
+enum rota_error error_of_sqlite(int code);
+
+/* Of the last call on db, which has failed with code; its words go to text:
+ * "disk I/O error: No space left on device (SQLite 4874)". */
+enum rota_error error_of_connection(sqlite3 *db, int code, char *text,
+                                    size_t size);
 
 #endif

@@ -66,6 +66,7 @@ rota_sqlite_error(const struct rota_sqlite *bound, int code)
     bool stopped =
         (code & 0xff) == SQLITE_INTERRUPT || (code & 0xff) == SQLITE_BUSY;
     const char *path;
+    char words[400];
 
     if (error == ROTA_OK)
         return ROTA_OK;
@@ -74,12 +75,13 @@ rota_sqlite_error(const struct rota_sqlite *bound, int code)
         return ctx_err(b->ctx);
     }
     path = sqlite3_db_filename(b->db, "main");
-    message_set("%s: %s (SQLite %d)",
-                path == NULL || path[0] == '\0' ? "database" : path,
-                (sqlite3_errcode(b->db) & 0xff) == (code & 0xff)
-                    ? sqlite3_errmsg(b->db)
-                    : sqlite3_errstr(code),
-                code);
+    if ((sqlite3_errcode(b->db) & 0xff) == (code & 0xff))
+        error = error_of_connection(b->db, code, words, sizeof(words));
+    else
+        (void)snprintf(words, sizeof(words), "%s (SQLite %d)",
+                       sqlite3_errstr(code), code);
+    message_set("%s: %s", path == NULL || path[0] == '\0' ? "database" : path,
+                words);
     return error;
 }
 

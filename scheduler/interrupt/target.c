@@ -30,14 +30,22 @@ target_path(struct sqlite3 *db)
     return sqlite3_db_filename(db, "main");
 }
 
-/* What the last call on db failed with, after saying so. */
+/* What the last call on db, which is at path, failed with, after saying so. */
+static enum rota_error
+open_error(struct sqlite3 *db, const char *path)
+{
+    char words[400];
+    enum rota_error error = error_of_connection(
+        db, sqlite3_extended_errcode(db), words, sizeof(words));
+
+    message_set("%s: %s", path == NULL ? "database" : path, words);
+    return error;
+}
+
 static enum rota_error
 target_error(struct sqlite3 *db)
 {
-    const char *path = target_path(db);
-
-    message_set("%s: %s", path == NULL ? "database" : path, sqlite3_errmsg(db));
-    return error_of_sqlite(sqlite3_errcode(db));
+    return open_error(db, target_path(db));
 }
 
 enum rota_error
@@ -52,10 +60,7 @@ target_open(struct ctx *ctx, const char *path, struct target **ret_target)
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
                             SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK) {
-        error = ROTA_NOMEM;
-        if (target->db != NULL)
-            error = error_of_sqlite(sqlite3_errcode(target->db));
-        message_set("%s: %s", path, sqlite3_errmsg(target->db));
+        error = target->db == NULL ? no_memory() : open_error(target->db, path);
         (void)sqlite3_close(target->db);
         free(target);
         return error;

@@ -46,18 +46,14 @@ enum rota_error
 connection_error(struct connection *connection)
 {
     int code = sqlite3_extended_errcode(connection->db);
-    enum rota_error error = error_of_sqlite(code);
-
-    int why = (code & 0xff) == SQLITE_CANTOPEN
-                  ? sqlite3_system_errno(connection->db)
-                  : 0;
+    enum rota_error error;
+    char words[400];
 
     if ((code & 0xff) == SQLITE_CORRUPT)
         return connection_damage(connection, "%s (SQLite %d)",
                                  sqlite3_errmsg(connection->db), code);
-    message_set("%s: %s%s%s (SQLite %d)", connection->path,
-                sqlite3_errmsg(connection->db), why != 0 ? ": " : "",
-                why != 0 ? strerror(why) : "", code);
+    error = error_of_connection(connection->db, code, words, sizeof(words));
+    message_set("%s: %s", connection->path, words);
     return error == ROTA_OK ? ROTA_STORE : error;
 }
 
