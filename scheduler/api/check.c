@@ -20,6 +20,19 @@ name_is_valid(const char *name, const char *what)
     return false;
 }
 
+/* One that the queue could not keep would keep it from recording the job's end.
+ */
+bool
+reason_is_valid(const struct rota *rota, const char *reason)
+{
+    size_t most = store_value_max(rota->store);
+
+    if (reason == NULL || strlen(reason) <= most)
+        return true;
+    message_set("a reason must not be longer than %zu bytes", most);
+    return false;
+}
+
 bool
 priority_is_valid(int64_t priority)
 {

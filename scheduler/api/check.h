@@ -33,6 +33,7 @@ void outcome_give(struct rota_outcome *ret_outcome,
 /* -- Values --------------------------------------------------------------- */
 
 bool name_is_valid(const char *name, const char *what);
+bool reason_is_valid(const struct rota *rota, const char *reason);
 bool priority_is_valid(int64_t priority);
 /* 0 is one. */
 bool time_is_valid(const struct rota *rota, int64_t time, const char *what);

@@ -54,6 +54,8 @@ rota_cancel(struct rota *rota, int64_t id, const char *reason,
 
     if (error != ROTA_OK)
         return error;
+    if (!reason_is_valid(rota, reason))
+        return ROTA_INVALID;
     /* delivered in memory first, recorded next, acknowledged last */
     was_here = job_cancel(rota, id, 0, reason);
     error = wish_run(rota, &request);

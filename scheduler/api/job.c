@@ -115,8 +115,16 @@ rota_job_commit(struct rota_job *job, int64_t cursor)
 enum rota_error
 rota_job_result(struct rota_job *job, const void *data, size_t size)
 {
-    void *copy = malloc(size > 0 ? size : 1);
+    size_t most = store_value_max(job->rota->store);
+    void *copy;
 
+    if (size > most) {
+        message_set("a result of %zu bytes is more than the %zu that a queue "
+                    "keeps; put it into a file and leave its name",
+                    size, most);
+        return ROTA_INVALID;
+    }
+    copy = malloc(size > 0 ? size : 1);
     if (copy == NULL)
         return no_memory();
     if (size > 0)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/check.h"
 #include "api/control.h"
 #include "base/grow.h"
 #include "engine/job.h"
@@ -111,6 +112,8 @@ jobs_each(struct ctx *ctx, struct rota *rota, bool ended, const char *where,
     enum rota_error error = engine_writable(rota);
     size_t chunk;
 
+    if (error == ROTA_OK && !reason_is_valid(rota, reason))
+        error = ROTA_INVALID;
     if (ctx == NULL)
         ctx = ctx_background();
     if (error == ROTA_OK)

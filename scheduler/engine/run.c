@@ -7,6 +7,7 @@
  * the job's context run with no lock held.
  */
 #define _GNU_SOURCE
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,11 +98,26 @@ keep_words(struct rota_job *job)
         job->message = strdup(message_get()); /* without memory: the code's */
 }
 
+/* Call its function; but not without its arguments. They were alone in what
+ * they asked for, and there is not so much: trying again would not help. */
+static enum rota_error
+job_do(struct rota_job *job)
+{
+    if (job->claim.args != NULL)
+        return job->kind->fn(job->ctx, job);
+    if (asprintf(&job->message,
+                 "its arguments, %zu bytes, do not fit into memory; put them "
+                 "into a file and submit its name",
+                 job->claim.args_size) < 0)
+        job->message = NULL; /* the code's own words, then */
+    return ROTA_FATAL;
+}
+
 static void
 job_call(struct rota_job *job)
 {
     message_set("%s", "");
-    job->ending.error = job->kind->fn(job->ctx, job);
+    job->ending.error = job_do(job);
     keep_words(job);
     while (job->targets != NULL) {
         struct target *target = job->targets;
@@ -130,7 +146,9 @@ must_give_back(const struct rota_job *job, const struct ctx *ctx)
 
     return rota->is_stopping || ctx_done(rota->run_ctx) ||
            atomic_load_explicit(&job->is_cancelled, memory_order_relaxed) ||
-           ctx_err(ctx) == ROTA_NOMEM;
+           ctx_err(ctx) == ROTA_NOMEM ||
+           /* the file could not be read: no fault of the job's */
+           (job->claim.args == NULL && job->claim.args_error != ROTA_NOMEM);
 }
 
 /* Under rota.lock. */

@@ -14,6 +14,7 @@ struct store {
     const struct store_ops *ops;
     struct store_options options;
     struct store_identity identity; /* filled by open */
+    size_t value_max;               /* the same: store_value_max() */
     /* what is wrong with it, once that has been noted, and for ever: release
      * here, acquire in store_damage(). Not freed before the store is closed */
     _Atomic(char *) damage;

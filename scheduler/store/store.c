@@ -56,6 +56,12 @@ store_close(struct store *store)
         store->ops->close(store);
 }
 
+size_t
+store_value_max(const struct store *store)
+{
+    return store->value_max;
+}
+
 /* -- Damage --------------------------------------------------------------- */
 
 /* What is said when there is no memory for what should be. */

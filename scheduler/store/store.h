@@ -77,6 +77,10 @@ const struct store_identity *store_identity(const struct store *store);
  * not touch it; words by message_get(). Any thread. */
 bool store_is_inherited(const struct store *store);
 
+/* How many bytes it can keep of a result, or of words, at the most. Any thread.
+ */
+size_t store_value_max(const struct store *store);
+
 /* What is wrong with it, if it has been found damaged; or NULL. Then
  * store_cycle() and the calls of its readers are ROTA_CORRUPT, with these words
  * in message_get(), and write nothing: what was read so far cannot be trusted,

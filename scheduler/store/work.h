@@ -195,8 +195,10 @@ struct claim {
     enum suspicion suspicion;
     int64_t cursor, total;
     int64_t restart; /* runs up to this lease are forgotten */
+    bool has_args;   /* or none, which are no bytes */
     void *args;      /* malloc'd, a NUL after it; the asker's */
     size_t args_size;
+    enum rota_error args_error; /* why they could not be read: args is NULL */
 };
 
 /* What a claim has left. */

@@ -1,6 +1,10 @@
 #include "store/sqlite/arrivals.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/base.h"
+#include "store/sqlite/arguments.h"
 #include "store/sqlite/lanes.h"
 #include "store/sqlite/sqlite.h"
 
@@ -62,17 +66,43 @@ is_for_claim(struct sqlite_store *store,
     return error;
 }
 
+/* Those that are small are there already, and need not be read. */
+static enum rota_error
+args_copy(const struct rota_submission *submission, struct claim *claim)
+{
+    size_t size = submission->args_size;
+    char *copy;
+
+    claim->has_args = submission->args != NULL;
+    if (size >= ARGUMENTS_LARGE)
+        return ROTA_OK;
+    copy = malloc(size + 1);
+    if (copy == NULL)
+        return no_memory();
+    if (size > 0)
+        memcpy(copy, submission->args, size);
+    copy[size] = '\0';
+    claim->args = copy;
+    claim->args_size = size;
+    return ROTA_OK;
+}
+
 enum rota_error
 arrivals_keep(struct sqlite_store *store,
               const struct rota_submission *submission,
               const struct candidate *job, bool *ret_kept)
 {
+    struct candidate kept = *job;
     enum rota_error error = is_for_claim(store, submission, job, ret_kept);
 
-    return error == ROTA_OK && *ret_kept
-               ? candidates_add(&store->arrivals.jobs, job, submission->args,
-                                submission->args_size)
-               : error;
+    if (error != ROTA_OK || !*ret_kept)
+        return error;
+    error = args_copy(submission, &kept.claim);
+    if (error == ROTA_OK)
+        error = candidates_add(&store->arrivals.jobs, &kept);
+    if (error != ROTA_OK)
+        free(kept.claim.args);
+    return error;
 }
 
 enum rota_error

@@ -6,24 +6,11 @@
 #include "base/grow.h"
 
 enum rota_error
-candidates_add(struct candidates *candidates, const struct candidate *candidate,
-               const void *args, size_t size)
+candidates_add(struct candidates *candidates, const struct candidate *candidate)
 {
-    char *copy = malloc(size + 1);
-    struct candidate *added;
-
-    if (copy == NULL ||
-        !grow(candidates->all, candidates->n, candidates->room)) {
-        free(copy);
+    if (!grow(candidates->all, candidates->n, candidates->room))
         return no_memory();
-    }
-    if (size > 0)
-        memcpy(copy, args, size);
-    copy[size] = '\0';
-    added = &candidates->all[candidates->n++];
-    *added = *candidate;
-    added->claim.args = copy;
-    added->claim.args_size = size;
+    candidates->all[candidates->n++] = *candidate;
     return ROTA_OK;
 }
 

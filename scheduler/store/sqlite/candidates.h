@@ -10,7 +10,7 @@
 #include "store/work.h"
 
 struct candidate {
-    struct claim claim; /* its args are malloc'd */
+    struct claim claim; /* its args are malloc'd, or not read yet */
     int64_t queue, sort_key;
     char *limit_key; /* malloc'd; NULL: none */
     bool is_arrival; /* it has no row in _ready (arrivals.h) */
@@ -21,10 +21,9 @@ struct candidates {
     size_t n, room;
 };
 
-/* Add one, with a copy of args; limit_key is taken on success. */
+/* Add one; its limit_key and args are taken on success. */
 ROTA_MUST_USE enum rota_error candidates_add(struct candidates *candidates,
-                                             const struct candidate *candidate,
-                                             const void *args, size_t size);
+                                             const struct candidate *candidate);
 
 /* Move all of from to the end. */
 ROTA_MUST_USE enum rota_error candidates_join(struct candidates *candidates,

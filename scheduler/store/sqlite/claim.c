@@ -22,6 +22,7 @@
 #include "base/base.h"
 #include "base/grow.h"
 #include "store/outcome.h"
+#include "store/sqlite/arguments.h"
 #include "store/sqlite/candidates.h"
 #include "store/sqlite/lanes.h"
 #include "store/sqlite/sqlite.h"
@@ -30,8 +31,7 @@
  * lock, and it is asked to come again (CLAIM_MORE). */
 #define ASIDE_MAX 1000
 
-/* A round reads no more arguments, once it has so many bytes of them, but for
- * the first job of each lane. */
+/* It takes no more, once it has so many bytes of arguments. */
 #define ARGS_MAX (64 << 20)
 
 /* How many more jobs a queue with a limit may run. */
@@ -53,10 +53,8 @@ struct claiming {
     int64_t passed;  /* how many were */
     bool is_limited; /* some were left out for a limit, or passed over */
     int64_t aside;   /* how many were held for theirs, or failed */
-    size_t bytes;    /* of arguments, read in this round */
-    bool is_cut;     /* a lane was not read to the end: cut is the last that was
-                      * read, and there are others behind it */
-    struct candidate cut;
+    struct arguments arguments;
+    size_t bytes; /* of the arguments of those that were taken */
 };
 
 /* -- Reading -------------------------------------------------------------- */
@@ -64,7 +62,9 @@ struct claiming {
 #define CANDIDATE                                                             \
     "SELECT r.queue, r.sort_key, j.id, j.lease, j.kind, j.run_at,"            \
     " j.created_at, j.deadline_at, j.timeout_ms, j.failures, j.max_attempts," \
-    " p.cursor, p.total, j.args, j.crashes, j.limit_key, j.restart"
+    " p.cursor, p.total, CASE typeof(j.args) WHEN 'null' THEN 0"              \
+    " WHEN 'text' THEN 1 WHEN 'blob' THEN 1 END AS args, j.crashes,"          \
+    " j.limit_key, j.restart"
 enum {
     JOB_QUEUE,
     JOB_SORT_KEY,
@@ -118,7 +118,8 @@ candidate_read(struct stmt *row)
                       (int)stmt_integer_or(row, JOB_MAX_ATTEMPTS, 0),
                   .cursor = stmt_integer_or(row, JOB_CURSOR, 0),
                   .total = stmt_integer_or(row, JOB_TOTAL, -1),
-                  .restart = stmt_integer_or(row, JOB_RESTART, 0)},
+                  .restart = stmt_integer_or(row, JOB_RESTART, 0),
+                  .has_args = stmt_integer(row, JOB_ARGS) != 0},
         .limit_key = stmt_key(row, JOB_LIMIT_KEY)};
 }
 
@@ -126,39 +127,21 @@ static enum rota_error
 candidate_keep(struct candidates *candidates, struct stmt *row)
 {
     struct candidate candidate = candidate_read(row);
-    const void *args = sqlite3_column_blob(row->s, JOB_ARGS);
-    size_t size = (size_t)sqlite3_column_bytes(row->s, JOB_ARGS);
     enum rota_error error = row->error;
 
     if (error == ROTA_OK)
-        error = candidates_add(candidates, &candidate, args, size);
+        error = candidates_add(candidates, &candidate);
     if (error != ROTA_OK)
         free(candidate.limit_key);
     return error;
 }
 
-/* Read no more of its lane; nothing is claimed behind the first such job. */
-static void
-cut(struct claiming *claiming, const struct candidate *last)
-{
-    if (!claiming->is_cut || candidates_order(last, &claiming->cut) < 0)
-        claiming->cut = *last;
-    claiming->is_cut = true;
-}
-
 static enum rota_error
 candidates_read(struct claiming *claiming, struct stmt *stmt)
 {
-    struct candidates *candidates = &claiming->candidates;
-
     while (stmt_next(stmt) &&
-           stmt_check(stmt, candidate_keep(candidates, stmt))) {
-        claiming->bytes += candidates->all[candidates->n - 1].claim.args_size;
-        if (claiming->bytes <= ARGS_MAX)
-            continue;
-        cut(claiming, &candidates->all[candidates->n - 1]);
-        break;
-    }
+           stmt_check(stmt, candidate_keep(&claiming->candidates, stmt)))
+        continue;
     return stmt_end(stmt);
 }
 
@@ -374,12 +357,16 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
     }
     if (error == ROTA_OK)
         error = running_insert(claiming, candidate);
+    if (error == ROTA_OK && claim->args == NULL)
+        error = arguments_read(&claiming->arguments,
+                               &claiming->store->connection, claim);
     if (error != ROTA_OK)
         return error;
     aboard_add(&claiming->aboard, claim->suspicion, 1);
     work->claims[work->n_claims++] = *claim;
     claim->args = NULL; /* the asker's now */
     claiming->limit--;
+    claiming->bytes += claim->args_size;
     return ROTA_OK;
 }
 
@@ -393,14 +380,19 @@ left_out(const struct claiming *claiming)
 }
 
 /* Whether there may be others that go before this one and have not been read:
- * behind what was left out in this round, or behind where a lane was cut. */
+ * behind what was left out in this round. */
 static bool
 may_be_passed(const struct claiming *claiming, int64_t left_before,
               const struct candidate *candidate)
 {
-    return (candidate->is_arrival && left_out(claiming) > left_before) ||
-           (claiming->is_cut &&
-            candidates_order(candidate, &claiming->cut) > 0);
+    return candidate->is_arrival && left_out(claiming) > left_before;
+}
+
+/* Whether no more are to be taken, for there is much to read by now. */
+static bool
+is_laden(const struct claiming *claiming)
+{
+    return claiming->bytes > ARGS_MAX;
 }
 
 /* Once around. *ret_again: some were left out, and there may be others behind
@@ -412,22 +404,22 @@ claim_round(struct claiming *claiming, bool *ret_again)
     int64_t left_before = left_out(claiming);
     enum rota_error error;
 
-    claiming->n_queues = claiming->bytes = 0;
-    claiming->is_cut = false;
+    claiming->n_queues = 0;
     error = claiming->work->scope.job != 0 ? one_read(claiming)
                                            : lanes_read(claiming);
     if (error == ROTA_OK)
         error = candidates_join(candidates, &claiming->store->arrivals.jobs);
     candidates_sort(candidates);
-    for (size_t i = 0;
-         error == ROTA_OK && claiming->limit > 0 && i < candidates->n &&
-         !may_be_passed(claiming, left_before, &candidates->all[i]);
+    for (size_t i = 0; error == ROTA_OK && claiming->limit > 0 &&
+                       !is_laden(claiming) && i < candidates->n &&
+                       !may_be_passed(claiming, left_before, &candidates->all[i]);
          i++)
         error = candidate_claim(claiming, &candidates->all[i]);
     if (error == ROTA_OK)
         error = arrivals_return(claiming->store, candidates);
     candidates_clear(candidates);
-    *ret_again = left_out(claiming) > left_before && claiming->limit > 0;
+    *ret_again = left_out(claiming) > left_before && claiming->limit > 0 &&
+                 !is_laden(claiming);
     return error;
 }
 
@@ -448,7 +440,8 @@ jobs_claim(struct sqlite_store *store, struct work *work, size_t limit)
     do {
         error = claim_round(&claiming, &again);
     } while (error == ROTA_OK && again && claiming.aside < ASIDE_MAX);
-    again |= claiming.is_cut && claiming.limit > 0;
+    again |= is_laden(&claiming) && claiming.limit > 0;
+    arguments_end(&claiming.arguments);
     work->rest = again                 ? CLAIM_MORE
                  : claiming.is_limited ? CLAIM_LIMITED
                                        : CLAIM_NOTHING;

@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
+#include "store/sqlite/arguments.h"
 #include "store/sqlite/sqlite.h"
 
 /* How many jobs are told of others' ends in one cycle. */
@@ -204,7 +205,9 @@ transact(struct sqlite_store *store, struct work *work, size_t limit)
         error = transaction_commit(store);
     else
         transaction_rollback(store);
-    if (error != ROTA_OK)
+    if (error == ROTA_OK)
+        arguments_read_large(&store->connection, work);
+    else
         claims_drop(work);
     return error;
 }

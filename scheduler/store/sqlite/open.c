@@ -180,6 +180,9 @@ path_create(const char *path)
     return ROTA_SYSTEM;
 }
 
+/* What a row takes at most besides its largest value: words, a key. */
+#define ROW_REST 65536
+
 STATEMENT(INSTANCE) = {"SELECT value FROM _meta WHERE key = 'instance'"};
 
 /* Which queue it is: what it calls itself, and where it is. */
@@ -323,6 +326,10 @@ sqlite_open(const char *path, const struct store_options *options,
         error = companions_check(whole); /* also those that came meanwhile */
     if (error == ROTA_OK)
         error = identity_read(store);
+    if (error == ROTA_OK)
+        store->base.value_max = (size_t)sqlite3_limit(store->connection.db,
+                                                      SQLITE_LIMIT_LENGTH, -1) -
+                                ROW_REST;
     if (error != ROTA_OK)
         goto out;
     *ret_store = &store->base;
