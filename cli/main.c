@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifdef HAVE_CONFIG_H
@@ -20,6 +21,7 @@
 #include "cli/cli.h"
 #include "cli/nearest.h"
 #include "cli/say.h"
+#include "jobs/jobs.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unreleased"
@@ -164,6 +166,23 @@ fill_standard(void)
     return true;
 }
 
+/* Many commands at once want many descriptors. Few are given as a rule, for
+ * programs that use select(), and more may be had for the asking. The commands
+ * find what we found. */
+static void
+raise_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+        limit.rlim_cur == limit.rlim_max)
+        return;
+    job_exec_soft_files = (int64_t)limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        job_exec_soft_files = 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -174,6 +193,7 @@ main(int argc, char **argv)
         return CLI_BROKEN; /* and no way to say so */
     (void)setlocale(LC_CTYPE, "");
     set_signals();
+    raise_files();
     memset(&cli, 0, sizeof(cli));
     code = dispatch(&cli, argc, argv);
     free(cli.loads);

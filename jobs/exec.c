@@ -13,7 +13,6 @@
  * as rota/process.h says.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -25,6 +24,8 @@
 #include "jobs/json.h"
 
 extern char **environ;
+
+int64_t job_exec_soft_files;
 
 struct exec {
     struct rota_job *job;
@@ -286,15 +287,13 @@ run(struct ctx *ctx, struct exec *exec)
     process.log = on_line;
     process.output = exec->output != NULL ? on_output : NULL;
     process.arg = exec;
+    process.soft_files = job_exec_soft_files;
     error = rota_job_process(exec->job, &process, &result);
     if (error == ROTA_SYSTEM) {
-        error = rota_job_fail(
-            exec->job,
-            result.error == EMFILE || result.error == ENFILE ||
-                    result.error == EAGAIN || result.error == ENOMEM
-                ? ROTA_FAILED
-                : ROTA_FATAL,
-            "%s", rota_errmsg(rota_job_rota(exec->job)));
+        /* whom nobody could start, nobody can the next time either */
+        error = rota_job_fail(exec->job,
+                              result.error != 0 ? ROTA_FATAL : ROTA_FAILED,
+                              "%s", rota_errmsg(rota_job_rota(exec->job)));
     } else if (error == ROTA_OK || ctx_done(ctx)) {
         said = say_result(exec, &result);
         if (said != ROTA_OK)

@@ -41,6 +41,10 @@ typedef void job_output_fn(void *arg, int fd, const char *data, size_t size);
 enum rota_error job_exec_run(struct ctx *ctx, struct rota_job *job,
                              job_output_fn *output, void *arg);
 
+/* How many open files commands have until they raise that themselves; 0: as
+ * many as we. For who has raised his own; set before any job runs. */
+extern int64_t job_exec_soft_files;
+
 extern const struct job_kind job_exec;
 extern const struct job_kind job_import;
 extern const struct job_kind job_sql;

@@ -58,6 +58,23 @@ struct outcome_0_1 {
     char message[512];
 };
 
+struct process_0_1 {
+    size_t size;
+    const char *const *argv, *const *env;
+    const char *dir;
+    const void *input;
+    size_t input_size;
+    int64_t grace;
+    size_t output_max;
+    int out_fd, err_fd;
+    int64_t max_cpu, max_memory, max_file, max_files;
+    void (*progress)(void *arg, int64_t done, int64_t total);
+    void (*log)(void *arg, const char *line);
+    void (*output)(void *arg, int fd, const char *data, size_t size);
+    void *arg;
+    const char *tag;
+};
+
 /* The calls, as a program of 0.1 sees them. */
 static const struct rota_submission *
 as_now(const struct submission_0_1 *submission)
@@ -117,6 +134,26 @@ START_TEST(a_program_of_version_0_1_opens_submits_and_waits)
     }
     ck_assert_int_eq(rota_run(NULL, rota, as_now(&submission[0]), NULL),
                      ROTA_OK);
+}
+END_TEST
+
+START_TEST(a_program_of_version_0_1_runs_a_child_process)
+{
+    const char *argv[] = {"sh", "-c", "exit 3", NULL};
+    struct {
+        struct process_0_1 process;
+        char behind[16]; /* is no limit of open files */
+    } mine = {.process = {.size = sizeof(struct process_0_1), .argv = argv},
+              .behind = "not to be read"};
+    struct rota_process_result result = ROTA_PROCESS_RESULT_INIT;
+
+    ck_assert_int_eq(
+        rota_process_run(
+            NULL, (const struct rota_process *)(const void *)&mine.process,
+            &result),
+        ROTA_OK);
+    ck_assert_int_eq(result.exit_code, 3);
+    rota_process_result_fini(&result);
 }
 END_TEST
 
@@ -201,6 +238,7 @@ main(void)
     TCase *t = stage_case(suite, "structs");
 
     tcase_add_test(t, a_program_of_version_0_1_opens_submits_and_waits);
+    tcase_add_test(t, a_program_of_version_0_1_runs_a_child_process);
     tcase_add_test(
         t, a_newer_struct_is_taken_if_what_it_has_more_is_not_asked_for);
     tcase_add_loop_test(

@@ -451,7 +451,7 @@ what_ended_elsewhere_counts_is_listed_and_is_printed_as_json() {
 an_item_that_kills_it_is_given_up_and_fails_the_batch() {
     for code in 137 137 137 137 137 137 137 137 137 137 1; do
         # shellcheck disable=SC2016 # the command's own
-        "$rota" each -b it sh -c '[ "$ROTA_LEASE" -gt 10 ] || kill -9 $PPID
+        "$rota" each -b it sh -c '[ "$ROTA_LEASE" -gt 10 ] || kill -9 $(ps -o ppid= $PPID)
             sleep 0.1' sh ::: bad >out 2>err
         [ $? -eq $code ] || fail "not $code: $(cat err)"
     done
@@ -475,6 +475,27 @@ what_was_done_before_is_told_from_what_waits() {
 }
 
 # -- wrong usage ----------------------------------------------------------------
+
+more_at_once_than_there_is_room_for_take_turns() {
+    (
+        ulimit -n 64
+        seq 30 | "$rota" each -j30 -- sh -c 'sleep 0.05; echo "$1"' sh {} \
+            >out 2>err
+    ) || fail "$(cat err)"
+    [ "$(sort -n out)" = "$(seq 30)" ] || fail "$(cat out)"
+    [ "$(grep -c 'wait for room' err)" -eq 1 ] || fail "$(cat err)"
+    count_is 30 "state = 'succeeded' AND failures = 0"
+}
+
+commands_have_the_soft_limit_of_open_files_and_we_the_hard_one() {
+    (
+        ulimit -Sn 50
+        seq 30 | "$rota" each -j30 -- sh -c \
+            '[ "$(ulimit -Sn)" = 50 ] && [ "$(ulimit -Hn)" = "$2" ]' \
+            sh {} "$(ulimit -Hn)" >out 2>err
+    ) || fail "$(cat err)"
+    ! grep -q 'wait for room' err || fail "$(cat err)"
+}
 
 each_says_what_is_wrong_with_its_words() {
     while IFS='|' read -r words message; do

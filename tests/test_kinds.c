@@ -4,8 +4,10 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -434,6 +436,61 @@ START_TEST(a_cancel_ends_the_command)
 }
 END_TEST
 
+/* What pipe2() or fork() answers, as long as the system is short of it; 0:
+ * nothing. */
+static atomic_int pipe_error, fork_error;
+
+int __real_pipe2(int pair[2], int flags);
+int __wrap_pipe2(int pair[2], int flags);
+int
+__wrap_pipe2(int pair[2], int flags)
+{
+    errno = pipe_error;
+    return errno != 0 ? -1 : __real_pipe2(pair, flags);
+}
+
+pid_t __real_fork(void);
+pid_t __wrap_fork(void);
+pid_t
+__wrap_fork(void)
+{
+    errno = fork_error;
+    return errno != 0 ? -1 : __real_fork();
+}
+
+static void
+begin_in_need(int i)
+{
+    static const int pipes[] = {EMFILE, ENFILE, 0, 0};
+    static const int forks[] = {0, 0, EAGAIN, ENOMEM};
+
+    pipe_error = pipes[i];
+    fork_error = forks[i];
+    begin(1, job_exec.fn);
+    (void)submit_args("[\"true\"]", 8);
+    AWAIT(was_logged(1, "wait for room"));
+}
+
+START_TEST(a_command_waits_for_what_the_system_is_short_of)
+{
+    begin_in_need(_i);
+    pipe_error = fork_error = 0;
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert_int_eq(sql_int(queue, "SELECT lease + failures FROM jobs"), 1);
+}
+END_TEST
+
+START_TEST(a_command_that_waits_for_room_can_be_cancelled)
+{
+    begin_in_need(_i);
+    ck_assert_int_eq(rota_cancel(rota, 1, "enough", NULL), ROTA_OK);
+    wait_for(1);
+    ck_assert_int_eq(outcome.state, ROTA_CANCELLED);
+    ck_assert_str_eq(outcome.message, "enough");
+}
+END_TEST
+
 static const char *const senseless[] = {
     "",
     "{}",
@@ -494,6 +551,10 @@ kinds_suite(void)
     tcase_add_test(exec, bytes_that_are_not_utf8_pass_through);
     tcase_add_test(exec, a_script_may_report_progress_and_knows_its_job);
     tcase_add_test(exec, a_cancel_ends_the_command);
+    tcase_add_loop_test(exec, a_command_waits_for_what_the_system_is_short_of,
+                        0, 4);
+    tcase_add_loop_test(exec, a_command_that_waits_for_room_can_be_cancelled, 0,
+                        4);
     tcase_add_loop_test(exec, a_command_that_makes_no_sense_is_refused_for_good,
                         0, COUNT(senseless));
     return suite;

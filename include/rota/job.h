@@ -133,7 +133,9 @@ ROTA_API void rota_job_log(struct rota_job *job, const char *format, ...)
 
 /* -- Child processes ------------------------------------------------------ */
 
-/* rota_process_run() under the job's context. Should this process die, the job
+/* rota_process_run() under the job's context. While there are not enough
+ * descriptors, processes or memory to start it, it waits, until another child
+ * has ended or the context has. Should this process die, the job
  * is ready again only when the child and what descends from it have ended. The
  * tag is the run's. */
 ROTA_API ROTA_MUST_USE enum rota_error

@@ -82,10 +82,12 @@ struct rota_process {
     void *arg;               /* of all three */
     const char *tag;         /* in the environment of all that descend from
                               * the child, as ROTA_TAG; NULL: a random one */
+    int64_t soft_files;      /* open files, until it raises that itself up to
+                              * max_files; 0: as many as we */
 };
 #define ROTA_PROCESS_INIT(argv)                                                \
     { sizeof(struct rota_process), argv, NULL, NULL, NULL, 0, 0, 0, 0, 0,      \
-      0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+      0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0 }
 
 /* What was written: size bytes, of which the first head_size are at head and
  * the last tail_size at tail. Nothing was dropped if those make up size. */
@@ -97,7 +99,9 @@ struct rota_process_output {
 
 struct rota_process_result {
     size_t size;       /* set by ROTA_PROCESS_RESULT_INIT */
-    int error;         /* errno of what kept it from starting; 0: it ran */
+    int error;         /* errno of what kept it from starting; 0: it ran. After
+                        * EMFILE, ENFILE, EAGAIN and ENOMEM, which pass, it may
+                        * be tried again: rota_job_process() does */
     int exit_code;     /* -1 if it did not exit */
     int signal;        /* that ended it; 0: none */
     bool core_dumped;

@@ -15,6 +15,7 @@
 #include "engine/rescue.h"
 #include "engine/state.h"
 #include "engine/writer.h"
+#include "interrupt/children.h"
 #include "interrupt/target.h"
 
 /* So much is kept of the words of a failure. */
@@ -174,14 +175,50 @@ rota_job_log(struct rota_job *job, const char *format, ...)
 
 /* -- Child processes ------------------------------------------------------- */
 
+/* Say it once: what is short as a rule stays so for a while. */
+static void
+say_short(struct rota_job *job)
+{
+    if (!atomic_exchange_explicit(&job->rota->has_been_short, true,
+                                  memory_order_relaxed))
+        rota_say(job->rota, job->claim.id,
+                 "%s; fewer run at once, and others wait for room",
+                 message_get());
+}
+
+/* Run it, as soon as there is room for it. */
+static enum rota_error
+run_when_possible(struct rota_job *job, const struct rota_process *process,
+                  struct rota_process_result *result)
+{
+    enum rota_error error, waited = ROTA_OK;
+    int64_t pause = 0;
+    uint64_t given;
+
+    do {
+        given = room_given();
+        rota_process_result_fini(result);
+        error = process_run(job->ctx, process, true, result);
+        if (!room_is_short(result->error))
+            return error;
+        say_short(job);
+        waited = room_await(job->ctx, given, &pause);
+    } while (waited == ROTA_OK);
+    message_set("%s", ctx_cause(job->ctx));
+    return waited;
+}
+
 enum rota_error
 rota_job_process(struct rota_job *job, const struct rota_process *process,
                  struct rota_process_result *ret_result)
 {
-    struct rota_process own = *process;
+    struct rota_process own;
     char tag[128];
     size_t n;
 
+    *ret_result = (struct rota_process_result)ROTA_PROCESS_RESULT_INIT;
+    if (!process_take(&own, process))
+        return ROTA_INVALID;
     process_tag(job->rota,
                 atomic_load_explicit(&job->rota->process, memory_order_relaxed),
                 tag, sizeof(tag));
@@ -189,7 +226,7 @@ rota_job_process(struct rota_job *job, const struct rota_process *process,
     (void)snprintf(tag + n, sizeof(tag) - n, "%jd.%jd", (intmax_t)job->claim.id,
                    (intmax_t)job->claim.lease);
     own.tag = tag;
-    return rota_process_run(job->ctx, &own, ret_result);
+    return run_when_possible(job, &own, ret_result);
 }
 
 /* -- Databases ------------------------------------------------------------ */

@@ -228,6 +228,8 @@ struct rota {
 
     _Atomic int64_t process; /* our id in the store; 0: none. Set once, relaxed:
                               * is_started publishes it to those that need it */
+    atomic_bool has_been_short;     /* a job waited for room, and that was said;
+                                     * relaxed, as it orders nothing */
     _Atomic(struct ending *) ended; /* a stack; release push, acquire take */
 
     /* the role's */

@@ -23,7 +23,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/abi.h"
 #include "base/base.h"
+#include "interrupt/children.h"
 #include "interrupt/strays.h"
 
 /* How long what strangers write is taken once the child has ended. */
@@ -32,6 +34,10 @@
  * context is waited for, and what the child has written by then is read in one
  * go: the pipes have room for it. */
 #define YOUNG_TIME ROTA_MS(2)
+
+/* Sizes of struct rota_process that were released and are not the present one:
+ * 0.1's. */
+static const size_t process_sizes[] = {SIZE_UP_TO(struct rota_process, tag), 0};
 
 /* -- The channel ----------------------------------------------------------- */
 
@@ -216,9 +222,11 @@ static enum rota_error
 child_run(struct child *child)
 {
     enum rota_error error = child_spawn(child);
+    bool has_room = error == ROTA_OK;
     struct kept kept;
 
-    if (error == ROTA_OK) {
+    if (has_room) {
+        room_take();
         child->grown_at = ctx_now() + YOUNG_TIME;
         see_it_through(child);
         kept = keeper_end(&child->keeper);
@@ -232,6 +240,46 @@ child_run(struct child *child)
     close_if_open(&child->channel);
     child->result->out = output_end(&child->out);
     child->result->err = output_end(&child->err);
+    if (has_room)
+        room_give();
+    return error;
+}
+
+bool
+process_take(struct rota_process *ours, const struct rota_process *given)
+{
+    if (abi_take(ours, sizeof(*ours), given, process_sizes) &&
+        ours->argv != NULL && ours->argv[0] != NULL &&
+        ours->argv[0][0] != '\0' && ours->grace >= 0 && ours->soft_files >= 0)
+        return true;
+    message_set("a process starts as ROTA_PROCESS_INIT, has an argv, and "
+                "its grace and its limits are not negative");
+    return false;
+}
+
+enum rota_error
+process_run(struct ctx *ctx, const struct rota_process *process, bool is_modest,
+            struct rota_process_result *result)
+{
+    struct child child = {.ctx = ctx == NULL ? ctx_background() : ctx,
+                          .process = process,
+                          .is_modest = is_modest,
+                          .result = result,
+                          .keeper = KEEPER_NONE,
+                          .channel = -1,
+                          .end_fd = -1};
+    bool is_late = ctx_done(child.ctx);
+    enum rota_error error = ROTA_OK;
+
+    *result = (struct rota_process_result)ROTA_PROCESS_RESULT_INIT;
+    output_init(&child.out, -1, 0);
+    output_init(&child.err, -1, 0);
+    if (!is_late)
+        error = child_run(&child);
+    if (error == ROTA_OK && (result->told || is_late)) {
+        message_set("%s", ctx_cause(child.ctx));
+        return ctx_err(child.ctx);
+    }
     return error;
 }
 
@@ -239,32 +287,12 @@ enum rota_error
 rota_process_run(struct ctx *ctx, const struct rota_process *process,
                  struct rota_process_result *ret_result)
 {
-    struct child child = {.ctx = ctx == NULL ? ctx_background() : ctx,
-                          .process = process,
-                          .result = ret_result,
-                          .keeper = KEEPER_NONE,
-                          .channel = -1,
-                          .end_fd = -1};
-    bool is_late = ctx_done(child.ctx);
-    enum rota_error error = ROTA_OK;
+    struct rota_process own;
 
     *ret_result = (struct rota_process_result)ROTA_PROCESS_RESULT_INIT;
-    if (process->size != sizeof(*process) || process->argv == NULL ||
-        process->argv[0] == NULL || process->argv[0][0] == '\0' ||
-        process->grace < 0) {
-        message_set("a process starts as ROTA_PROCESS_INIT, has an argv, and "
-                    "its grace is not negative");
+    if (!process_take(&own, process))
         return ROTA_INVALID;
-    }
-    output_init(&child.out, -1, 0);
-    output_init(&child.err, -1, 0);
-    if (!is_late)
-        error = child_run(&child);
-    if (error == ROTA_OK && (ret_result->told || is_late)) {
-        message_set("%s", ctx_cause(child.ctx));
-        return ctx_err(child.ctx);
-    }
-    return error;
+    return process_run(ctx, &own, false, ret_result);
 }
 
 void

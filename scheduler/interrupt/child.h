@@ -22,6 +22,7 @@ enum stage { RUNS, TOLD, ENDED };
 struct child {
     struct ctx *ctx; /* when this has ended, the child has to */
     const struct rota_process *process;
+    bool is_modest; /* as children.h says */
     struct rota_process_result *result;
     struct keeper keeper;
     int channel; /* our end of the socket that is its descriptor 3; -1: none */

@@ -252,15 +252,31 @@ set_limit(pid_t pid, int which, int64_t max)
     (void)prlimit(pid, (enum __rlimit_resource)which, &limit, NULL);
 }
 
+/* How many files the command may have open until it raises that itself: it has
+ * the limit from us, at its birth. */
+static void
+lower_files(int64_t soft_files)
+{
+    struct rlimit limit;
+
+    if (soft_files <= 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+        (rlim_t)soft_files > limit.rlim_max)
+        return;
+    limit.rlim_cur = (rlim_t)soft_files;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* 0, or an errno number. */
 static int
 start(struct keeping *keeping, const struct order *order)
 {
     const struct rota_process *process = order->process;
-    int code = posix_spawnp(
-        &keeping->command, process->argv[0], order->actions, order->attributes,
-        (char **)(uintptr_t)process->argv, (char **)(uintptr_t)order->env);
+    int code;
 
+    lower_files(process->soft_files);
+    code = posix_spawnp(&keeping->command, process->argv[0], order->actions,
+                        order->attributes, (char **)(uintptr_t)process->argv,
+                        (char **)(uintptr_t)order->env);
     if (code != 0) {
         keeping->command = 0;
         return code;

@@ -23,16 +23,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/base.h"
 #include "base/descriptor.h"
+#include "interrupt/children.h"
 
 /* How much of each output is kept unless the program says. */
 #define OUTPUT_MAX 65536
 /* The descriptor that is the child's end of the channel. */
 #define CHANNEL_FD 3
+
+/* So many descriptors the modest leave for others. */
+#define SPARE 16
 
 extern char **environ;
 
@@ -119,6 +124,23 @@ open_channel(struct child *child, int *ret_end)
     return fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
 }
 
+/* Whether there are more descriptors than we need ourselves, as seen by the
+ * latest that was opened: the lowest that was free. False, with errno set. */
+static bool
+leaves_some(const struct child *child, const struct ends *ends)
+{
+    int latest =
+        child->channel > ends->channel ? child->channel : ends->channel;
+    struct rlimit limit;
+
+    if (!child->is_modest || room_taken() == 0 ||
+        getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+        (rlim_t)latest + SPARE < limit.rlim_cur)
+        return true;
+    errno = EMFILE;
+    return false;
+}
+
 /* Everything the child and we share. False, with errno set, as soon as one of
  * them cannot be had; those before it are then open. */
 static bool
@@ -126,11 +148,14 @@ open_all(struct child *child, struct ends *ends)
 {
     const struct rota_process *process = child->process;
 
+    if (!open_input(process, &ends->in) ||
+        !open_output(process, STDOUT_FILENO, &child->out, &ends->out) ||
+        !open_output(process, STDERR_FILENO, &child->err, &ends->err) ||
+        !open_channel(child, &ends->channel) || !leaves_some(child, ends))
+        return false;
+    /* the last: a context keeps it, and so would those that wait for room */
     child->end_fd = ctx_fd(child->ctx);
-    return child->end_fd >= 0 && open_input(process, &ends->in) &&
-           open_output(process, STDOUT_FILENO, &child->out, &ends->out) &&
-           open_output(process, STDERR_FILENO, &child->err, &ends->err) &&
-           open_channel(child, &ends->channel);
+    return child->end_fd >= 0;
 }
 
 /* -- Environment ----------------------------------------------------------- */
