@@ -405,6 +405,69 @@ START_TEST(jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing)
 }
 END_TEST
 
+/* -- The newest few -------------------------------------------------------- */
+
+/* What people ask for, of each view of which there may be many rows. */
+static const char *const newest[] = {
+    "SELECT * FROM jobs ORDER BY id DESC LIMIT 5",
+    "SELECT id, state FROM jobs ORDER BY id DESC LIMIT 5",
+    "SELECT id, kind, why, result FROM jobs ORDER BY id DESC LIMIT 5 OFFSET 5",
+    "SELECT id FROM jobs ORDER BY id LIMIT 5",
+    "SELECT * FROM jobs WHERE state = 'ready' ORDER BY id DESC LIMIT 5",
+    "SELECT * FROM jobs WHERE state = 'scheduled' ORDER BY id DESC LIMIT 5",
+    "SELECT * FROM jobs WHERE state = 'failed' ORDER BY id DESC LIMIT 5",
+    "SELECT * FROM jobs WHERE state = 'cancelled' ORDER BY id DESC LIMIT 5",
+    "SELECT * FROM jobs WHERE state = 'succeeded' ORDER BY id DESC LIMIT 5",
+    "SELECT * FROM jobs WHERE state IN ('failed', 'cancelled')"
+    " ORDER BY id DESC LIMIT 5",
+    /* of the command */
+    "SELECT *, max(7 - created_at, 0) / 1000 AS age FROM jobs"
+    " WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR batch = ?2)"
+    " ORDER BY id DESC LIMIT 5",
+    "SELECT id FROM jobs ORDER BY id DESC LIMIT 1",
+    "SELECT * FROM attempts ORDER BY job DESC LIMIT 5",
+};
+
+static int
+steps_of(const char *sql)
+{
+    sqlite3_stmt *s = prepared(writer(), sql);
+    int steps;
+
+    while (sqlite3_step(s) == SQLITE_ROW)
+        continue;
+    steps = sqlite3_stmt_status(s, SQLITE_STMTSTATUS_VM_STEP, 0);
+    ck_assert_msg(sqlite3_stmt_status(s, SQLITE_STMTSTATUS_SORT, 0) == 0,
+                  "sorts: %s", sql);
+    (void)sqlite3_finalize(s);
+    return steps;
+}
+
+/* As many of each: ready, scheduled, and ended in each way. */
+static void
+have_more_jobs(void)
+{
+    submit_many();
+    storage_run("INSERT INTO cancel(job) SELECT r.id FROM _ready r"
+                " ORDER BY id LIMIT 500");
+    storage_run("UPDATE _done SET state = 4 + id %% 3, process = 1");
+}
+
+START_TEST(the_newest_few_are_found_without_reading_the_others)
+{
+    int few;
+
+    have_more_jobs();
+    few = steps_of(newest[_i]);
+    for (int i = 0; i < 4; i++)
+        have_more_jobs();
+    ck_assert_int_gt(few, 5);
+    ck_assert_int_lt(few, 5000);
+    ck_assert_msg(steps_of(newest[_i]) <= few + few / 4, "%d and %d: %s", few,
+                  steps_of(newest[_i]), newest[_i]);
+}
+END_TEST
+
 static Suite *
 plans_suite(void)
 {
@@ -422,6 +485,9 @@ plans_suite(void)
     tcase_add_test(
         statements,
         jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing);
+    tcase_add_loop_test(statements,
+                        the_newest_few_are_found_without_reading_the_others, 0,
+                        (int)(sizeof(newest) / sizeof(*newest)));
     return suite;
 }
 

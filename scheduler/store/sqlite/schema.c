@@ -74,6 +74,14 @@
     "CREATE INDEX _done_cancel ON _done(cancel_at)"                            \
     " WHERE cancel_at IS NOT NULL;"
 
+/* By what the views find the newest of each place (schema_views.c). Of what has
+ * succeeded there is none: it is nearly all, and each end would pay for it. */
+#define INDICES_BY_ID                                                          \
+    "CREATE INDEX _ready_id ON _ready(id);"                                    \
+    "CREATE INDEX _held_id ON _held(id);"                                      \
+    "CREATE INDEX _scheduled_id ON _scheduled(id);"                            \
+    "CREATE INDEX _done_state ON _done(state) WHERE state <> 4;"
+
 /* What waits for its time. is_pause: which comes of how long it is to wait, for
  * another attempt or because it put itself off, and so goes with the clock when
  * that is set back (times.c); what an asker has named does not. */
@@ -132,7 +140,7 @@ const char schema_tables[] =
     "CREATE INDEX _process_open ON _process(id) WHERE ended_at IS NULL;"
     /* the kinds that a process which has not ended knows */
     "CREATE TABLE _handles(process INTEGER, kind INTEGER,"
-    " PRIMARY KEY(process, kind)) WITHOUT ROWID;" TABLES_OF_TIES;
+    " PRIMARY KEY(process, kind)) WITHOUT ROWID;" TABLES_OF_TIES INDICES_BY_ID;
 
 /* -- Steps ---------------------------------------------------------------- */
 
@@ -174,7 +182,7 @@ static const char *const steps[SCHEMA_VERSION] =
          * says so: a rescue may come first */
         [2] = REMAKE("_scheduled", TABLE_SCHEDULED,
                      "run_at, id, (SELECT lease > 0 FROM _job j WHERE j.id = "
-                     "o.id)") "INSERT INTO _meta VALUES('latest', 0);"
+                     "o.id)") INDICES_BY_ID "INSERT INTO _meta VALUES('latest', 0);"
                               "ALTER TABLE _kind ADD COLUMN " KIND_ISOLATED ";"
                               "UPDATE _kind SET is_isolated = 1 WHERE name = "
                               "'exec';",

@@ -1,6 +1,16 @@
 /*
  * The views of the public interface: columns are added to them, at the end,
  * never changed or removed. Pure SQL of SQLite 3.37.
+ *
+ * A look that wants the newest few, ORDER BY id DESC LIMIT n, must not read the
+ * others. SQLite merges the arms of a UNION ALL as each gives its rows in order,
+ * and stops, if it can put them in the place of the view; that asks for
+ *
+ *   an index  in each arm, from which its rows come by id, so that the arm begins
+ *             with the table that says where the job stands;
+ *   one type  of a column in all arms, which is why NULLs and expressions are
+ *             cast to what the column is in the others;
+ *   id        among the columns that are asked for.
  */
 #include "store/sqlite/schema.h"
 
@@ -24,6 +34,14 @@
     "CASE " column " WHEN " STATE_SUCCEEDED " THEN 'succeeded' WHEN "          \
     STATE_FAILED " THEN 'failed' ELSE 'cancelled' END"
 
+/* A column of an arm that is none there, or is made: of the same type as in the
+ * others. */
+#define NO_INTEGER "CAST(NULL AS INTEGER)"
+#define NO_TEXT "CAST(NULL AS TEXT)"
+#define NO_DATA "CAST(NULL AS BLOB)"
+#define TEXT(expression) "CAST(" expression " AS TEXT)"
+#define INTEGER(expression) "CAST(" expression " AS INTEGER)"
+
 /* What a job says of itself wherever it stands. */
 #define NAMES " b.name AS batch, k.name AS kind, q.name AS queue,"
 #define JOB_COMMON                                                             \
@@ -44,9 +62,10 @@
     " LEFT JOIN _batch b ON b.id = j.batch"                                    \
     " LEFT JOIN _progress p ON p.id = j.id"
 #define NOTHING_RAN                                                            \
-    " NULL AS started_at, NULL AS finished_at, NULL AS code,"                  \
-    " NULL AS cause, NULL AS cancel_requested_at, NULL AS cancel_reason,"      \
-    " NULL AS worker, j.lease AS lease, NULL AS result,"
+    " " NO_INTEGER " AS started_at, " NO_INTEGER " AS finished_at,"            \
+    " " NO_INTEGER " AS code, " NO_TEXT " AS cause,"                           \
+    " " NO_INTEGER " AS cancel_requested_at, " NO_TEXT " AS cancel_reason,"    \
+    " " NO_INTEGER " AS worker, j.lease AS lease, " NO_DATA " AS result,"
 
 #define KEY_IS_FULL                                                            \
     "(SELECT count(*) FROM _running WHERE limit_key = j.limit_key)"            \
@@ -84,16 +103,25 @@
     "   WHERE i.process = w.id AND " IS_IN_THE_WAY "))"                        \
     " THEN (SELECT min(i.id) FROM _inside i WHERE i.process IN"                \
     "  (SELECT w.id FROM " PROCESSES ") AND " IS_IN_THE_WAY ") END"
+/* One that has ended so. Nearly all have succeeded: of the others there is an
+ * index, of which its own condition reminds SQLite. */
+#define ENDED(state, name, where)                                              \
+    " SELECT d.id, " NAMES " '" name "', " TEXT("'" name "'") ","              \
+    "  d.cause, j.priority, d.attempt, d.started_at, d.finished_at, d.code,"   \
+    "  d.cause, d.cancel_at, " TEXT("CASE WHEN d.cancel_at IS NOT NULL"        \
+    "   THEN d.cause END") ", d.process, d.lease, d.result," JOB_COMMON        \
+    " FROM _done d JOIN _job j ON j.id = d.id" FROM_JOB                        \
+    " WHERE d.state = " state where
 
 static const char jobs[] =
     INSIDE
     /* one arm for each place: WHERE state = '...' reads its arm only, and
      * WHERE id = ... probes each */
     "CREATE VIEW _jobs AS"
-    " SELECT j.id AS id," NAMES " 'ready' AS state,"
-    "  CASE WHEN q.paused_at IS NOT NULL THEN 'paused'"
-    "   WHEN j.lease > 0 THEN 'resumable' ELSE 'ready' END AS status,"
-    "  CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
+    " SELECT r.id AS id," NAMES " 'ready' AS state,"
+    "  " TEXT("CASE WHEN q.paused_at IS NOT NULL THEN 'paused'"
+    "   WHEN j.lease > 0 THEN 'resumable' ELSE 'ready' END") " AS status,"
+    "  " TEXT("CASE WHEN q.paused_at IS NOT NULL THEN 'its queue is paused'"
     "   WHEN q.owner IS NOT NULL"
     "   THEN 'waits for worker ' || q.owner || ', whose queue it is'"
     "   WHEN NOT EXISTS (SELECT 1 FROM _process w WHERE w.ended_at IS NULL)"
@@ -114,63 +142,57 @@ static const char jobs[] =
     "   THEN 'its queue runs ' || q.max_running || ' at a time'"
     "   WHEN j.limit_key IS NOT NULL AND " KEY_IS_FULL
     "   THEN " KEY_WORDS
-    "   ELSE 'waits for a worker' END AS why,"
+    "   ELSE 'waits for a worker' END") " AS why,"
     "  j.priority AS priority, j.failures AS attempt," NOTHING_RAN JOB_COMMON
-    " FROM _ready r JOIN _job j ON j.queue = r.queue AND j.kind = r.kind"
-    "  AND j.sort_key = r.sort_key AND j.id = r.id" FROM_JOB
+    " FROM _ready r JOIN _job j ON j.id = r.id" FROM_JOB
     " UNION ALL"
-    " SELECT j.id," NAMES " 'ready', 'held', " KEY_WORDS ","
+    " SELECT h.id," NAMES " 'ready', " TEXT("'held'") ", " TEXT(KEY_WORDS) ","
     "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
-    " FROM _held h JOIN _job j ON j.limit_key = h.key AND j.queue = h.queue"
-    "  AND j.kind = h.kind AND j.sort_key = h.sort_key AND j.id = h.id"
-    FROM_JOB
+    " FROM _held h JOIN _job j ON j.id = h.id" FROM_JOB
     " UNION ALL"
-    " SELECT j.id," NAMES " 'scheduled',"
-    "  CASE WHEN j.failures > 0 THEN 'retrying' ELSE 'scheduled' END,"
-    "  CASE WHEN j.failures > 0 THEN 'failed ' || j.failures || ' of '"
+    " SELECT s.id," NAMES " 'scheduled',"
+    "  " TEXT("CASE WHEN j.failures > 0 THEN 'retrying' ELSE 'scheduled' END")
+    "," TEXT("CASE WHEN j.failures > 0 THEN 'failed ' || j.failures || ' of '"
     "    || COALESCE(j.max_attempts, k.max_attempts)"
     "    || ' times' || COALESCE((SELECT ' (' || a.message || ')'"
     "      FROM _attempt a WHERE a.job = j.id AND a.message <> ''"
     "      ORDER BY a.lease DESC LIMIT 1), '')"
     "    || ', runs again at ' ELSE 'not before ' END"
-    "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch'),"
+    "   || strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch')") ","
     "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
-    " FROM _scheduled s JOIN _job j ON j.run_at = s.run_at AND j.id = s.id"
-    FROM_JOB
+    " FROM _scheduled s JOIN _job j ON j.id = s.id" FROM_JOB
     " UNION ALL"
-    " SELECT j.id," NAMES " 'blocked', 'blocked',"
-    "  (SELECT 'waits for job ' || m.first"
+    " SELECT w.id," NAMES " 'blocked', " TEXT("'blocked'") ","
+    "  " TEXT("(SELECT 'waits for job ' || m.first"
     "    || COALESCE((SELECT CASE p.state"
     " WHEN " STATE_CANCELLED " THEN ', which was cancelled'"
     "      ELSE ', which failed' END FROM _done p WHERE p.id = m.first), '')"
     "    || CASE m.n WHEN 1 THEN '' WHEN 2 THEN ' and another'"
     "     ELSE ' and ' || (m.n - 1) || ' others' END"
     "   FROM (SELECT min(parent) AS first, count(*) AS n FROM _dep"
-    "    WHERE child = j.id AND met = 0) m),"
+    "    WHERE child = j.id AND met = 0) m)") ","
     "  j.priority, j.failures," NOTHING_RAN JOB_COMMON
     " FROM _blocked w JOIN _job j ON j.id = w.id" FROM_JOB
     " UNION ALL"
     " SELECT r.id," NAMES " 'running',"
-    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'stuck'"
+    "  " TEXT("CASE WHEN r.stuck_since IS NOT NULL THEN 'stuck'"
     "   WHEN r.cancel_at IS NOT NULL THEN 'cancelling'"
-    "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END,"
-    "  CASE WHEN r.stuck_since IS NOT NULL THEN 'has ignored for '"
+    "   WHEN r.started_at IS NULL THEN 'claimed' ELSE 'running' END") ","
+    "  " TEXT("CASE WHEN r.stuck_since IS NOT NULL THEN 'has ignored for '"
     "    || ((" NOW " - r.stuck_since) / 1000) || ' s that it should stop'"
     "    || COALESCE(': ' || r.cancel_reason, '')"
     "   WHEN r.cancel_at IS NOT NULL"
     "   THEN 'cancel asked' || COALESCE(': ' || r.cancel_reason, '')"
     "   WHEN " NOW " - max(r.started_at, COALESCE(p.updated_at, 0)) >= 30000"
     "   THEN 'no advance for ' || ((" NOW " - max(r.started_at,"
-    "    COALESCE(p.updated_at, 0))) / 1000) || ' s' END,"
-    "  j.priority, j.failures + 1, r.started_at, NULL, NULL, NULL,"
-    "  r.cancel_at, r.cancel_reason, r.process, r.lease, NULL," JOB_COMMON
+    "    COALESCE(p.updated_at, 0))) / 1000) || ' s' END") ","
+    "  j.priority, " INTEGER("j.failures + 1") ", r.started_at, " NO_INTEGER ","
+    "  " NO_INTEGER ", " NO_TEXT ", r.cancel_at, r.cancel_reason, r.process,"
+    "  r.lease, " NO_DATA "," JOB_COMMON
     " FROM _running r JOIN _job j ON j.id = r.id" FROM_JOB
-    " UNION ALL"
-    " SELECT d.id," NAMES " " END_NAME("d.state") ", " END_NAME("d.state") ","
-    "  d.cause, j.priority, d.attempt, d.started_at, d.finished_at, d.code,"
-    "  d.cause, d.cancel_at, CASE WHEN d.cancel_at IS NOT NULL"
-    "   THEN d.cause END, d.process, d.lease, d.result," JOB_COMMON
-    " FROM _done d JOIN _job j ON j.id = d.id" FROM_JOB ";"
+    " UNION ALL" ENDED(STATE_SUCCEEDED, "succeeded", "")
+    " UNION ALL" ENDED(STATE_FAILED, "failed", " AND d.state <> 4")
+    " UNION ALL" ENDED(STATE_CANCELLED, "cancelled", " AND d.state <> 4") ";"
 
     "CREATE VIEW jobs AS"
     " SELECT id, batch, kind, queue, state, status, why, priority, attempt,"
@@ -193,13 +215,13 @@ static const char others[] =
     "CREATE VIEW attempts AS"
     " SELECT *, " ISO("started_at") ", " ISO("ended_at") " FROM ("
     " SELECT job, lease, process AS worker, started_at, ended_at, outcome,"
-    "  " CODE_NAME("code") " AS error, message FROM _attempt"
+    "  " TEXT(CODE_NAME("code")) " AS error, message FROM _attempt"
     " UNION ALL"
-    " SELECT id, lease, process, started_at, NULL, 'running', NULL, NULL"
-    "  FROM _running"
+    " SELECT id, lease, process, started_at, " NO_INTEGER ","
+    "  " TEXT("'running'") ", " NO_TEXT ", " NO_TEXT " FROM _running"
     " UNION ALL"
     " SELECT id, lease, process, started_at, finished_at,"
-    "  " END_NAME("state") ", " CODE_NAME("code") ", cause"
+    "  " TEXT(END_NAME("state")) ", " TEXT(CODE_NAME("code")) ", cause"
     "  FROM _done WHERE process IS NOT NULL);"
 
     "CREATE VIEW batches AS"
@@ -234,14 +256,15 @@ static const char others[] =
 
     "CREATE VIEW cancellations AS"
     " SELECT *, " ISO("requested_at") ", " ISO("stopped_at") " FROM ("
-    " SELECT d.id AS job, " END_NAME("d.state") " AS state,"
+    " SELECT d.id AS job, " TEXT(END_NAME("d.state")) " AS state,"
     "  d.cancel_at AS requested_at, d.delivered_at AS delivered_at,"
     "  d.finished_at AS stopped_at,"
-    "  d.delivered_at - d.cancel_at AS delivered_after,"
-    "  d.finished_at - d.cancel_at AS stopped_after, d.cause AS reason"
-    "  FROM _done d WHERE d.cancel_at IS NOT NULL"
+    "  " INTEGER("d.delivered_at - d.cancel_at") " AS delivered_after,"
+    "  " INTEGER("d.finished_at - d.cancel_at") " AS stopped_after,"
+    "  d.cause AS reason FROM _done d WHERE d.cancel_at IS NOT NULL"
     " UNION ALL"
-    " SELECT id, 'running', cancel_at, NULL, NULL, NULL, NULL, cancel_reason"
+    " SELECT id, " TEXT("'running'") ", cancel_at, " NO_INTEGER ","
+    "  " NO_INTEGER ", " NO_INTEGER ", " NO_INTEGER ", cancel_reason"
     "  FROM _running WHERE cancel_at IS NOT NULL);"
 
     "CREATE VIEW workers AS"
