@@ -229,6 +229,7 @@ damage_page_of(const char *table)
 
 START_TEST(a_damaged_page_is_final_and_workers_stop_on_it)
 {
+    enum rota_error error;
     int64_t id;
 
     open_queue(1);
@@ -236,14 +237,17 @@ START_TEST(a_damaged_page_is_final_and_workers_stop_on_it)
     close_queue();
     damage_page_of("_ready");
     open_with(1, at_once);
-    (void)!rota_start(run, rota);
+    error = rota_start(run, rota); /* it may be met by then */
+    ck_assert(error == ROTA_OK || error == ROTA_CORRUPT);
     ck_assert_int_eq(rota_wait(NULL, rota, id, NULL), ROTA_CORRUPT);
     ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), "is damaged: database disk"
                                                     " image is malformed"));
-    ck_assert_int_eq(rota_drain(NULL, rota), ROTA_CORRUPT);
+    if (error == ROTA_OK) {
+        ck_assert_int_eq(rota_drain(NULL, rota), ROTA_CORRUPT);
+        ck_assert_int_eq(rota_stop(rota, ROTA_SEC(60)), ROTA_CORRUPT);
+    }
     ck_assert(was_logged(0, "is damaged"));
     ck_assert_int_eq(atomic_load(&act.runs), 0);
-    ck_assert_int_eq(rota_stop(rota, ROTA_SEC(60)), ROTA_CORRUPT);
     ck_assert_int_eq(rota_close(rota), ROTA_OK);
     rota = NULL;
 }
