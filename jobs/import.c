@@ -322,6 +322,7 @@ insert_group(struct import *im)
     measure_group(im, n);
     im->cursor += n;
     im->table.bad += im->table.step_bad;
+    im->table.ignored += im->table.step_ignored;
     rowset_clear(&im->source.group);
     return check_bad(im);
 }
@@ -346,18 +347,64 @@ insert_all(struct import *im)
     return error;
 }
 
+/* An import that got no row in, because none was one, has not succeeded. */
 static enum rota_error
-say_result(struct import *im)
+check_any(struct import *im)
+{
+    char first[256];
+
+    if (im->cursor == 0 || im->table.bad < im->cursor)
+        return ROTA_OK;
+    table_first_bad(&im->table, im->db, first, sizeof(first));
+    return rota_job_fail(
+        im->job, ROTA_FATAL,
+        "no row of %s could be imported, and the first of "
+        "%" PRId64 ", %s%s: see _rota_import_bad in %s",
+        im->source.path, im->cursor, first,
+        strstr(first, " instead of ") != NULL ? " (does delimiter= fit?)" : "",
+        im->into);
+}
+
+static void
+log_counts(const struct import *im)
 {
     if (im->table.bad > 0)
         rota_job_log(im->job,
                      "bad rows, kept in _rota_import_bad of %s: %" PRId64,
                      im->into, im->table.bad);
-    return json_result(im->job,
-                       json_pack("{sI sI ss ss}", "rows",
-                                 (json_int_t)(im->cursor - im->table.bad),
-                                 "bad", (json_int_t)im->table.bad, "table",
-                                 im->name, "into", im->into));
+    if (im->table.ignored > 0)
+        rota_job_log(im->job, "rows that a rule of table %s let fall: %" PRId64,
+                     im->name, im->table.ignored);
+    if (im->source.not_text > 0)
+        rota_job_log(im->job,
+                     "fields that are no UTF-8 text, kept as BLOBs: %" PRId64
+                     ", the first in line %" PRId64
+                     "; encoding= says what they are",
+                     im->source.not_text, im->source.not_text_line);
+}
+
+static int
+put_count(json_t *object, const char *name, int64_t n)
+{
+    return n > 0 ? json_object_set_new(object, name, json_integer(n)) : 0;
+}
+
+static enum rota_error
+say_result(struct import *im)
+{
+    int64_t rows = im->cursor - im->table.bad - im->table.ignored;
+    json_t *object;
+
+    log_counts(im);
+    object = json_pack("{sI sI ss ss}", "rows", (json_int_t)rows, "bad",
+                       (json_int_t)im->table.bad, "table", im->name, "into",
+                       im->into);
+    if (put_count(object, "ignored", im->table.ignored) != 0 ||
+        put_count(object, "not_text", im->source.not_text) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
+    return json_result(im->job, object);
 }
 
 static enum rota_error
@@ -381,6 +428,8 @@ import_run(struct ctx *ctx, struct rota_job *job)
         error = make_table(&im);
     if (error == ROTA_OK)
         error = insert_all(&im);
+    if (error == ROTA_OK)
+        error = check_any(&im);
     if (error == ROTA_OK)
         error = say_result(&im);
     source_close(&im.source);

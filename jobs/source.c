@@ -108,6 +108,22 @@ error_of(struct source *source, enum rows_answer answer, bool *ret_is_end)
     return fail(source, ROTA_FAILED, "read");
 }
 
+/* Note what came: the last row of the group, whose bytes begin at before. */
+static void
+note(struct source *source, size_t before)
+{
+    const struct rowset *group = &source->group;
+    const struct row *row = &group->rows[group->n - 1];
+
+    source->digest =
+        digest_add(source->digest, group->text + before, group->size - before);
+    if (row->n_bytes == 0 || row->n != source->n_columns)
+        return;
+    if (source->not_text == 0)
+        source->not_text_line = row->line;
+    source->not_text += (int64_t)row->n_bytes;
+}
+
 enum rota_error
 source_next(struct source *source, bool *ret_is_end)
 {
@@ -119,8 +135,7 @@ source_next(struct source *source, bool *ret_is_end)
         return ctx_err(source->ctx);
     answer = rows_next(&source->rows, group);
     if (answer == ROWS_ROW)
-        source->digest = digest_add(source->digest, group->text + before,
-                                    group->size - before);
+        note(source, before);
     return error_of(source, answer, ret_is_end);
 }
 
@@ -209,6 +224,7 @@ read_columns(struct source *source, struct table *table)
     if (error == ROTA_FATAL && table->message[0] != '\0')
         return rota_job_fail(source->job, error, "%s", table->message);
     rowset_clear(&source->group);
+    source->n_columns = table->n;
     source->rows.has_blanks = table->n == 1 && source->dialect.null != NULL &&
                               source->dialect.null[0] == '\0';
     return error;

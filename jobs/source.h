@@ -21,6 +21,9 @@ struct source {
     struct rows rows;
     struct rowset group; /* the rows read and not yet cleared */
     uint64_t digest;     /* of all rows read, digest.h */
+    size_t n_columns;
+    int64_t not_text;      /* fields that were read and are no text, and */
+    int64_t not_text_line; /* the line of the first of them */
 };
 
 /* Open the file, or fail the job for good. */

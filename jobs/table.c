@@ -62,23 +62,60 @@ run(struct table *table, sqlite3 *db, const char *sql)
 
 /* -- Who we are ---------------------------------------------------------- */
 
-enum rota_error
-table_take_up(struct table *table, sqlite3 *db)
+/* The number that text gives for this job. */
+static enum rota_error
+take_up(struct table *table, sqlite3 *db, const char *text, int64_t *ret_n)
 {
     sqlite3_stmt *statement;
     enum rota_error error = ROTA_OK;
+    int rc;
 
-    if (statement_prepare(table->job, db,
-                          "SELECT count(*) FROM main._rota_import_bad"
-                          " WHERE queue = ?1 AND job = ?2",
-                          &statement) != SQLITE_OK)
+    if (statement_prepare(table->job, db, text, &statement) != SQLITE_OK)
         return table_db_fail(table, db);
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        table->bad = sqlite3_column_int64(statement, 0);
-    else
+    rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW)
+        *ret_n = sqlite3_column_int64(statement, 0);
+    else if (rc != SQLITE_DONE)
         error = table_db_fail(table, db);
     (void)sqlite3_finalize(statement);
     return error;
+}
+
+enum rota_error
+table_take_up(struct table *table, sqlite3 *db)
+{
+    enum rota_error error = take_up(table, db,
+                                    "SELECT count(*) FROM main._rota_import_bad"
+                                    " WHERE queue = ?1 AND job = ?2",
+                                    &table->bad);
+
+    if (error == ROTA_OK &&
+        sqlite3_table_column_metadata(db, "main", "_rota_import", NULL, NULL,
+                                      NULL, NULL, NULL, NULL) == SQLITE_OK)
+        error = take_up(table, db,
+                        "SELECT ignored FROM main._rota_import"
+                        " WHERE queue = ?1 AND job = ?2",
+                        &table->ignored);
+    return error;
+}
+
+void
+table_first_bad(struct table *table, sqlite3 *db, char *text, size_t size)
+{
+    sqlite3_stmt *statement;
+
+    text[0] = '\0';
+    if (statement_prepare(table->job, db,
+                          "SELECT line, reason FROM main._rota_import_bad"
+                          " WHERE queue = ?1 AND job = ?2"
+                          " ORDER BY line LIMIT 1",
+                          &statement) != SQLITE_OK)
+        return;
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        (void)snprintf(text, size, "line %lld: %s",
+                       sqlite3_column_int64(statement, 0),
+                       (const char *)sqlite3_column_text(statement, 1));
+    (void)sqlite3_finalize(statement);
 }
 
 /* -- Making -------------------------------------------------------------- */
@@ -116,7 +153,10 @@ look(struct table *table, sqlite3 *db, size_t *ret_n, size_t *ret_ours,
     *ret_n = *ret_ours = 0;
     names[0] = '\0';
     if (sqlite3_prepare_v2(db,
-                           "SELECT name FROM pragma_table_xinfo(?1, 'main')"
+                           "SELECT name, EXISTS (SELECT 1 FROM"
+                           " main.sqlite_schema WHERE type = 'view'"
+                           " AND tbl_name = ?1 COLLATE NOCASE)"
+                           " FROM pragma_table_xinfo(?1, 'main')"
                            " WHERE hidden = 0",
                            -1, &statement, NULL) != SQLITE_OK)
         return table_db_fail(table, db);
@@ -131,6 +171,7 @@ look(struct table *table, sqlite3 *db, size_t *ret_n, size_t *ret_ours,
                      name);
         used = n > 0 && used + (size_t)n < 256 ? used + (size_t)n : 255;
         *ret_ours += table_has_column(table, name);
+        table->is_view = sqlite3_column_int(statement, 1) != 0;
         ++*ret_n;
     }
     (void)sqlite3_finalize(statement);
@@ -278,6 +319,8 @@ insert_row(struct table *table, sqlite3 *db, sqlite3_stmt *statement,
     rc = sqlite3_step(statement);
     if (rc == SQLITE_DONE) {
         (void)sqlite3_reset(statement);
+        /* what the triggers of a view insert is not counted */
+        table->step_ignored += !table->is_view && sqlite3_changes(db) == 0;
         return ROTA_OK;
     }
     (void)sqlite3_reset(statement); /* it answers rc again */
@@ -287,6 +330,32 @@ insert_row(struct table *table, sqlite3 *db, sqlite3_stmt *statement,
     return table_db_fail(table, db);
 }
 
+/* ON CONFLICT IGNORE and RAISE(IGNORE) let a row fall without a word. */
+static enum rota_error
+keep_ignored(struct table *table, sqlite3 *db)
+{
+    sqlite3_stmt *statement;
+    enum rota_error error;
+    int rc;
+
+    error = run(table, db,
+                "CREATE TABLE IF NOT EXISTS main._rota_import(queue TEXT,"
+                " job INTEGER, ignored INTEGER,"
+                " PRIMARY KEY(queue, job)) WITHOUT ROWID");
+    if (error != ROTA_OK)
+        return error;
+    if (statement_prepare(table->job, db,
+                          "INSERT OR REPLACE INTO main._rota_import"
+                          " VALUES(?1, ?2, ?3)",
+                          &statement) != SQLITE_OK)
+        return table_db_fail(table, db);
+    (void)sqlite3_bind_int64(statement, 3,
+                             table->ignored + table->step_ignored);
+    rc = sqlite3_step(statement);
+    (void)sqlite3_finalize(statement);
+    return rc == SQLITE_DONE ? ROTA_OK : table_db_fail(table, db);
+}
+
 enum rota_error
 table_insert(sqlite3 *db, void *arg)
 {
@@ -294,11 +363,13 @@ table_insert(sqlite3 *db, void *arg)
     sqlite3_stmt *statement = prepare_insert(table, db);
     enum rota_error error = ROTA_OK;
 
-    table->step_bad = 0;
+    table->step_bad = table->step_ignored = 0;
     if (statement == NULL)
         return table_db_fail(table, db);
     for (size_t i = 0; i < table->group->n && error == ROTA_OK; i++)
         error = insert_row(table, db, statement, &table->group->rows[i]);
     (void)sqlite3_finalize(statement);
+    if (error == ROTA_OK && table->step_ignored > 0)
+        error = keep_ignored(table, db);
     return error;
 }

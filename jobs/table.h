@@ -2,6 +2,7 @@
  * The table that an import fills, and beside it _rota_import_bad, which keeps
  * the rows that were no rows: queue and job say whose they are, line where the
  * row begins in the file, reason why, and row is its text, cut to 1000 bytes.
+ * Where rows were ignored, _rota_import says how many.
  *
  * All functions here run inside a step's transaction, or before the first.
  */
@@ -27,10 +28,13 @@ struct table {
     size_t n, room;
     size_t max;             /* columns that a table may have */
     struct column **sorted; /* all of them by name */
-    int64_t bad;            /* bad rows of this job in the table */
-    int64_t step_bad;       /* those of the step that is running */
-    struct rowset *group;   /* the rows that the step inserts */
-    char message[512];      /* after an error, what it was */
+    bool is_view;
+    int64_t bad;          /* bad rows of this job in the table */
+    int64_t ignored;      /* rows that a rule of the table let fall */
+    int64_t step_bad;     /* those of the step that is running */
+    int64_t step_ignored; /* likewise */
+    struct rowset *group; /* the rows that the step inserts */
+    char message[512];    /* after an error, what it was */
 };
 
 void table_fini(struct table *table);
@@ -55,8 +59,12 @@ enum rota_error table_columns_unnamed(struct table *table, size_t n);
 /* Whether one of the columns is called so, in whatever case. */
 bool table_has_column(const struct table *table, const char *name);
 
-/* Count the bad rows that earlier runs of this job have recorded. */
+/* Count the bad rows and the ignored ones that earlier runs of this job have
+ * recorded. */
 enum rota_error table_take_up(struct table *table, sqlite3 *db);
+
+/* Say in text what is wrong with the first bad row. */
+void table_first_bad(struct table *table, sqlite3 *db, char *text, size_t size);
 
 /* A rota_sqlite_fn: make the tables, or check that what is there fits. */
 enum rota_error table_make(sqlite3 *db, void *table);

@@ -44,7 +44,7 @@ submit_until_the_middle(const char *more)
     int64_t id;
 
     (void)sqlite3_auto_extension((void (*)(void))add_middle);
-    prepare("CREATE TABLE t(id INTEGER, text);"
+    prepare("CREATE TABLE IF NOT EXISTS t(id INTEGER, text);"
             "CREATE TRIGGER halt AFTER INSERT ON t WHEN NEW.id = 30"
             " BEGIN SELECT middle(); END");
     id = submit(args_with(more));
@@ -221,7 +221,7 @@ START_TEST(the_text_of_a_bad_row_is_cut_to_1000_bytes)
     char text[3000];
 
     memset(text, 'x', sizeof(text) - 1);
-    text[sizeof(text) - 1] = '\0';
+    (void)strcpy(text + sizeof(text) - 6, "\n1,2\n");
     import(text, "\"columns\":\"a,b\"");
     assert_succeeded();
     ck_assert_str_eq(ask("SELECT length(row) FROM _rota_import_bad"), "1000");
@@ -235,6 +235,56 @@ START_TEST(more_bad_rows_than_max_bad_fail_the_job_for_good)
     import("a,b\n1\n2\n3,x\n", "\"max_bad\":1,\"group\":1");
     assert_failed(ROTA_FATAL, "2 bad rows, more than max_bad=1");
     ck_assert_str_eq(ask("SELECT cursor FROM _rota_cursor WHERE job = 2"), "2");
+}
+END_TEST
+
+START_TEST(a_file_of_which_every_row_is_refused_is_no_success)
+{
+    import("id;name;price\n1;Socke;1,50\n2;Hut;2,75\n", "");
+    assert_failed(ROTA_FATAL, "no row of ");
+    assert_failed(ROTA_FATAL, "the first of 2, line 2: 2 fields instead of 1 "
+                              "(does delimiter= fit?)");
+    ck_assert_str_eq(ask("SELECT line FROM _rota_import_bad"), "2\n3");
+    prepare("DROP TABLE t; CREATE TABLE t(a CHECK (a <> '1'))");
+    import("a\n1\n", "");
+    assert_failed(ROTA_FATAL,
+                  "the first of 1, line 2: CHECK constraint failed");
+    import("a\n", ""); /* a file without rows has none that was refused */
+    assert_succeeded();
+}
+END_TEST
+
+START_TEST(a_row_that_the_table_ignores_is_not_counted_as_imported)
+{
+    prepare("CREATE TABLE t(a INTEGER PRIMARY KEY ON CONFLICT IGNORE);"
+            "CREATE TRIGGER no BEFORE INSERT ON t WHEN NEW.a = 7"
+            " BEGIN SELECT RAISE(IGNORE); END");
+    import("a\n1\n1\n7\n2\n1\n", "\"group\":2");
+    assert_succeeded();
+    ck_assert_ptr_nonnull(strstr(result, "\"rows\":2,\"bad\":0,"));
+    ck_assert_ptr_nonnull(strstr(result, "\"ignored\":3"));
+    ck_assert_str_eq(ask("SELECT a FROM t"), "1\n2");
+}
+END_TEST
+
+START_TEST(rows_that_go_through_a_view_are_counted)
+{
+    prepare("CREATE TABLE u(a); CREATE VIEW t AS SELECT a FROM u;"
+            "CREATE TRIGGER i INSTEAD OF INSERT ON t"
+            " BEGIN INSERT INTO u VALUES(NEW.a); END");
+    import("a\n1\n2\n", "");
+    assert_succeeded();
+    ck_assert_ptr_nonnull(strstr(result, "\"rows\":2,\"bad\":0,"));
+    ck_assert_ptr_null(strstr(result, "ignored"));
+}
+END_TEST
+
+START_TEST(fields_that_are_no_text_are_counted_and_said)
+{
+    import("a,b\n1,M\xfcller\n\xff,\xff\n2\xff\n3,x\n", "");
+    assert_succeeded();
+    ck_assert_ptr_nonnull(strstr(result, "\"rows\":3,\"bad\":1,"));
+    ck_assert_ptr_nonnull(strstr(result, "\"not_text\":3"));
 }
 END_TEST
 
@@ -360,6 +410,27 @@ START_TEST(a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice)
     ck_assert_str_eq(ask("SELECT count(*), count(DISTINCT id) FROM t"),
                      "1000|1000");
     ck_assert_str_eq(ask("SELECT lease, cursor FROM _rota_cursor"), "2|1000");
+}
+END_TEST
+
+START_TEST(what_was_ignored_or_no_text_is_counted_once_across_resumes)
+{
+    FILE *file;
+    int64_t id;
+
+    scratch_write_rows("in.csv", 1000);
+    file = fopen(in_scratch("in.csv"), "r+");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs("id,text\n1,ro\xff\xff\xff\n1,ro\xff ", file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    prepare("CREATE TABLE t(id INTEGER PRIMARY KEY ON CONFLICT IGNORE, text)");
+    id = stop_in_the_middle("\"group\":2");
+    open_queue();
+    wait_for(id);
+    assert_succeeded();
+    ck_assert_ptr_nonnull(strstr(result, "\"rows\":999,\"bad\":0,"));
+    ck_assert_ptr_nonnull(strstr(result, "\"ignored\":1"));
+    ck_assert_ptr_nonnull(strstr(result, "\"not_text\":2"));
 }
 END_TEST
 
@@ -588,6 +659,11 @@ main(void)
                    a_table_that_rolls_back_on_conflict_fails_the_job_for_good);
     tcase_add_test(bad, the_text_of_a_bad_row_is_cut_to_1000_bytes);
     tcase_add_test(bad, more_bad_rows_than_max_bad_fail_the_job_for_good);
+    tcase_add_test(bad, a_file_of_which_every_row_is_refused_is_no_success);
+    tcase_add_test(bad,
+                   a_row_that_the_table_ignores_is_not_counted_as_imported);
+    tcase_add_test(bad, rows_that_go_through_a_view_are_counted);
+    tcase_add_test(bad, fields_that_are_no_text_are_counted_and_said);
     tcase_add_test(stop, a_cancelled_import_keeps_whole_groups_only);
     tcase_add_test(stop,
                    a_cancel_ends_a_group_within_the_row_that_is_being_inserted);
@@ -596,6 +672,8 @@ main(void)
     tcase_add_loop_test(
         stop, a_stopped_import_resumes_at_its_cursor_and_no_row_comes_twice, 0,
         2);
+    tcase_add_test(stop,
+                   what_was_ignored_or_no_text_is_counted_once_across_resumes);
     tcase_add_test(stop, bad_rows_count_and_are_recorded_once_across_resumes);
     tcase_add_test(stop,
                    a_file_whose_imported_rows_were_changed_fails_for_good);
