@@ -15,32 +15,20 @@
 #include "cli/say.h"
 #include "cli/value.h"
 
-static bool
-note_row(void *arg, int n, const char *const *names,
-         const struct rota_value *values)
-{
-    bool *has_row = arg;
-
-    (void)n, (void)names;
-    *has_row = *has_row || values != NULL;
-    return true;
-}
-
 /* A process that died while no other worked on the queue left its jobs behind
- * as running. Where processes are said to work, have this set right first; and
- * where it cannot be, show what is in the file all the same. */
+ * as running: have this set right first. Where it cannot be at once, because
+ * somebody writes, it is he who will; what is in the file is shown all the
+ * same. */
 static void
 take_back(const struct cli *cli, struct rota *rota)
 {
     struct rota_options options = ROTA_OPTIONS_INIT;
     struct rota *writer = NULL;
-    bool has_workers = false;
 
-    if (rota_query(ctx_background(), rota,
-                   "SELECT 1 FROM workers WHERE ended_at IS NULL LIMIT 1", NULL,
-                   0, note_row, &has_workers) != ROTA_OK ||
-        !has_workers || rota_open(cli->db, &options, &writer) != ROTA_OK)
-        return;
+    options.flags = ROTA_NOWAIT;
+    if (rota_rescue(rota) != ROTA_INVALID ||
+        rota_open(cli->db, &options, &writer) != ROTA_OK)
+        return; /* nobody has died, or it cannot be helped */
     (void)!rota_rescue(writer);
     (void)rota_close(writer);
 }

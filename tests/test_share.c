@@ -14,12 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "cast.h"
 #include "engine/engine.h"
 #include "scratch.h"
+#include "store/sqlite/lockfile.h"
 #include "store/sqlite/schema.h"
 
 /* -- Submitting ----------------------------------------------------------- */
@@ -301,6 +303,45 @@ START_TEST(so_is_who_is_stopped_while_he_waits_and_he_goes_on_in_the_end)
 }
 END_TEST
 
+static bool
+has_ended(pid_t pid)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == pid;
+}
+
+static void
+looks_at_once(const char *word)
+{
+    pid_t pid = ROTA_START(word, strcmp(word, "show") == 0 ? "1" : "--json");
+
+    WITHIN(A_SECOND, has_ended(pid));
+    child_ends_with(pid, 0);
+}
+
+START_TEST(who_looks_waits_for_nobody_who_writes_not_even_when_one_has_died)
+{
+    struct lockfile *lockfile;
+    pid_t pid = worker_with("gate", 1);
+
+    work_here();
+    ck_assert_int_eq(lockfile_open(in_scratch("queue.db-lock"), &lockfile),
+                     ROTA_OK);
+    ck_assert_int_eq(lockfile_enter(lockfile, ROTA_FOREVER), ROTA_OK);
+    looks_at_once("ls");
+    looks_at_once("show");
+    child_kill(pid);
+    looks_at_once("ls");
+    looks_at_once("show");
+    ck_assert(stands(1, "running|1"));
+    lockfile_leave(lockfile);
+    WITHIN(A_SECOND, noted("gate", getpid()) == 1);
+    lockfile_close(lockfile);
+}
+END_TEST
+
 /* -- The same file -------------------------------------------------------- */
 
 /* Start two that open a new queue at the same moment. */
@@ -436,6 +477,8 @@ add_turn(TCase *t)
         t, who_is_stopped_when_it_is_his_turn_is_named_and_others_give_up);
     tcase_add_test(
         t, so_is_who_is_stopped_while_he_waits_and_he_goes_on_in_the_end);
+    tcase_add_test(
+        t, who_looks_waits_for_nobody_who_writes_not_even_when_one_has_died);
 }
 
 static void

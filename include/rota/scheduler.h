@@ -54,7 +54,9 @@ enum rota_open_flags {
      * last moments may be lost with the machine's power. Faster. */
     ROTA_NORMAL = 1 << 0,
     /* Only look: rota_query() and rota_wait(). The file must be there. */
-    ROTA_READONLY = 1 << 1
+    ROTA_READONLY = 1 << 1,
+    /* Wait for nobody who writes: ROTA_BUSY at once. */
+    ROTA_NOWAIT = 1 << 2
 };
 
 /* Called with one line without a newline. job is 0 if it is about none. Any
@@ -181,8 +183,9 @@ ROTA_API ROTA_MUST_USE enum rota_error
 rota_start_queue(struct ctx *ctx, struct rota *rota, const char *queue);
 
 /* Take back the jobs of processes that died, as workers do within a second of
- * the death. For programs that have none and look nevertheless. Errors:
- * ROTA_INVALID (read-only), ROTA_BUSY, ROTA_STORE, ROTA_NOMEM. */
+ * the death. For programs that have none and look nevertheless. Writes nothing
+ * if none has. Errors: ROTA_INVALID (read-only, and one has), ROTA_BUSY,
+ * ROTA_STORE, ROTA_NOMEM. */
 ROTA_API ROTA_MUST_USE enum rota_error rota_rescue(struct rota *rota);
 
 /* Stop claiming; after grace nanoseconds end the contexts of what still runs,

@@ -80,7 +80,8 @@ options_take(struct rota_options *ours, const struct rota_options *given)
         return ROTA_OK;
     if (abi_take(ours, sizeof(*ours), given, options_sizes) &&
         ours->workers >= 0 && ours->log_max >= 0 &&
-        (ours->flags & ~(unsigned)(ROTA_NORMAL | ROTA_READONLY)) == 0)
+        (ours->flags &
+         ~(unsigned)(ROTA_NORMAL | ROTA_READONLY | ROTA_NOWAIT)) == 0)
         return ROTA_OK;
     message_set("options start as ROTA_OPTIONS_INIT; workers and log_max must "
                 "not be negative");

@@ -22,9 +22,7 @@ request_ask(struct rota *rota, struct request *request)
 enum rota_error
 rota_rescue(struct rota *rota)
 {
-    enum rota_error error = engine_writable(rota);
-
-    return error == ROTA_OK ? rescue_all(rota) : error;
+    return store_is_inherited(rota->store) ? ROTA_INVALID : rescue_all(rota);
 }
 
 /* -- One job -------------------------------------------------------------- */

@@ -121,6 +121,7 @@ rota_open(const char *path, const struct rota_options *options,
     if (error == ROTA_OK) {
         options_complete(rota);
         own.is_readonly = rota->is_readonly;
+        own.waits_for_none = (rota->options.flags & ROTA_NOWAIT) != 0;
         own.clock = rota->options.clock;
         own.clock_arg = rota->options.clock_arg;
         own.log_max = rota->options.log_max;

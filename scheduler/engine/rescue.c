@@ -126,6 +126,8 @@ rescue_all(struct rota *rota)
         return error;
     error = reader_dead(reader, dead_note, &dead);
     reader_release(rota, reader);
+    if (error == ROTA_OK && dead.n > 0)
+        error = engine_writable(rota);
     for (size_t i = 0; error == ROTA_OK && i < dead.n; i++)
         error = rescue_process(rota, dead.all[i]);
     if (error == ROTA_OK && dead.is_short)

@@ -46,6 +46,7 @@ typedef void store_say_fn(void *arg, const char *line);
 
 struct store_options {
     bool is_readonly;     /* only readers and watches will be used */
+    bool waits_for_none;  /* who writes: ROTA_BUSY at once */
     rota_clock_fn *clock; /* NULL: the store's own */
     void *clock_arg;
     int64_t log_max;   /* rota_options.log_max */

@@ -226,6 +226,8 @@ open_for_writing(struct sqlite_store *store, const char *path)
     int64_t version = 0;
     enum rota_error error = connection_open(&store->connection, path, true);
 
+    if (error == ROTA_OK && store->base.options.waits_for_none)
+        (void)sqlite3_busy_handler(store->connection.db, NULL, NULL);
     if (error == ROTA_OK)
         error = schema_check(&store->connection, &version);
     if (error == ROTA_OK) {

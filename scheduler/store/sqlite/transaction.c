@@ -90,6 +90,12 @@ transaction_gate(struct sqlite_store *store)
     int64_t now = begun, limit = GATE_LIMIT, pid = 0;
     enum rota_error error;
 
+    if (store->base.options.waits_for_none) {
+        error = lockfile_enter(store->lockfile, 0);
+        if (error == ROTA_BUSY)
+            message_set("%s: another process writes", store->connection.path);
+        return error;
+    }
     do {
         error = lockfile_enter(store->lockfile, now + GATE_LOOK);
         now = ctx_now();
