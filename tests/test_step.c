@@ -99,6 +99,34 @@ START_TEST(a_step_runs_one_job_on_the_callers_thread)
 }
 END_TEST
 
+/* Ten seconds to see how much there is, and two for 100 of 500. */
+static enum rota_error
+surveys_first(struct ctx *ctx, struct rota_job *job)
+{
+    (void)ctx;
+    now += 10000;
+    rota_job_total(job, 500);
+    now += 1000;
+    rota_job_advance(job, 50);
+    now += 1000;
+    rota_job_total(job, 500);
+    rota_job_advance(job, 100);
+    return ROTA_OK;
+}
+
+START_TEST(the_time_it_took_to_count_the_items_is_no_part_of_the_rate)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT("surveys");
+    int64_t id = 0;
+
+    ck_assert_int_eq(rota_handle(rota, "surveys", surveys_first, NULL, NULL),
+                     ROTA_OK);
+    ck_assert_int_eq(rota_submit(rota, &submission, &id), ROTA_OK);
+    ck_assert_int_eq(step(), id);
+    ck_assert_str_eq(job_says(id, "done, total, rate"), "100|500|50.0");
+}
+END_TEST
+
 START_TEST(a_job_and_its_retries_are_stepped_through_by_the_clock)
 {
     int64_t id = submit_attempts(4), before, delay, least = 750;
@@ -443,6 +471,8 @@ main(void)
     tcase_set_timeout(t, 60);
     suite_add_tcase(suite, t);
     tcase_add_test(t, a_step_runs_one_job_on_the_callers_thread);
+    tcase_add_test(t,
+                   the_time_it_took_to_count_the_items_is_no_part_of_the_rate);
     tcase_add_test(t, a_job_and_its_retries_are_stepped_through_by_the_clock);
     tcase_add_test(t, the_pause_between_retries_grows_to_an_hour_and_no_more);
     tcase_add_test(t, jobs_that_failed_together_do_not_return_together);

@@ -95,7 +95,9 @@ ROTA_API struct rota *rota_job_rota(const struct rota_job *job);
 
 /* -- Saying -------------------------------------------------------------- */
 
-/* Say how many items there are, for percent and time left. */
+/* Say how many items there are, for percent and time left. The rate is measured
+ * from here on, unless the job has advanced before: what it takes to count them
+ * is no item's. */
 ROTA_API void rota_job_total(struct rota_job *job, int64_t total);
 
 /* Say that every item below cursor is done. A store in memory: it costs

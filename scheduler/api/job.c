@@ -76,6 +76,9 @@ rota_job_total(struct rota_job *job, int64_t total)
 {
     atomic_store_explicit(&job->total, total < 0 ? -1 : total,
                           memory_order_relaxed);
+    if (!job->has_advanced) /* what it took to count is no time of an item's */
+        atomic_store_explicit(&job->base_at, rota_now(job->rota),
+                              memory_order_relaxed);
 }
 
 /* The first advance is written down at once: it tells a job that gets on from
