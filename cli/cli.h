@@ -31,6 +31,7 @@
  *   out.c       rows as a table, as plain lines or as JSON
  *   pairs.c     pairs of numbers that a query gives
  *   progress.c  the live line on stderr
+ *   rate.c      how fast it is, and how long the rest takes
  *   format.c    how numbers, times and texts are printed
  *   terminal.c  what the terminal is, and what it can do
  */

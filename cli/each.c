@@ -33,6 +33,29 @@ on_output(void *arg, int fd, const char *data, size_t size)
     written_add(arg, fd, data, size);
 }
 
+/* A place that nobody has; PLACES if there is none, and then it is not counted.
+ */
+static size_t
+place_take(struct each *each, int64_t now)
+{
+    for (size_t i = 0; i < PLACES; i++) {
+        int64_t none = 0;
+
+        if (atomic_compare_exchange_strong(&each->begun[i], &none, now))
+            return i;
+    }
+    return PLACES;
+}
+
+static void
+place_leave(struct each *each, size_t place, int64_t begun)
+{
+    if (place < PLACES)
+        atomic_store(&each->begun[place], 0);
+    (void)atomic_fetch_add(&each->spent, ctx_now() - begun);
+    (void)atomic_fetch_add(&each->runs, 1);
+}
+
 /* A rota_job_fn. */
 static enum rota_error
 run_command(struct ctx *ctx, struct rota_job *job)
@@ -40,6 +63,8 @@ run_command(struct ctx *ctx, struct rota_job *job)
     struct each *each = rota_job_arg(job);
     struct written *written;
     enum rota_error error;
+    int64_t begun;
+    size_t place;
 
     /* Whoever reads what is printed sets the pace: without this, the commands
      * would fill the disk while he looks at the first page. */
@@ -50,7 +75,10 @@ run_command(struct ctx *ctx, struct rota_job *job)
     if (written == NULL)
         return ROTA_NOMEM;
     (void)atomic_fetch_add(&each->running, 1);
+    begun = ctx_now();
+    place = place_take(each, begun);
     error = job_exec_run(ctx, job, on_output, written);
+    place_leave(each, place, begun);
     (void)atomic_fetch_sub(&each->running, 1);
     spool_keep(&each->spool, written);
     return error;
@@ -62,6 +90,7 @@ on_ended(void *arg, int64_t job, enum rota_state state)
 {
     struct each *each = arg;
 
+    (void)atomic_fetch_add(&each->ended, state >= ROTA_SUCCEEDED);
     spool_settle(&each->spool, job, state);
 }
 
@@ -76,40 +105,52 @@ wake_main(void *arg)
 
 /* -- How far it is --------------------------------------------------------- */
 
-/* Measure the rate, in ends a second, as a mean in which what is older than a
- * few seconds weighs less and less. */
-static void
-measure(struct each *each, int64_t now)
+/* How long each command has run that does; the number of them. */
+static size_t
+ages_of(struct each *each, int64_t now, int64_t *ages)
 {
-    double time = (double)(now - each->shown_at) / 1e9;
-    double weight = time / (time + 4);
+    size_t n = 0;
 
-    if (now - each->shown_at < ROTA_MS(200))
+    for (size_t i = 0; i < PLACES; i++) {
+        int64_t begun = atomic_load(&each->begun[i]);
+
+        if (begun != 0 && begun < now)
+            ages[n++] = now - begun;
+    }
+    return n;
+}
+
+static void
+measure(struct each *each, struct progress_state *state)
+{
+    int64_t ages[PLACES];
+    struct rate_look look = {.at = ctx_now(),
+                             .done = atomic_load(&each->ended),
+                             .runs = atomic_load(&each->runs),
+                             .spent = atomic_load(&each->spent),
+                             .ages = ages};
+
+    look.n = ages_of(each, look.at, ages);
+    rate_note(&each->rate, &look);
+    state->done = look.done;
+    if (atomic_load(&each->is_fed))
+        state->total = atomic_load(&each->given);
+    if (look.at - each->begun_at < ROTA_SEC(1))
         return;
-    if (each->rate < 0)
-        weight = 1;
-    each->rate = (1 - weight) * each->rate +
-                 weight * (double)(each_ended(each) - each->shown) / time;
-    each->shown_at = now;
-    each->shown = each_ended(each);
+    state->rate = rate_of(&each->rate);
+    if (state->total > look.done)
+        state->eta =
+            rate_left(&each->rate, state->total - look.done - (int64_t)look.n,
+                      (size_t)each->cli->workers, ages, look.n);
 }
 
 static void
 show(struct each *each)
 {
-    struct progress_state state = {
-        .done = each_ended(each), .total = -1, .rate = -1, .eta = -1};
-    int64_t now = ctx_now();
+    struct progress_state state = {.total = -1, .rate = -1, .eta = -1};
     size_t used = 0;
 
-    measure(each, now);
-    if (atomic_load(&each->is_fed))
-        state.total = atomic_load(&each->given);
-    if (each_ended(each) >= 3 || now - each->begun_at > ROTA_SEC(2)) {
-        state.rate = each->rate;
-        if (state.rate > 0 && state.total >= 0)
-            state.eta = (double)(state.total - state.done) / state.rate;
-    }
+    measure(each, &state);
     if (each->failures.n > 0)
         used = (size_t)snprintf(state.note, sizeof(state.note),
                                 "%" PRId64 " failed, ", each->failures.n);
@@ -166,8 +207,8 @@ see_it_through(struct each *each)
 {
     const int64_t pause = each->progress.is_live ? ROTA_MS(100) : ROTA_SEC(1);
 
-    each->begun_at = each->shown_at = each->moved_at = ctx_now();
-    each->rate = -1;
+    each->begun_at = each->moved_at = ctx_now();
+    rate_begin(&each->rate, each->begun_at, 0);
     while (!is_over(each)) {
         spool_wait(&each->spool, ctx_now() + pause);
         each_take_ends(each, false);
@@ -302,6 +343,8 @@ open_each(struct each *each)
     struct rota_options options = ROTA_OPTIONS_INIT;
     int code;
 
+    if (each->cli->workers == 0)
+        each->cli->workers = sysconf(_SC_NPROCESSORS_ONLN);
     options.workers = (int)each->cli->workers;
     options.log = progress_on_log;
     options.log_arg = &each->progress;

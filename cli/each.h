@@ -20,7 +20,11 @@
 #include "cli/item_set.h"
 #include "cli/items.h"
 #include "cli/progress.h"
+#include "cli/rate.h"
 #include "cli/spool.h"
+
+/* Commands that run at once, at most: as --jobs says. */
+enum { PLACES = 1024 };
 
 struct each {
     /* set before the threads begin */
@@ -38,7 +42,10 @@ struct each {
     struct progress progress;
     struct spool spool;
     /* by the workers, read by main */
-    atomic_int running; /* commands */
+    atomic_int running;            /* commands */
+    _Atomic int64_t begun[PLACES]; /* when each began; 0: nothing runs there */
+    _Atomic int64_t runs, spent;   /* that ended, and nanoseconds they took */
+    _Atomic int64_t ended;         /* jobs, for good */
     /* by the feeder, read by main: what was given is known when is_fed is */
     _Atomic int64_t given;   /* jobs that must end; those found included */
     _Atomic int64_t skipped; /* items that the batch has done before */
@@ -53,11 +60,9 @@ struct each {
     int64_t unprinted; /* ends of which something could not be printed */
     bool has_printed;  /* anything at all */
     int64_t begun_at;  /* ctx_now(), and so below */
-    int64_t shown_at;  /* when the rate was measured, */
-    int64_t shown;     /* how many had ended then, */
-    double rate;       /* and what it was; below 0: not yet */
-    int64_t moved_at;  /* when it was last seen that something moves here, */
-    int64_t moved;     /* and how many had ended then */
+    struct rate rate;
+    int64_t moved_at; /* when it was last seen that something moves here, */
+    int64_t moved;    /* and how many had ended then */
 };
 
 /* How many jobs have ended that were told of. Main's. */

@@ -46,6 +46,23 @@ percent_of(const struct progress_state *state)
     return 100.0 * (double)state->done / (double)state->total;
 }
 
+/* "  2,512/s", "  2.7/s", or where it is slow "  5.0/min". */
+static void
+put_rate(char *text, size_t size, double rate)
+{
+    char number[40];
+
+    if (rate < 0.1) {
+        (void)snprintf(text, size, "  %.1f/min", 60 * rate);
+    } else if (rate < 10) {
+        (void)snprintf(text, size, "  %.1f/s", rate);
+    } else {
+        format_number(number, sizeof(number),
+                      rate < RATE_MAX ? (int64_t)rate : RATE_MAX);
+        (void)snprintf(text, size, "  %s/s", number);
+    }
+}
+
 /* The note is somebody's words, of a failure or of who cancels. */
 static void
 put_note(char *text, size_t size, const char *note)
@@ -75,11 +92,8 @@ put_figures(char *text, size_t size, const struct progress_state *state)
         format_number(number, sizeof(number), state->total);
         (void)snprintf(total, sizeof(total), "/%.38s", number);
     }
-    if (state->rate >= 0) {
-        format_number(number, sizeof(number),
-                      state->rate < RATE_MAX ? (int64_t)state->rate : RATE_MAX);
-        (void)snprintf(rate, sizeof(rate), "  %s/s", number);
-    }
+    if (state->rate >= 0)
+        put_rate(rate, sizeof(rate), state->rate);
     if (state->eta >= 0) {
         format_duration(number, sizeof(number), state->eta);
         (void)snprintf(eta, sizeof(eta), "  ETA %s", number);

@@ -13,6 +13,7 @@
 #include "cli/kinds.h"
 #include "cli/out.h"
 #include "cli/progress.h"
+#include "cli/rate.h"
 #include "cli/say.h"
 #include "cli/signals.h"
 #include "cli/submit.h"
@@ -25,6 +26,9 @@ struct run {
     struct rota *rota;
     struct progress progress;
     int64_t id;
+    struct rate rate;
+    int changes;            /* of what it had counted, in this run, */
+    int64_t done, moved_at; /* which is that, since then, as of ctx_now() */
 };
 
 /* What is known of the job. */
@@ -199,6 +203,34 @@ tell_stop(struct run *run)
 
 /* -- Running ------------------------------------------------------------- */
 
+/* How fast it is, as seen from here, where the view has the mean of the whole
+ * run. What is in the file may be a second old: so it is looked at when it
+ * changes, and the time since then is gone from what is left. */
+static void
+measure(struct run *run, struct progress_state *state, bool is_running)
+{
+    struct rate_look look = {.at = ctx_now(), .done = state->done};
+    double rate;
+
+    if (!is_running)
+        run->changes = 0;
+    else if (run->changes == 0 || state->done < run->done)
+        rate_begin(&run->rate, look.at, state->done);
+    else if (state->done > run->done)
+        rate_note(&run->rate, &look);
+    if (is_running && state->done != run->done) {
+        run->changes++;
+        run->moved_at = look.at;
+    }
+    run->done = state->done;
+    rate = run->changes > 1 ? rate_of(&run->rate) : -1;
+    if (rate <= 0 || state->total <= state->done)
+        return;
+    state->rate = rate;
+    state->eta = (double)(state->total - state->done) / rate -
+                 (double)(look.at - run->moved_at) / 1e9;
+}
+
 /* Wait for the outcome, looking up now and then. ROTA_OK: there is one. */
 static enum rota_error
 wait_for_outcome(struct run *run, struct rota_outcome *outcome)
@@ -211,8 +243,10 @@ wait_for_outcome(struct run *run, struct rota_outcome *outcome)
         CTX_AUTO struct ctx *ctx = ctx_with_timeout(run->ctx, pause);
 
         error = rota_wait(ctx, run->rota, run->id, outcome);
-        if (error == ROTA_DEADLINE && look(run, &view) && !view.is_ended)
-            progress_show(&run->progress, &view.state);
+        if (error != ROTA_DEADLINE || !look(run, &view) || view.is_ended)
+            continue;
+        measure(run, &view.state, view.is_running);
+        progress_show(&run->progress, &view.state);
     } while (error == ROTA_DEADLINE);
     return error;
 }
