@@ -643,6 +643,46 @@ START_TEST(a_job_that_does_not_advance_says_since_when)
 }
 END_TEST
 
+/* Its progress says that it is stuck, its own commits do not know. */
+START_TEST(a_job_that_is_stuck_and_commits_is_stuck_all_the_same)
+{
+    struct wish commit = {.kind = WISH_COMMIT};
+    struct claim claim;
+
+    (void)storage_submit_plain();
+    claim = storage_claim(storage.process);
+    commit.commit = (struct progress){.id = claim.id,
+                                      .lease = claim.lease,
+                                      .started_at = storage.time + 1,
+                                      .stuck_since = storage.time + 2,
+                                      .total = -1};
+    ck_assert_int_eq(storage_grant(&commit), ROTA_OK);
+    commit.commit.stuck_since = 0;
+    commit.commit.cursor = 8;
+    ck_assert_int_eq(storage_grant(&commit), ROTA_OK);
+    ck_assert_str_eq(storage_text("SELECT status, done FROM jobs"), "stuck|8");
+}
+END_TEST
+
+/* As one that was retried after it was looked up, and has ended anew. */
+START_TEST(a_job_that_ended_later_than_asked_is_not_forgotten)
+{
+    int64_t ids[] = {storage_submit_plain(), storage_submit_plain()};
+    struct wish prune = {.kind = WISH_PRUNE,
+                         .prune = {.jobs = ids, .n = 2, .before = 2000}};
+    struct claim claim;
+
+    storage.time = 1000;
+    for (int i = 0; i < 2; i++, storage.time += 1000) {
+        claim = storage_claim(storage.process);
+        succeed(&claim);
+    }
+    ck_assert_int_eq(storage_grant(&prune), ROTA_OK);
+    ck_assert_int_eq(prune.prune.count, 1);
+    ck_assert_int_eq(storage_int("SELECT id FROM jobs"), ids[1]);
+}
+END_TEST
+
 START_TEST(a_submit_that_is_rolled_back_leaves_no_job)
 {
     storage_run("BEGIN; INSERT INTO submit(kind) VALUES('k'); ROLLBACK");
@@ -829,6 +869,8 @@ store_suite(void)
     tcase_add_test(life,
                    of_a_paused_queue_nothing_is_claimed_until_it_is_resumed);
     tcase_add_test(life, a_job_that_does_not_advance_says_since_when);
+    tcase_add_test(life, a_job_that_is_stuck_and_commits_is_stuck_all_the_same);
+    tcase_add_test(life, a_job_that_ended_later_than_asked_is_not_forgotten);
     tcase_add_test(life, a_submit_that_is_rolled_back_leaves_no_job);
     tcase_add_loop_test(life, an_id_is_never_given_twice, 0, 2);
     tcase_add_test(life, cancel_answers_what_it_came_to);
