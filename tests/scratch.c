@@ -12,12 +12,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[64];
+static char folder[100];
 
 void
 scratch_make(void)
 {
-    (void)snprintf(folder, sizeof(folder), "/tmp/rota-test-XXXXXX");
+    const char *place = getenv("TMPDIR");
+
+    (void)snprintf(folder, sizeof(folder), "%s/rota-test-XXXXXX",
+                   place == NULL ? "/tmp" : place);
     ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 

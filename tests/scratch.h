@@ -1,6 +1,6 @@
 /*
- * A folder of the test's own below /tmp, and looking into SQLite files as a
- * foreign client does.
+ * A folder of the test's own below TMPDIR, or /tmp, and looking into SQLite
+ * files as a foreign client does.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H
