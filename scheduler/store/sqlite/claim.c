@@ -410,9 +410,10 @@ claim_round(struct claiming *claiming, bool *ret_again)
     if (error == ROTA_OK)
         error = candidates_join(candidates, &claiming->store->arrivals.jobs);
     candidates_sort(candidates);
-    for (size_t i = 0; error == ROTA_OK && claiming->limit > 0 &&
-                       !is_laden(claiming) && i < candidates->n &&
-                       !may_be_passed(claiming, left_before, &candidates->all[i]);
+    for (size_t i = 0;
+         error == ROTA_OK && claiming->limit > 0 && !is_laden(claiming) &&
+         i < candidates->n &&
+         !may_be_passed(claiming, left_before, &candidates->all[i]);
          i++)
         error = candidate_claim(claiming, &candidates->all[i]);
     if (error == ROTA_OK)

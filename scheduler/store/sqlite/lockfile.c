@@ -250,20 +250,33 @@ open_again(const struct lockfile *file)
     return -1;
 }
 
+/* Have the descriptor that says that we live; there is one, for as many
+ * processes as the file is joined as. */
+static enum rota_error
+live_open(struct lockfile *file)
+{
+    int fd;
+
+    if (file->live.fd >= 0)
+        return ROTA_OK;
+    fd = open_again(file);
+    if (fd < 0)
+        return ROTA_SYSTEM;
+    held_add(&file->live, fd);
+    return ROTA_OK;
+}
+
 enum rota_error
 lockfile_live(struct lockfile *file, int64_t process)
 {
     off_t byte = (off_t)(FIRST_PROCESS + process);
-    int fd = open_again(file);
 
-    if (fd < 0)
+    if (live_open(file) != ROTA_OK)
         return ROTA_SYSTEM;
-    if (byte_lock(fd, F_OFD_SETLK, F_WRLCK, byte) != 0) {
+    if (byte_lock(file->live.fd, F_OFD_SETLK, F_WRLCK, byte) != 0) {
         message_set("cannot lock the queue's lock file: %s", strerror(errno));
-        (void)close(fd);
         return ROTA_SYSTEM;
     }
-    held_add(&file->live, fd);
     atomic_store_explicit(&file->own, process, memory_order_relaxed);
     return ROTA_OK;
 }
