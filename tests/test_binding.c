@@ -1,6 +1,7 @@
 /*
  * What a context that ends does to the other statements of a connection, and to
- * those that are to clean up: nothing.
+ * those that are to clean up: nothing; and how that it has ended is told from
+ * other failures.
  */
 #define _GNU_SOURCE
 #include <check.h>
@@ -430,11 +431,114 @@ START_TEST(nothing_but_a_rollback_is_run_when_the_context_has_ended)
 }
 END_TEST
 
+/* -- In disguise ---------------------------------------------------------- */
+
+/* Statements that SQLite runs with statements of its own within, and leave
+ * things as they were. */
+static const char *const within[] = {
+    "BEGIN; ALTER TABLE t RENAME COLUMN x TO y; ROLLBACK",
+    "BEGIN; ALTER TABLE t RENAME TO u; ROLLBACK",
+    "BEGIN; ALTER TABLE t ADD COLUMN y DEFAULT 5;"
+    " ALTER TABLE t DROP COLUMN y; ROLLBACK",
+    "SELECT count(*) FROM json_each('[1,2]'), json_tree('[1,[2]]'),"
+    " pragma_table_info('t'), pragma_index_list('log')",
+    "BEGIN; CREATE VIRTUAL TABLE g USING fts5(a); INSERT INTO g VALUES('one');"
+    " DROP TABLE g; ROLLBACK",
+    "BEGIN; CREATE VIRTUAL TABLE g USING rtree(id, lo, hi);"
+    " INSERT INTO g VALUES(1, 2, 3); DROP TABLE g; ROLLBACK",
+    "INSERT INTO f(f) VALUES('integrity-check')",
+    "SELECT a FROM f WHERE f MATCH 'hel*'; SELECT lo FROM b WHERE hi > 1",
+    "BEGIN; DELETE FROM f; INSERT INTO f SELECT 'hello ' || x FROM t;"
+    " INSERT INTO f(f) VALUES('optimize'); ROLLBACK",
+    "BEGIN; INSERT INTO b SELECT x + 1, x, x FROM t; DELETE FROM b; ROLLBACK",
+};
+
+static int countdown;
+
+static int
+stop_in_time(void *arg)
+{
+    (void)arg;
+    if (--countdown == 0)
+        (void)ctx_cancel(inner);
+    return 0;
+}
+
+static void
+make_more(void)
+{
+    char sql[64];
+
+    run("CREATE VIRTUAL TABLE f USING fts5(a); CREATE VIRTUAL TABLE b USING"
+        " rtree(id, lo, hi); INSERT INTO f VALUES('hello'); INSERT INTO b"
+        " VALUES(1, 2, 3); CREATE TRIGGER r AFTER DELETE ON t BEGIN"
+        " INSERT INTO log VALUES(OLD.x); END");
+    for (int i = 0; i < 9; i++) {
+        (void)snprintf(sql, sizeof(sql), "CREATE VIEW v%d AS SELECT x FROM t",
+                       i);
+        run(sql);
+    }
+}
+
+START_TEST(an_interrupt_comes_out_as_the_contexts_error_whatever_sqlite_says)
+{
+    int stopped = 0;
+    enum rota_error error;
+
+    make_more();
+    for (int at = 1; countdown <= 0; at += 1 + at / 64) {
+        ctx_end(inner);
+        inner = ctx_with_cancel(outer);
+        connect_anew();
+        sqlite3_progress_handler(db, 1, stop_in_time, NULL);
+        countdown = at;
+        error = rota_sqlite_exec(inner, db, within[_i]);
+        ck_assert_msg(error == ROTA_OK || error == ROTA_CANCELED,
+                      "at %d: %d, %s", at, error, rota_errmsg(NULL));
+        stopped += error == ROTA_CANCELED;
+        ck_assert_int_eq(sqlite3_get_autocommit(db), 1);
+    }
+    ck_assert_int_gt(stopped, 0);
+}
+END_TEST
+
+static const struct {
+    const char *sql, *says;
+} failing[] = {
+    {"INSERT INTO log VALUES(coalesce(stop(), 'old'))", "UNIQUE constraint"},
+    {"SELEC", "syntax error"},
+    {"SELECT no_such()", "no such function"},
+};
+
+START_TEST(an_error_that_is_the_statements_own_stays_what_it_is)
+{
+    struct rota_sqlite bound;
+    sqlite3_stmt *s;
+
+    if (_i == 0) {
+        ck_assert_int_eq(rota_sqlite_exec(inner, db, failing[_i].sql),
+                         ROTA_STORE);
+    } else { /* the context has ended, and stopped nothing */
+        (void)ctx_cancel(inner);
+        rota_sqlite_bind(&bound, inner, db);
+        ck_assert_int_eq(
+            rota_sqlite_error(
+                &bound, sqlite3_prepare_v2(db, failing[_i].sql, -1, &s, NULL)),
+            ROTA_STORE);
+        rota_sqlite_unbind(&bound);
+        ck_assert_int_eq(rota_sqlite_exec(inner, db, failing[_i].sql),
+                         ROTA_STORE);
+    }
+    ck_assert_ptr_nonnull(strstr(rota_errmsg(NULL), failing[_i].says));
+}
+END_TEST
+
 static Suite *
 binding_suite(void)
 {
     Suite *suite = suite_create("binding");
-    TCase *among = case_new(suite, "among"), *back = case_new(suite, "back");
+    TCase *among = case_new(suite, "among"), *back = case_new(suite, "back"),
+          *disguise = case_new(suite, "disguise");
 
     tcase_add_checked_fixture(among, setup, teardown);
     tcase_add_loop_test(
@@ -455,6 +559,14 @@ binding_suite(void)
     tcase_add_loop_test(
         back, nothing_but_a_rollback_is_run_when_the_context_has_ended, 0,
         COUNT(ways) * COUNT(others));
+    tcase_add_checked_fixture(disguise, setup, teardown);
+    tcase_add_loop_test(
+        disguise,
+        an_interrupt_comes_out_as_the_contexts_error_whatever_sqlite_says, 0,
+        COUNT(within));
+    tcase_add_loop_test(disguise,
+                        an_error_that_is_the_statements_own_stays_what_it_is, 0,
+                        COUNT(failing));
     return suite;
 }
 

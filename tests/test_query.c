@@ -198,6 +198,44 @@ START_TEST(a_query_ends_with_its_context)
 }
 END_TEST
 
+/* Cancels the context once as much of the reader's work is done as was said. */
+static void *
+cancel_after(void *arg)
+{
+    struct ctx *ctx = arg;
+    int64_t end = ctx_now() + act.number;
+
+    while (ctx_now() < end)
+        continue;
+    (void)ctx_cancel(ctx);
+    return NULL;
+}
+
+/* Virtual tables, as they are made, make another error of an interrupt. */
+START_TEST(a_query_that_was_cancelled_is_never_called_senseless)
+{
+    enum rota_error error;
+    pthread_t thread;
+    struct ctx *ctx;
+
+    for (int i = 0; i < MANY(200); i++) {
+        close_queue();
+        open_queue(1);
+        ctx = ctx_with_cancel(NULL);
+        act.number = i % 200 * 1000;
+        thread = thread_new(cancel_after, ctx);
+        error = rota_query(ctx, rota,
+                           "SELECT count(*) FROM json_each('[1]'),"
+                           " json_tree('[1]'), pragma_table_info('jobs')",
+                           NULL, 0, keep_row, &rows);
+        ck_assert_msg(error == ROTA_OK || error == ROTA_CANCELED, "%d: %s",
+                      error, rota_errmsg(rota));
+        (void)thread_join(thread);
+        ctx_end(ctx);
+    }
+}
+END_TEST
+
 START_TEST(a_query_ends_with_a_deadline)
 {
     CTX_AUTO struct ctx *ctx = NULL;
@@ -260,6 +298,7 @@ add_query(TCase *t)
     tcase_add_loop_test(t, what_does_not_only_look_is_refused_in_words, 0,
                         COUNT(refused));
     tcase_add_test(t, a_query_ends_with_its_context);
+    tcase_add_test(t, a_query_that_was_cancelled_is_never_called_senseless);
     tcase_add_test(t, a_query_ends_with_a_deadline);
     tcase_add_test(t, a_query_that_lasts_holds_nobody_up);
     tcase_add_test(t, a_call_without_what_it_is_about_is_refused);

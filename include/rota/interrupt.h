@@ -89,9 +89,11 @@ ROTA_API ROTA_MUST_USE int rota_sqlite_step(struct rota_sqlite *bound,
                                             struct sqlite3_stmt *statement);
 
 /* What a SQLite error code that was met under the binding means here, with its
- * words in rota_errmsg(NULL): ctx_err() for SQLITE_INTERRUPT, and for
- * SQLITE_BUSY once ctx is done; ROTA_OK, ROTA_BUSY, ROTA_FULL, ROTA_NOMEM,
- * ROTA_CORRUPT, ROTA_STORE. */
+ * words in rota_errmsg(NULL): once ctx is done, ctx_err() for SQLITE_INTERRUPT
+ * and SQLITE_BUSY, and for what SQLite makes of an interrupt if there was one:
+ * ALTER TABLE and virtual tables answer SQLITE_ERROR. Otherwise ROTA_OK,
+ * ROTA_BUSY, ROTA_FULL, ROTA_NOMEM, ROTA_CORRUPT, ROTA_STORE: a constraint that
+ * does not hold, or a syntax error, stays one. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_sqlite_error(const struct rota_sqlite *bound, int code);
 

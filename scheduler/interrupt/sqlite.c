@@ -58,19 +58,42 @@ rota_sqlite_step(struct rota_sqlite *bound, struct sqlite3_stmt *statement)
                                                             : code;
 }
 
+/* Whether code says, openly or in disguise, that the context has ended. ALTER
+ * TABLE makes an SQLITE_ERROR of an interrupt within, virtual tables do when
+ * they are made or opened, and FTS4 finds itself damaged; a statement that was
+ * rolled back with another one is aborted. Other codes are never made of it:
+ * what broke a constraint has broken it. */
+static bool
+is_stop(const struct binding *b, int code)
+{
+    if (!ctx_done(b->ctx))
+        return false;
+    switch (code & 0xff) {
+    case SQLITE_INTERRUPT:
+    case SQLITE_BUSY:
+        return true;
+    case SQLITE_ERROR:
+    case SQLITE_ABORT:
+        return binding_has_stopped(b);
+    case SQLITE_CORRUPT:
+        return binding_has_stopped(b) &&
+               sqlite3_extended_errcode(b->db) == SQLITE_CORRUPT_VTAB;
+    default:
+        return false;
+    }
+}
+
 enum rota_error
 rota_sqlite_error(const struct rota_sqlite *bound, int code)
 {
     const struct binding *b = (const struct binding *)(const void *)bound;
     enum rota_error error = error_of_sqlite(code);
-    bool stopped =
-        (code & 0xff) == SQLITE_INTERRUPT || (code & 0xff) == SQLITE_BUSY;
     const char *path;
     char words[400];
 
     if (error == ROTA_OK)
         return ROTA_OK;
-    if (stopped && ctx_done(b->ctx)) {
+    if (is_stop(b, code)) {
         message_set("%s", ctx_cause(b->ctx));
         return ctx_err(b->ctx);
     }

@@ -107,12 +107,14 @@ query_allows(void *arg, int action, const char *a, const char *b,
 /* A failure of the statement's own, such as a function that refuses, is the
  * asker's; the rest is the store's. */
 static enum rota_error
-query_error(struct sqlite_reader *reader, int code)
+query_error(struct sqlite_reader *reader, const struct rota_sqlite *bound,
+            int code)
 {
-    enum rota_error error = connection_error(&reader->connection);
+    enum rota_error error = rota_sqlite_error(bound, code);
 
-    if ((code & 0xff) == SQLITE_INTERRUPT)
-        return ROTA_CANCELED;
+    if (error == ROTA_CANCELED || error == ROTA_DEADLINE)
+        return error;
+    error = connection_error(&reader->connection);
     if ((code & 0xff) == SQLITE_AUTH) {
         message_set(ONLY_READS);
         return ROTA_INVALID;
@@ -148,8 +150,8 @@ query_values(sqlite3_stmt *statement, struct rota_value *values, int n)
 }
 
 static enum rota_error
-query_rows(struct sqlite_reader *reader, sqlite3_stmt *statement,
-           rota_row_fn *fn, void *arg)
+query_rows(struct sqlite_reader *reader, const struct rota_sqlite *bound,
+           sqlite3_stmt *statement, rota_row_fn *fn, void *arg)
 {
     /* the first step may prepare the statement anew: names come after it */
     int code = sqlite3_step(statement), n = sqlite3_column_count(statement);
@@ -170,13 +172,14 @@ query_rows(struct sqlite_reader *reader, sqlite3_stmt *statement,
     free(names);
     free(values);
     if (code != SQLITE_DONE && code != SQLITE_ROW)
-        return query_error(reader, code);
+        return query_error(reader, bound, code);
     return has_memory ? ROTA_OK : no_memory();
 }
 
 static enum rota_error
-query_run(struct sqlite_reader *reader, const char *sql,
-          const struct rota_value *params, int n, rota_row_fn *fn, void *arg)
+query_run(struct sqlite_reader *reader, const struct rota_sqlite *bound,
+          const char *sql, const struct rota_value *params, int n,
+          rota_row_fn *fn, void *arg)
 {
     sqlite3 *db = reader->connection.db;
     sqlite3_stmt *statement = NULL;
@@ -187,7 +190,7 @@ query_run(struct sqlite_reader *reader, const char *sql,
     (void)sqlite3_set_authorizer(db, query_allows, NULL);
     code = sqlite3_prepare_v2(db, sql, -1, &statement, &tail);
     if (code != SQLITE_OK) {
-        error = query_error(reader, code);
+        error = query_error(reader, bound, code);
     } else if (statement == NULL || tail[strspn(tail, " \t\r\n;")] != '\0') {
         message_set("one SQL statement is wanted");
         error = ROTA_INVALID;
@@ -196,7 +199,7 @@ query_run(struct sqlite_reader *reader, const char *sql,
         error = ROTA_INVALID;
     } else {
         query_bind(statement, params, n);
-        error = query_rows(reader, statement, fn, arg);
+        error = query_rows(reader, bound, statement, fn, arg);
     }
     (void)sqlite3_finalize(statement);
     (void)sqlite3_set_authorizer(db, NULL, NULL);
@@ -215,11 +218,7 @@ sqlite_reader_query(struct ctx *ctx, struct reader *base, const char *sql,
     if (error != ROTA_OK)
         return error;
     rota_sqlite_bind(&bound, ctx, reader->connection.db);
-    error = query_run(reader, sql, params, n, fn, arg);
+    error = query_run(reader, &bound, sql, params, n, fn, arg);
     rota_sqlite_unbind(&bound);
-    if (error == ROTA_CANCELED && ctx_done(ctx)) {
-        message_set("%s", ctx_cause(ctx));
-        return ctx_err(ctx);
-    }
     return error;
 }
