@@ -11,6 +11,12 @@ files_fail(struct rota_job *job, enum rota_error error, const char *verb,
 {
     int code = errno;
 
+    /* what the system is short of for a moment is no fault of the job's */
+    if (code == EMFILE || code == ENFILE || code == ENOMEM) {
+        rota_job_log(job, "cannot %s %s: %s; it is tried again in a second",
+                     verb, path, strerror(code));
+        return rota_job_snooze(job, ROTA_SEC(1));
+    }
     return rota_job_fail(job, error, "cannot %s %s: %s", verb, path,
                          strerror(code));
 }

@@ -23,7 +23,9 @@ bool files_is(const struct stat *file, const char *path);
 /* Whether path ends in extension, in whatever case. */
 bool files_name_ends(const char *path, const char *extension);
 
-/* Fail job with error: "cannot VERB PATH: " and what errno says. */
+/* Fail job with error: "cannot VERB PATH: " and what errno says. If that is a
+ * shortage of descriptors or memory, the job is put off instead, and that is
+ * logged. */
 enum rota_error files_fail(struct rota_job *job, enum rota_error error,
                            const char *verb, const char *path);
 

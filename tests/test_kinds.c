@@ -37,6 +37,22 @@ assert_message(const char *part)
     ck_assert_ptr_null(strchr(outcome.message, '\n'));
 }
 
+/* Who opens the next file to read meets this error, once; 0: nobody does. */
+static atomic_int open_error;
+
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
+FILE *
+__wrap_fopen(const char *path, const char *mode)
+{
+    int error = strstr(path, "q.sql") == NULL || mode[0] != 'r'
+                    ? 0
+                    : atomic_exchange(&open_error, 0);
+
+    errno = error;
+    return error != 0 ? NULL : __real_fopen(path, mode);
+}
+
 /* -- sql ------------------------------------------------------------------ */
 
 /* Submit the script, to be run on data.db with what more says. */
@@ -181,6 +197,27 @@ stop_in_the_middle(void)
     close_queue();
     return id;
 }
+
+static const int shortages[] = {EMFILE, ENFILE, ENOMEM};
+
+START_TEST(a_script_is_put_off_while_descriptors_or_memory_are_short)
+{
+    int64_t id;
+
+    begin(1, job_sql.fn);
+    id = submit_script("CREATE TABLE a(b);", "");
+    wait_for(id);
+    open_error = shortages[_i];
+    id = submit_script("INSERT INTO a VALUES(1);", "");
+    wait_for(id);
+    ck_assert_int_eq(open_error, 0);
+    ck_assert_int_eq(outcome.state, ROTA_SUCCEEDED);
+    ck_assert(was_logged(id, "tried again"));
+    ck_assert_str_eq(
+        sql_text(queue, "SELECT lease, failures FROM jobs WHERE id = 2"),
+        "2|0");
+}
+END_TEST
 
 START_TEST(a_script_that_was_stopped_goes_on_at_its_statement)
 {
@@ -531,6 +568,9 @@ kinds_suite(void)
     tcase_add_test(sql,
                    a_script_runs_to_its_end_with_or_without_a_last_semicolon);
     tcase_add_loop_test(sql, rows_go_to_a_file_as_csv_or_json_lines, 0, 2);
+    tcase_add_loop_test(
+        sql, a_script_is_put_off_while_descriptors_or_memory_are_short, 0,
+        COUNT(shortages));
     tcase_add_test(sql, a_script_that_was_stopped_goes_on_at_its_statement);
     tcase_add_test(
         sql,
