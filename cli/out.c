@@ -14,6 +14,7 @@
 #include "cli/format.h"
 #include "cli/terminal.h"
 #include "jobs/grow.h"
+#include "jobs/real.h"
 
 /* Rows that are kept to find the widths; what comes after them is printed as
  * it comes. */
@@ -41,6 +42,19 @@ put_blob(FILE *file, const struct rota_value *value, size_t shown)
     (void)fputs(value->size > shown ? "...'" : "'", file);
 }
 
+/* A screen is for reading; a field is read by programs. */
+static void
+put_real(FILE *file, double real, bool is_field)
+{
+    char text[32];
+
+    real_print(text, real);
+    if (is_field)
+        (void)fputs(text, file);
+    else
+        (void)fprintf(file, "%.15g", real);
+}
+
 static void
 put_value(FILE *file, const struct rota_value *value, bool is_field)
 {
@@ -51,7 +65,7 @@ put_value(FILE *file, const struct rota_value *value, bool is_field)
         (void)fprintf(file, "%" PRId64, value->integer);
         break;
     case ROTA_REAL:
-        (void)fprintf(file, "%.15g", value->real);
+        put_real(file, value->real, is_field);
         break;
     case ROTA_TEXT:
         format_text(file, value->data, value->size,

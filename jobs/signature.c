@@ -24,7 +24,6 @@ static const struct {
     {"\xfe\xff", 2, {"text in UTF-16BE", NULL, "UTF-16BE", 0}},
     {"\x1f\x8b", 2, {"a gzip file", UNPACK, NULL, 0}},
     {"\x1f\x9d", 2, {"a file of compress", UNPACK, NULL, 0}},
-    {"BZh", 3, {"a bzip2 file", UNPACK, NULL, 0}},
     {"\xfd"
      "7zXZ\0",
      6,
@@ -64,6 +63,9 @@ guess(const char *data, size_t size)
 struct signature
 signature_of(const char *data, size_t size)
 {
+    if (size >= 10 && memcmp(data, "BZh", 3) == 0 &&
+        memcmp(data + 4, "1AY&SY", 6) == 0)
+        return (struct signature){"a bzip2 file", UNPACK, NULL, 0};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (size >= known[i].size &&
             memcmp(data, known[i].bytes, known[i].size) == 0)

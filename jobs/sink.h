@@ -1,5 +1,5 @@
 /*
- * Rows that go to a file, as CSV or as JSON Lines. For the kind sql, on the
+ * Rows that go to a file, as CSV, TSV or JSON Lines. For the kind sql, on the
  * thread that runs the job; no lock.
  */
 #ifndef SINK_H
@@ -9,16 +9,21 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "jobs/dialect.h"
+
 struct sqlite3_stmt;
 
 struct sink {
     FILE *file; /* NULL: rows are only counted */
     bool is_json;
+    struct dialect dialect; /* of what is not JSON */
+    const char *line_end;
+    const char *problem; /* what cannot be written so; NULL: errno says it */
     int64_t n_rows;
 };
 
-/* Before a statement's first row: in CSV, the line of names. False: errno says
- * why, here and below. */
+/* Before a statement's first row: the line of names, but for JSON. False:
+ * problem or errno says why, here and below. */
 bool sink_names(struct sink *sink, struct sqlite3_stmt *statement);
 
 /* Write the row at which statement stands. */

@@ -18,7 +18,8 @@ static const struct job_key keys[] = {
     {"on", JOB_KEY_REQUIRED | JOB_KEY_PATH,
      "the SQLite file to run it on, made if it is not there"},
     {"out", JOB_KEY_PATH, "the file that gets the rows of SELECT"},
-    {"format", 0, "csv or jsonl, of out (default: by its name, else csv)"},
+    {"format", 0, "csv, tsv or jsonl, of out (default: by its name, else csv)"},
+    DIALECT_KEYS,
     {NULL, 0, NULL}};
 
 static enum rota_error
@@ -48,24 +49,46 @@ open_script(struct sql *sql)
     return ROTA_OK;
 }
 
+/* How the rows are written. */
+static enum rota_error
+read_format(struct sql *sql)
+{
+    static const char *const keys_of_text[] = {"delimiter", "quote", "null",
+                                               "header"};
+    const char *format = args_text(sql->args, "format");
+    const char *out = sql->out != NULL ? sql->out : "";
+    struct sink *sink = &sql->sink;
+    bool is_tsv;
+
+    if (format != NULL && strcmp(format, "csv") != 0 &&
+        strcmp(format, "tsv") != 0 && strcmp(format, "jsonl") != 0)
+        return rota_job_fail(sql->job, ROTA_FATAL,
+                             "format=%s: must be csv or jsonl, or tsv", format);
+    sink->is_json = format != NULL ? format[0] == 'j'
+                                   : files_name_ends(out, ".jsonl") ||
+                                         files_name_ends(out, ".json");
+    is_tsv = format != NULL
+                 ? format[0] == 't'
+                 : files_name_ends(out, ".tsv") || files_name_ends(out, ".tab");
+    for (size_t i = 0; sink->is_json && i < 4; i++)
+        if (args_text(sql->args, keys_of_text[i]) != NULL)
+            return rota_job_fail(sql->job, ROTA_FATAL,
+                                 "%s= is for CSV and TSV, not for JSON Lines",
+                                 keys_of_text[i]);
+    sink->line_end = is_tsv ? "\n" : "\r\n";
+    return dialect_read(sql->job, sql->args, is_tsv, &sink->dialect);
+}
+
 /* Open the file of rows as it is; what is in it is seen to later. */
 static enum rota_error
 open_out(struct sql *sql)
 {
-    const char *format = args_text(sql->args, "format");
     enum rota_error error;
     struct stat file;
     int fd;
 
-    if (format != NULL && strcmp(format, "csv") != 0 &&
-        strcmp(format, "jsonl") != 0)
-        return rota_job_fail(sql->job, ROTA_FATAL,
-                             "format=%s: must be csv or jsonl", format);
     if (sql->out == NULL)
         return ROTA_OK;
-    sql->sink.is_json = format != NULL ? format[0] == 'j'
-                                       : files_name_ends(sql->out, ".jsonl") ||
-                                             files_name_ends(sql->out, ".json");
     error =
         files_refuse_databases(sql->ctx, sql->job, "out", sql->out, sql->on);
     if (error != ROTA_OK)
@@ -179,6 +202,8 @@ sql_run(struct ctx *ctx, struct rota_job *job)
         sql.out = args_text(sql.args, "out");
         error = open_script(&sql);
     }
+    if (error == ROTA_OK)
+        error = read_format(&sql);
     if (error == ROTA_OK)
         error = open_out(&sql);
     if (error == ROTA_OK)

@@ -41,6 +41,9 @@ fail_here(struct sql *sql, const char *what)
 enum rota_error
 sql_fail_out(struct sql *sql)
 {
+    if (sql->sink.problem != NULL)
+        return rota_job_fail(sql->job, ROTA_FATAL, "%s, line %" PRId64 ": %s",
+                             sql->path, sql->script.begins, sql->sink.problem);
     return files_fail(sql->job, ROTA_FAILED, "write", sql->out);
 }
 

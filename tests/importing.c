@@ -27,6 +27,7 @@ open_queue(void)
                      ROTA_OK);
     ck_assert_int_eq(rota_handle(rota, "import", job_import.fn, NULL, NULL),
                      ROTA_OK);
+    ck_assert_int_eq(rota_handle(rota, "sql", job_sql.fn, NULL, NULL), ROTA_OK);
     ctx_end(run);
     run = ctx_with_cancel(NULL);
     ck_assert_int_eq(rota_start(run, rota), ROTA_OK);
@@ -65,7 +66,13 @@ args_with(const char *more)
 int64_t
 submit(const char *args)
 {
-    struct rota_submission submission = ROTA_SUBMISSION_INIT("import");
+    return submit_to("import", args);
+}
+
+int64_t
+submit_to(const char *kind, const char *args)
+{
+    struct rota_submission submission = ROTA_SUBMISSION_INIT(kind);
     int64_t id = 0;
 
     submission.args = args;

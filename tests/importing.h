@@ -1,7 +1,7 @@
 /*
- * What tests of the kind "import" share: a queue whose workers know it, and
- * imports of in.csv into the table t of out.db, all in a folder of the test's
- * own. One thread calls.
+ * What tests of the kind "import" share: a queue whose workers know it and
+ * "sql", and imports of in.csv into the table t of out.db, all in a folder of
+ * the test's own. One thread calls.
  */
 #ifndef IMPORTING_H
 #define IMPORTING_H
@@ -22,6 +22,9 @@ void open_queue(void);
 const char *args_with(const char *more);
 
 int64_t submit(const char *args);
+
+/* Submit to another kind than import: sql. */
+int64_t submit_to(const char *kind, const char *args);
 
 /* Wait until the job has ended: outcome and result say how. */
 void wait_for(int64_t id);
