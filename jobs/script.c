@@ -152,19 +152,28 @@ skip_comments(const char *text)
     }
 }
 
-/* The nth word that the current statement begins with, from 0, in capitals and
- * at most size - 1 bytes; "" if there are fewer. */
-static void
-keyword(const struct script *script, int n, char *word, size_t size)
+/* Behind the n words that the current statement begins with. */
+static const char *
+skip_words(const struct script *script, int n)
 {
     const char *from = skip_comments(script->text);
-    size_t length = 0;
 
     while (n-- > 0) {
         while (isalpha((unsigned char)*from))
             from++;
         from = skip_comments(from);
     }
+    return from;
+}
+
+/* The nth word that the current statement begins with, from 0, in capitals and
+ * at most size - 1 bytes; "" if there are fewer. */
+static void
+keyword(const struct script *script, int n, char *word, size_t size)
+{
+    const char *from = skip_words(script, n);
+    size_t length = 0;
+
     for (; length + 1 < size && isalpha((unsigned char)from[length]); length++)
         word[length] = (char)toupper((unsigned char)from[length]);
     word[length] = '\0';
@@ -203,4 +212,24 @@ script_role(const struct script *script)
                        ? words[i].role
                        : SCRIPT_SAVEPOINT;
     return SCRIPT_PLAIN;
+}
+
+bool
+script_makes_private(const struct script *script, char *name, size_t size)
+{
+    const char *from = skip_words(script, 2);
+    char create[16], table[16];
+    size_t length = 0;
+
+    keyword(script, 0, create, sizeof(create));
+    keyword(script, 1, table, sizeof(table));
+    if (strcmp(create, "CREATE") != 0 || strcmp(table, "TABLE") != 0 ||
+        strncmp(from, "_rota_", 6) != 0)
+        return false;
+    for (; length + 1 < size &&
+           (isalnum((unsigned char)from[length]) || from[length] == '_');
+         length++)
+        name[length] = from[length];
+    name[length] = '\0';
+    return true;
 }

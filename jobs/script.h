@@ -47,4 +47,8 @@ enum script_role {
 
 enum script_role script_role(const struct script *script);
 
+/* Whether the current statement makes a table whose name begins with _rota_, as
+ * the dump of a target does; *name is that. */
+bool script_makes_private(const struct script *script, char *name, size_t size);
+
 #endif

@@ -103,9 +103,25 @@ rows(struct sql *sql, sqlite3_stmt *statement)
     return code == SQLITE_DONE ? ROTA_OK : fail_statement(sql);
 }
 
+/* The dump of a file that a job has written makes the tables in which jobs keep
+ * what they have done. This job has made them already. */
+static bool
+is_made_already(struct sql *sql)
+{
+    char name[64];
+
+    return script_makes_private(&sql->script, name, sizeof(name)) &&
+           sqlite3_table_column_metadata(sql->db, "main", name, NULL, NULL,
+                                         NULL, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+/* *ret_statement is NULL if there is nothing to do. */
 static enum rota_error
 prepare(struct sql *sql, sqlite3_stmt **ret_statement)
 {
+    *ret_statement = NULL;
+    if (is_made_already(sql))
+        return ROTA_OK;
     return sqlite3_prepare_v2(sql->db, sql->script.text,
                               (int)sql->script.size + 1, ret_statement,
                               NULL) == SQLITE_OK
@@ -119,7 +135,7 @@ run(struct sql *sql)
     sqlite3_stmt *statement = NULL;
     enum rota_error error = prepare(sql, &statement);
 
-    if (error == ROTA_OK)
+    if (error == ROTA_OK && statement != NULL)
         error = rows(sql, statement);
     (void)sqlite3_finalize(statement);
     return error;
@@ -132,7 +148,7 @@ find_whether_it_writes(struct sql *sql, bool *ret_writes)
     enum rota_error error = prepare(sql, &statement);
 
     if (error == ROTA_OK)
-        *ret_writes = !sqlite3_stmt_readonly(statement);
+        *ret_writes = statement != NULL && !sqlite3_stmt_readonly(statement);
     (void)sqlite3_finalize(statement);
     return error;
 }

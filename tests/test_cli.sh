@@ -235,6 +235,20 @@ an_empty_null_says_that_empty_fields_are_null() {
     [ "$(sqlite3 b.db "SELECT b IS NULL FROM a")" = 1 ] || fail "not NULL"
 }
 
+a_dump_of_what_a_job_has_written_is_restored() {
+    printf 'a,b\n1,x\n2\n' >a.csv
+    expect 0 "$rota" run import file=a.csv into=b.db
+    for from in b c d; do # the second is one that a restore has written
+        to=$(printf %s "$from" | tr bcd cde)
+        sqlite3 "$from.db" .dump >dump.sql
+        [ "$from" != d ] || sed -i '/^BEGIN/d; /^COMMIT/d' dump.sql
+        expect 0 "$rota" run sql file=dump.sql on="$to.db"
+        [ "$(sqlite3 "$to.db" "SELECT * FROM a")" = '1|x' ] || fail "no row"
+        [ "$(sqlite3 "$to.db" "SELECT line FROM _rota_import_bad")" = 3 ] ||
+            fail "the bad row is gone"
+    done
+}
+
 the_queue_is_no_argument_for_a_job() {
     expect 0 "$rota" add import file=a.csv into=b.db
     for name in queue.db queue.db-wal queue.db-shm queue.db-lock \
