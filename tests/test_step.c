@@ -21,6 +21,7 @@ static int64_t now;                 /* what the clock says */
 static enum rota_error answers[16]; /* of the runs, in their order */
 static int runs;
 static int64_t last_id, seen_cursor;
+static int64_t takes; /* how long a run takes by the clock, ms */
 
 /* By how much the machine's clock is off. */
 static int64_t off_ms;
@@ -48,6 +49,7 @@ as_told(struct ctx *ctx, struct rota_job *job)
 {
     if (ctx_done(ctx))
         return ctx_err(ctx);
+    now += takes;
     last_id = rota_job_id(job);
     seen_cursor = rota_job_cursor(job);
     rota_job_advance(job, seen_cursor + 10);
@@ -66,6 +68,7 @@ set_up(void)
     stage_set();
     now = START;
     runs = 0;
+    takes = 0;
     memset(answers, 0, sizeof(answers));
     options.clock = says_now;
     options.clock_arg = &now;
@@ -244,6 +247,48 @@ START_TEST(what_is_due_at_the_same_time_is_due_one_and_all)
     ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"
                                     " WHERE error = 'DEADLINE'"),
                      1001);
+}
+END_TEST
+
+START_TEST(a_deadline_between_two_runs_hides_nothing_of_the_last_failure)
+{
+    static const enum rota_error last[] = {ROTA_FAILED, ROTA_STORE};
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    char wanted[256];
+    int64_t id;
+
+    s.deadline = START + 500; /* it is tried again in 750 ms or more */
+    s.max_attempts = 5;
+    answers[0] = last[_i];
+    id = submit_as(&s);
+    ck_assert_int_eq(step(), id);
+    now = START + 500;
+    ck_assert_int_eq(step(), 0);
+    (void)snprintf(
+        wanted, sizeof(wanted),
+        "failed|DEADLINE|1|1|%s; its deadline passed before it ran again",
+        rota_strerror(last[_i]));
+    ck_assert_str_eq(job_says(id, "state, error, attempt, why = cause, cause"),
+                     wanted);
+}
+END_TEST
+
+START_TEST(a_failure_that_is_not_tried_again_for_its_deadline_says_so)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    char wanted[256];
+    int64_t id;
+
+    s.deadline = START + 60000;
+    s.max_attempts = _i == 0 ? 5 : 1;
+    answers[0] = ROTA_FAILED;
+    takes = 60000;
+    id = submit_as(&s);
+    ck_assert_int_eq(step(), id);
+    (void)snprintf(wanted, sizeof(wanted), "failed|FAILED|1|%s%s",
+                   rota_strerror(ROTA_FAILED),
+                   _i == 0 ? "; its deadline passed" : "");
+    ck_assert_str_eq(job_says(id, "state, error, attempt, cause"), wanted);
 }
 END_TEST
 
@@ -480,6 +525,10 @@ main(void)
     tcase_add_test(t,
                    what_waits_beyond_its_deadline_fails_though_nobody_takes_it);
     tcase_add_test(t, what_is_due_at_the_same_time_is_due_one_and_all);
+    tcase_add_loop_test(
+        t, a_deadline_between_two_runs_hides_nothing_of_the_last_failure, 0, 2);
+    tcase_add_loop_test(
+        t, a_failure_that_is_not_tried_again_for_its_deadline_says_so, 0, 2);
     tcase_add_test(t, a_job_that_comes_back_after_its_deadline_has_failed);
     tcase_add_test(t, a_clock_that_steps_loses_and_repeats_nothing);
     tcase_add_test(t, a_clock_that_was_wrong_and_set_right_is_followed);

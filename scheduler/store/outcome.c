@@ -36,10 +36,10 @@ const struct outcome_rule outcome_rules[] = {
     /* all that is left are failures, and each is charged */
     {E(END_FATAL), 0,
      ROTA_JOB_FAILED, CODE_OWN, CAUSE_ERROR, NULL, AGAIN_UNCHANGED, true},
-    {ANY, IF_LATE,
-     ROTA_JOB_FAILED, CODE_OWN, CAUSE_ERROR, NULL, AGAIN_UNCHANGED, true},
     {ANY, IF_SPENT,
      ROTA_JOB_FAILED, CODE_OWN, CAUSE_ERROR, NULL, AGAIN_UNCHANGED, true},
+    {ANY, IF_LATE,
+     ROTA_JOB_FAILED, CODE_OWN, CAUSE_ERROR_LATE, NULL, AGAIN_UNCHANGED, true},
     {ANY, 0,
      ROTA_SCHEDULED, CODE_OWN, CAUSE_ERROR, "failed", AGAIN_LATER, true},
 };

@@ -51,6 +51,7 @@ struct standing {
 enum cause {
     CAUSE_OWN,         /* the job's own, if it had any */
     CAUSE_ERROR,       /* the same; else the code's */
+    CAUSE_ERROR_LATE,  /* the same, and that its deadline has passed */
     CAUSE_CANCEL,      /* of who asked for the cancel */
     CAUSE_LATE_CANCEL, /* the same, if anybody did */
     CAUSE_DEADLINE,    /* the job's own; else that its deadline has passed */

@@ -27,10 +27,16 @@ STATEMENT(DELETE_SCHEDULED) = {
     "DELETE FROM _scheduled WHERE run_at = ?1 AND id = ?2"};
 STATEMENT(DELETE_DEADLINE) = {
     "DELETE FROM _deadline WHERE at = ?1 AND id = ?2"};
+/* A deadline that passes between two runs hides nothing of why there was to be
+ * another: what the last one that failed, or died, came to is said before. */
 STATEMENT(EXPIRE_JOB) = {
     "INSERT INTO _done(id, state, lease, attempt, finished_at, code, cause)"
     " SELECT id, " STATE_FAILED ", lease, failures, ?2, 2,"
-    "  'its deadline passed before it ran' FROM _job WHERE id = ?1"};
+    "  iif(failures + crashes > 0, coalesce((SELECT message || '; '"
+    "   FROM _attempt WHERE job = id AND outcome IN ('failed', 'crashed')"
+    "   ORDER BY lease DESC LIMIT 1), ''), '')"
+    "  || 'its deadline passed before it ran' || iif(lease > 0, ' again', '')"
+    " FROM _job WHERE id = ?1"};
 _Static_assert(ROTA_DEADLINE == 2, "as written above");
 
 struct due {

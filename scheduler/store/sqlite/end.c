@@ -232,6 +232,7 @@ words_of(const struct ending *ending, const struct run *run,
     case CAUSE_OWN:
         break;
     case CAUSE_ERROR:
+    case CAUSE_ERROR_LATE:
         return first_of(ending->message,
                         outcome->code == ROTA_TIMEOUT ? "its time was up"
                                                       : NULL,
@@ -250,6 +251,20 @@ words_of(const struct ending *ending, const struct run *run,
         return poison_words(outcome->crashes);
     }
     return ending->message;
+}
+
+/* The words for end->cause, and *ret_own, which is to be freed. False: no
+ * memory. */
+static bool
+cause_find(struct end *end, char **ret_own)
+{
+    end->cause = words_of(end->ending, end->run, end->outcome);
+    *ret_own = NULL;
+    if (end->outcome->cause != CAUSE_ERROR_LATE)
+        return true;
+    *ret_own = sqlite3_mprintf("%s; its deadline passed", end->cause);
+    end->cause = *ret_own;
+    return *ret_own != NULL;
 }
 
 /* -- The moves ------------------------------------------------------------ */
@@ -277,15 +292,19 @@ run_decide(struct sqlite_store *store, const struct ending *ending,
                       .attempt = run->failures + has_run};
     enum rota_error error = run_leave(store, run);
     uint32_t random;
+    char *own;
 
     if (error != ROTA_OK)
         return error;
     sqlite3_randomness((int)sizeof(random), &random);
     *ret_outcome = outcome_of(how, ending->error, ending->snooze_ms, &standing,
                               store->now, random);
-    end.cause = words_of(ending, run, ret_outcome);
-    return ret_outcome->state >= ROTA_SUCCEEDED ? done_insert(store, &end)
-                                                : job_return(store, &end);
+    if (!cause_find(&end, &own))
+        return no_memory();
+    error = ret_outcome->state >= ROTA_SUCCEEDED ? done_insert(store, &end)
+                                                 : job_return(store, &end);
+    sqlite3_free(own);
+    return error;
 }
 
 /* running -> succeeded, for what concerns nobody else: nothing needs to be
