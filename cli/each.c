@@ -20,6 +20,7 @@
 #include "cli/say.h"
 #include "cli/signals.h"
 #include "cli/value.h"
+#include "cli/work.h"
 #include "jobs/jobs.h"
 
 /* Ends that may wait to be printed. */
@@ -202,17 +203,36 @@ is_over(struct each *each)
            left == 0;
 }
 
+/* Stop if the file is not the one that was opened any more: no end can be
+ * recorded, and so none would ever come. Asked once a second. */
+static void
+look_at_file(struct each *each)
+{
+    enum rota_error error;
+
+    if (ctx_now() - each->looked_at < ROTA_SEC(1))
+        return;
+    each->looked_at = ctx_now();
+    error = work_look(each->rota);
+    if (error == ROTA_OK)
+        return;
+    progress_end(&each->progress);
+    each->broken = say_error(each->rota, error);
+    (void)ctx_cancel(each->ctx);
+}
+
 static void
 see_it_through(struct each *each)
 {
     const int64_t pause = each->progress.is_live ? ROTA_MS(100) : ROTA_SEC(1);
 
-    each->begun_at = each->moved_at = ctx_now();
+    each->begun_at = each->moved_at = each->looked_at = ctx_now();
     rate_begin(&each->rate, each->begun_at, 0);
     while (!is_over(each)) {
         spool_wait(&each->spool, ctx_now() + pause);
         each_take_ends(each, false);
         show(each);
+        look_at_file(each);
         if (ferror(stdout)) /* nobody reads it, or the disk is full */
             (void)ctx_cancel(each->ctx);
     }

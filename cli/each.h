@@ -57,12 +57,14 @@ struct each {
     /* main's */
     int64_t succeeded, cancelled; /* jobs; those that failed are failures.n */
     struct failures failures;
+    int broken; /* CLI_OK, or the code to end with: the file is not there */
     int64_t unprinted; /* ends of which something could not be printed */
     bool has_printed;  /* anything at all */
     int64_t begun_at;  /* ctx_now(), and so below */
     struct rate rate;
-    int64_t moved_at; /* when it was last seen that something moves here, */
-    int64_t moved;    /* and how many had ended then */
+    int64_t looked_at; /* when it was seen that the file is there */
+    int64_t moved_at;  /* when it was last seen that something moves here, */
+    int64_t moved;     /* and how many had ended then */
 };
 
 /* How many jobs have ended that were told of. Main's. */

@@ -147,12 +147,26 @@ say_feed(const struct each *each)
     return CLI_OK;
 }
 
+/* The file is gone: it can be asked for nothing, and there is nothing to go on
+ * with. */
+static int
+each_break(const struct each *each)
+{
+    char counts[256];
+
+    put_counts(each, counts, sizeof(counts));
+    say("stopped by that%s%s", counts[0] != '\0' ? ": " : "", counts);
+    return each->broken;
+}
+
 int
 each_sum_up(struct each *each)
 {
     char counts[256], time[40];
     int code = say_feed(each);
 
+    if (each->broken != CLI_OK)
+        return each_break(each);
     if (each_ended(each) < atomic_load(&each->given))
         take_strangers(each);
     failures_say(&each->failures, each->rota, each->batch);

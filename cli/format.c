@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 #include <wchar.h>
 
 #include "jobs/utf8.h"
@@ -141,6 +142,21 @@ format_duration(char *text, size_t size, double seconds)
                        s / 60 % 60);
     else
         (void)snprintf(text, size, "%" PRId64 "d", s / 86400);
+}
+
+void
+format_time(char *text, size_t size, int64_t unix_ms)
+{
+    time_t seconds = (time_t)(unix_ms / 1000);
+    char zone[8] = "";
+    struct tm local;
+
+    (void)localtime_r(&seconds, &local);
+    (void)strftime(zone, sizeof(zone), "%z", &local); /* +0100 */
+    if (size == 0 || strftime(text, size, "%Y-%m-%dT%H:%M:%S", &local) == 0)
+        return;
+    (void)snprintf(text + strlen(text), size - strlen(text), "%.3s:%s", zone,
+                   zone + strnlen(zone, 3));
 }
 
 void

@@ -39,6 +39,9 @@ void format_number(char *text, size_t size, int64_t number);
 /* A time in one or two units: 41s, 3m12s, 2h05m, 3d. */
 void format_duration(char *text, size_t size, double seconds);
 
+/* A moment, Unix milliseconds, in local time: 2026-01-31T14:00:00+01:00. */
+void format_time(char *text, size_t size, int64_t unix_ms);
+
 struct format_count {
     int64_t n;
     const char *what;

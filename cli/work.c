@@ -1,7 +1,8 @@
 /*
  * `work` and `resume`: run jobs that were submitted before, or elsewhere. The
  * main thread's, but for on_ended(): that is called by one thread at a time,
- * and what it counts is read once rota_stop() has returned. No lock.
+ * and what it counts is read once rota_stop() has returned. No lock but the
+ * report's own.
  */
 #define _GNU_SOURCE
 #include "cli/work.h"
@@ -17,6 +18,7 @@
 #include "cli/kinds.h"
 #include "cli/pairs.h"
 #include "cli/progress.h"
+#include "cli/report.h"
 #include "cli/say.h"
 #include "cli/signals.h"
 
@@ -25,6 +27,7 @@ struct work {
     struct ctx *ctx; /* ends with a signal */
     struct rota *rota;
     struct progress progress;
+    struct report report; /* of `work`: what fails */
     /* on_ended()'s, until rota_stop() has returned */
     int64_t ended[ROTA_CANCELLED + 1]; /* runs, by the state they led to */
     struct failures failures;
@@ -52,6 +55,8 @@ on_ended(void *arg, int64_t job, enum rota_state state)
     struct work *work = arg;
 
     work->ended[state]++;
+    if (state == ROTA_JOB_FAILED || state == ROTA_SCHEDULED)
+        report_add(&work->report, job);
     if (state == ROTA_JOB_FAILED)
         failures_add(&work->failures, job);
 }
@@ -98,12 +103,15 @@ static int
 with_work(struct cli *cli, bool must_exist, int (*fn)(struct work *work))
 {
     struct work work = {.cli = cli};
-    int code = open_to_work(&work, cli, must_exist);
+    int code;
 
+    report_init(&work.report);
+    code = open_to_work(&work, cli, must_exist);
     if (code == CLI_OK)
         code = fn(&work);
     code = database_close(work.rota, code);
     ctx_end(work.ctx);
+    report_fini(&work.report);
     return code;
 }
 
@@ -166,10 +174,8 @@ take_no_more(void *arg, int n, const char *const *names,
     return true;
 }
 
-/* An error if the file is no longer the one that was opened: it was moved or
- * removed, and nobody would ever put a job into what is left. */
-static enum rota_error
-look_at_file(struct rota *rota)
+enum rota_error
+work_look(struct rota *rota)
 {
     enum rota_error error = rota_query(ctx_background(), rota, "SELECT 1", NULL,
                                        0, take_no_more, NULL);
@@ -177,17 +183,23 @@ look_at_file(struct rota *rota)
     return error == ROTA_BUSY || error == ROTA_NOMEM ? ROTA_OK : error;
 }
 
-/* Wait until somebody says stop, or the file is gone. */
+/* Wait until somebody says stop, or the file is gone. Meanwhile tell of what
+ * fails, as it does. */
 static enum rota_error
 wait_for_end(struct work *work)
 {
+    int64_t next = ctx_now() + ROTA_SEC(1);
     enum rota_error error = ROTA_OK;
 
-    while (error == ROTA_OK &&
-           ctx_wait(work->ctx, ctx_now() + ROTA_SEC(1)) == ROTA_TIMEOUT) {
+    while (error == ROTA_OK && !ctx_done(work->ctx)) {
+        if (report_wait(&work->report, work->ctx, next) == ROTA_OK)
+            report_say(&work->report, work->rota, &work->progress);
+        if (ctx_now() < next)
+            continue;
         if (work->progress.is_live)
             show_progress(work);
-        error = look_at_file(work->rota);
+        error = work_look(work->rota);
+        next = ctx_now() + ROTA_SEC(1);
     }
     progress_end(&work->progress);
     return error;
@@ -218,9 +230,13 @@ work_until_told(struct work *work)
         if (error != ROTA_OK)
             code = say_error(work->rota, error);
     }
-    failures_say(&work->failures, work->rota, NULL);
+    report_say(&work->report, work->rota, &work->progress);
+    progress_end(&work->progress);
     put_counts(work, counts, sizeof(counts));
-    say("stopped: %s", counts[0] != '\0' ? counts : "no job came");
+    if (error != ROTA_OK)
+        say("stopped by that%s%s", counts[0] != '\0' ? ": " : "", counts);
+    else
+        say("stopped: %s", counts[0] != '\0' ? counts : "no job came");
     return code;
 }
 

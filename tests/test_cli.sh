@@ -780,6 +780,32 @@ work_ends_when_its_file_is_moved_away() {
         fail "$(ask queue.db "SELECT state, why FROM jobs")"
 }
 
+work_says_each_failure_as_it_happens() {
+    TZ=Etc/GMT-3 in_background work -j 2
+    within_10_s grep -q "working on queue.db" run.err || fail "no start"
+    expect 0 "$rota" add --attempts 2 exec -- sh -c 'echo boom >&2; exit 3'
+    within_10_s grep -q 'not tried again' run.err || fail "$(cat run.err)"
+    when='20[0-9]*-[0-9]*-[0-9]*T[0-9]*:[0-9]*:[0-9]*+03:00'
+    what='job 1 (exec) failed: exit code 3: boom'
+    for again in "attempt 1 of 2, tried again at $when" 'not tried again'; do
+        [ "$(grep -c "^rota: $when $what; $again\$" run.err)" -eq 1 ] ||
+            fail "not once $again: $(cat run.err)"
+    done
+    kill -TERM "$pid"
+    ended 0
+    [ "$(grep -c 'boom' run.err)" -eq 2 ] || fail "told again: $(cat run.err)"
+}
+
+a_worker_without_its_file_says_so_and_not_that_no_job_came() {
+    in_background work
+    within_10_s grep -q "working on queue.db" run.err || fail "no start"
+    mv queue.db elsewhere.db
+    ended 125
+    grep -q "queue.db has been moved" run.err || fail "$(cat run.err)"
+    grep -q "no job came" run.err && fail "$(cat run.err)"
+    grep -q "stopped by that" run.err || fail "$(cat run.err)"
+}
+
 work_gives_back_what_does_not_end_within_its_grace() {
     many_rows 300000 >a.csv
     "$rota" add import file=a.csv into=b.db group=1 >/dev/null || fail "add"

@@ -405,6 +405,21 @@ after_two_kills_as_many_run_at_once_as_before() {
     count_is 9 "state = 'succeeded'"
 }
 
+it_ends_when_its_file_is_moved_away() {
+    hang
+    seq 2 >items
+    in_background each -j1 -b it ./hang <items
+    within_10_s began 1 || fail "$(cat run.err)"
+    mv queue.db elsewhere.db
+    ended 125
+    grep -q "queue.db has been moved" run.err || fail "$(cat run.err)"
+    grep -q "go on with" run.err && fail "$(cat run.err)"
+    mv elsewhere.db queue.db
+    touch go
+    expect 0 "$rota" resume
+    count_is 2 "state = 'succeeded'"
+}
+
 it_leaves_the_jobs_of_others_alone() {
     expect 0 "$rota" add exec -- touch others
     expect 0 "$rota" each echo ::: a
