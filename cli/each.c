@@ -198,6 +198,7 @@ is_over(struct each *each)
     each->moved_at = now;
     return rota_query(each->ctx, each->rota,
                       "SELECT count(*) FROM jobs WHERE batch = ?1"
+                      " AND queue = 'each:' || ?1"
                       " AND state IN ('ready', 'scheduled', 'running')",
                       &batch, 1, keep_number, &left) == ROTA_OK &&
            left == 0;
@@ -272,6 +273,7 @@ find_batch(struct each *each)
         rota_query(each->signals, each->rota,
                    "SELECT id, args, state IN ('ready', 'scheduled', 'running')"
                    " FROM jobs WHERE batch = ?1 AND kind = 'exec'"
+                   " AND queue = 'each:' || ?1"
                    " AND state NOT IN ('failed', 'cancelled') ORDER BY id",
                    &batch, 1, keep_job, each);
 

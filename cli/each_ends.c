@@ -89,6 +89,7 @@ take_strangers(struct each *each)
     if (rota_query(ctx_background(), each->rota,
                    "SELECT id, (state = 'succeeded') + 2 * (state = 'failed')"
                    " + 3 * (state = 'cancelled') FROM jobs WHERE batch = ?1"
+                   " AND queue = 'each:' || ?1"
                    " AND finished_at >= ?2 AND worker IS NOT"
                    " (SELECT max(id) FROM workers WHERE pid = ?3) ORDER BY id",
                    params, 3, pairs_keep, &strangers) != ROTA_OK)

@@ -489,6 +489,14 @@ what_was_done_before_is_told_from_what_waits() {
     err_has '3 succeeded, 2 done before in'
 }
 
+jobs_of_the_batch_in_other_queues_are_not_waited_for() {
+    expect 0 "$rota" add exec --batch b -- true
+    timeout 60 "$rota" each --batch b -- echo ::: x >out 2>err </dev/null ||
+        fail "ended with $?: $(cat err)"
+    out_is x
+    err_has "1 succeeded in"
+}
+
 # -- wrong usage ----------------------------------------------------------------
 
 more_at_once_than_there_is_room_for_take_turns() {
