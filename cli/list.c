@@ -72,6 +72,8 @@ print_rows(struct rota *rota, const char *text, const struct rota_value *params,
         rota_query(ctx_background(), rota, text, params, n, out_row, out);
 
     out_end(out);
+    if (error == ROTA_OK && out->has_failed)
+        return say_error(NULL, ROTA_NOMEM);
     return error == ROTA_OK ? CLI_OK : say_error(rota, error);
 }
 

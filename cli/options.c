@@ -236,7 +236,8 @@ complain(int c, char **argv)
         return say_usage("%s needs a value", argv[optind - 1]);
     for (int i = 1; i < optind - 1 && !has_command; i++)
         has_command = strcmp(argv[i], "exec") == 0;
-    if (optopt != 0 && optopt <= UCHAR_MAX)
+    if (optopt != 0 && optopt <= UCHAR_MAX &&
+        strncmp(argv[optind - 1], "--", 2) != 0)
         (void)snprintf(option, sizeof(option), "-%c", optopt);
     else
         excerpt_print(option, sizeof(option), "%s", argv[optind - 1]);

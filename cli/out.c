@@ -312,25 +312,36 @@ object_row(int n, const char *const *names, const struct rota_value *values)
     return ok;
 }
 
+static bool
+put_any_row(struct out *out, int n, const char *const *names,
+            const struct rota_value *values)
+{
+    switch (out->layout) {
+    case OUT_TABLE:
+        return table_row(out, values);
+    case OUT_PLAIN:
+        plain_row(n, values);
+        return true;
+    case OUT_JSON:
+        return object_row(n, names, values);
+    }
+    return false;
+}
+
 bool
 out_row(void *arg, int n, const char *const *names,
         const struct rota_value *values)
 {
     struct out *out = arg;
 
-    if (values == NULL)
-        return out->layout != OUT_TABLE || n == 0 || set_names(out, n, names);
-    out->n_rows++;
-    switch (out->layout) {
-    case OUT_TABLE:
-        return table_row(out, values) && !ferror(stdout);
-    case OUT_PLAIN:
-        plain_row(n, values);
-        return !ferror(stdout);
-    case OUT_JSON:
-        return object_row(n, names, values) && !ferror(stdout);
+    if (values == NULL) {
+        out->has_failed =
+            out->layout == OUT_TABLE && n > 0 && !set_names(out, n, names);
+    } else {
+        out->n_rows++;
+        out->has_failed = !put_any_row(out, n, names, values);
     }
-    return false;
+    return !out->has_failed && !ferror(stdout);
 }
 
 void

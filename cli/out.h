@@ -24,6 +24,7 @@ struct out {
     int *widths;
     size_t n_cells, room;
     int64_t n_rows; /* so far, in whatever layout */
+    bool has_failed; /* one could not be kept, without memory */
 };
 
 void out_init(struct out *out, const struct cli *cli);

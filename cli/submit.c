@@ -136,6 +136,8 @@ read_command(const struct cli *cli, const struct job_kind *kind,
     if (cli->n_words < 2)
         return say_usage("%s: which command? rota %s %s -- COMMAND ARGUMENT...",
                          kind->name, cli->command->name, kind->name);
+    if (cli->words[1][0] == '\0')
+        return say_usage("%s: the command has no name", kind->name);
     folder = getcwd(NULL, 0);
     if (folder == NULL)
         return say_error(NULL, ROTA_SYSTEM);

@@ -11,6 +11,11 @@
 #include "cli/say.h"
 #include "cli/wallclock.h"
 
+/* Times that the file takes, in Unix seconds: what is less looks like another
+ * unit, or like a year of two digits. */
+#define TIME_MIN INT64_C(100000000)
+#define TIME_MAX INT64_C(99999999999)
+
 int
 value_number(const char *option, const char *text, int64_t min, int64_t max,
              int64_t *ret_number)
@@ -56,6 +61,8 @@ value_duration(const char *option, const char *text, int64_t *ret_duration)
             i++;
         if (i == 6 || number > (max - duration) / units[i].unit)
             goto out;
+        if (n == 0 && at != text) /* the 30 of 1h30 are no seconds */
+            goto out;
         duration += number * units[i].unit;
         at = end + n;
     } while (*at != '\0');
@@ -67,6 +74,16 @@ out:
                      option, text);
 }
 
+/* Of the times that have passed, 0 is as good as any. */
+static int
+check_time(const char *text, int64_t seconds, int64_t *ret_unix_ms)
+{
+    if (seconds != 0 && (seconds < TIME_MIN || seconds > TIME_MAX))
+        return say_usage("--at %s: a time from 1974 to 5138 is needed", text);
+    *ret_unix_ms = seconds * 1000;
+    return CLI_OK;
+}
+
 int
 value_time(const char *text, int64_t *ret_unix_ms)
 {
@@ -74,15 +91,13 @@ value_time(const char *text, int64_t *ret_unix_ms)
     time_t time = 0;
 
     if (text[0] == '@') {
-        if (value_number("at", text + 1, 0, 99999999999, &seconds) != CLI_OK)
+        if (value_number("at", text + 1, 0, TIME_MAX, &seconds) != CLI_OK)
             return CLI_USAGE;
-        *ret_unix_ms = seconds * 1000;
-        return CLI_OK;
+        return check_time(text, seconds, ret_unix_ms);
     }
     switch (wallclock_read(text, (time_t)(value_now() / 1000), &time)) {
     case WALLCLOCK_OK:
-        *ret_unix_ms = (int64_t)time * 1000;
-        return CLI_OK;
+        return check_time(text, time, ret_unix_ms);
     case WALLCLOCK_NO_DAY:
         return say_usage("--at %s: there is no such day", text);
     case WALLCLOCK_NO_TIME:

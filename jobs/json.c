@@ -1,4 +1,5 @@
 /* See json.h. */
+#define _GNU_SOURCE /* asprintf */
 #include "jobs/json.h"
 
 #include <math.h>
@@ -62,26 +63,60 @@ json_of(const struct rota_value *value)
                            : json_stringn(value->data, value->size);
 }
 
+/* A name of SQL's may be any bytes, and a key of JSON's is text: what is not
+ * becomes U+FFFD. NULL without memory. */
+static char *
+text_of_name(const char *name)
+{
+    static const char other[] = "\uFFFD";
+    size_t size = strlen(name), used = 0;
+    char *text = malloc(strlen(other) * size + 1);
+
+    for (size_t at = 0; text != NULL && at < size;) {
+        uint32_t c;
+        size_t n = utf8_decode(name + at, size - at, &c);
+
+        memcpy(text + used, n > 0 ? name + at : other,
+               n > 0 ? n : strlen(other));
+        used += n > 0 ? n : strlen(other);
+        at += n > 0 ? n : 1;
+    }
+    if (text != NULL)
+        text[used] = '\0';
+    return text;
+}
+
 /* A name that the object does not have yet: SQL may give two columns one
- * name, and neither may be lost. */
-static void
-unused_name(const json_t *object, const char *name, bool has_bytes, char *text,
-            size_t size)
+ * name, and neither may be lost. malloc'd; NULL without memory. */
+static char *
+unused_name(const json_t *object, const char *name, bool has_bytes)
 {
     const char *end = has_bytes ? "_b64" : "";
+    char *unused;
 
-    (void)snprintf(text, size, "%s%s", name, end);
-    for (int i = 2; json_object_get(object, text) != NULL; i++)
-        (void)snprintf(text, size, "%.200s_%d%s", name, i, end);
+    if (asprintf(&unused, "%s%s", name, end) < 0)
+        return NULL;
+    for (int i = 2; json_object_get(object, unused) != NULL; i++) {
+        free(unused);
+        if (asprintf(&unused, "%s_%d%s", name, i, end) < 0)
+            return NULL;
+    }
+    return unused;
 }
 
 static int
 put(json_t *object, const char *name, const struct rota_value *value)
 {
-    char unused[256];
+    char *text = text_of_name(name), *unused = NULL;
+    int failed = -1;
 
-    unused_name(object, name, is_bytes(value), unused, sizeof(unused));
-    return json_object_set_new(object, unused, json_of(value));
+    if (text != NULL)
+        unused = unused_name(object, text, is_bytes(value));
+    if (unused != NULL)
+        failed = json_object_set_new(object, unused, json_of(value));
+    free(text);
+    free(unused);
+    return failed;
 }
 
 json_t *

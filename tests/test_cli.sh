@@ -105,6 +105,11 @@ add import file=a.csv into=|into= has no value
 add import a.csv into=b|a.csv is not key=value
 add import file=a into=b --timeout 3x|a time like
 add import file=a into=b --timeout -3s|a time like
+add import file=a into=b --timeout 1h30|a time like
+add import file=a into=b --at 26-01-31|a time from 1974 to 5138
+add import file=a into=b --at 9999-12-31|a time from 1974 to 5138
+add import file=a into=b --at @1|a time from 1974 to 5138
+ls --all=x|no option --all=x
 add import file=a into=b --priority high|a number from
 add import file=a into=b --at tomorrow|a time like
 add import file=a into=b --at 12:00 --in 3s|one of them
@@ -564,6 +569,23 @@ a_failure_that_is_repeated_does_not_control_the_terminal() {
     grep -qF "$(printf '\033[31m')" out && fail "$(cat -v out)"
     grep -qF "$(printf '\342\200\256')" out && fail "$(cat -v out)"
     return 0
+}
+
+a_row_is_in_json_whatever_its_names_are() {
+    expect 0 "$rota" add exec -- true
+    name=$(printf '%0150d' 0 | sed "s/0/$(printf '\303\251')/g")
+    expect 0 "$rota" sql --json "SELECT 1 AS \"$name\", 2 AS \"$name\""
+    out_is "{\"$name\":1,\"${name}_2\":2}"
+    expect 0 "$rota" sql --json "SELECT '$(printf 'a\377b')', 2"
+    out_is_json
+    [ "$(sqlite3 :memory: "SELECT group_concat(value) FROM json_each(
+        CAST(readfile('out') AS TEXT))")" = "Yf9i,2" ] || fail "$(cat -v out)"
+}
+
+a_command_without_a_name_is_refused() {
+    expect 2 "$rota" add exec -- ''
+    err_has "exec: the command has no name"
+    [ ! -e queue.db ] || fail "it made a file"
 }
 
 # -- running ------------------------------------------------------------------
