@@ -66,6 +66,26 @@ without() {
         fail "$* $closed: ended with $code instead of $want: $(cat err)"
 }
 
+# in_mounts COMMAND: where what it mounts is seen by itself alone
+in_mounts() {
+    if [ "$(id -u)" -eq 0 ]; then
+        unshare -m sh -c "$1"
+    else
+        unshare -rm sh -c "$1"
+    fi
+}
+
+# with_files N WORD...: rota, with so few descriptors; not libtool's wrapper,
+# which needs more than that itself
+with_files() {
+    n=$1
+    shift
+    real=$(dirname "$rota")/.libs/rota
+    [ -x "$real" ] || real=$rota
+    LD_LIBRARY_PATH=$(dirname "$rota")/.libs \
+        sh -c 'ulimit -n "$1"; shift; exec "$@"' sh "$n" "$real" "$@"
+}
+
 # == tests
 
 # -- the command line ---------------------------------------------------------
@@ -265,15 +285,6 @@ the_queue_is_no_argument_for_a_job() {
     done
 }
 
-# in_mounts COMMAND: where what it mounts is seen by itself alone
-in_mounts() {
-    if [ "$(id -u)" -eq 0 ]; then
-        unshare -m sh -c "$1"
-    else
-        unshare -rm sh -c "$1"
-    fi
-}
-
 a_queue_that_is_mounted_without_its_folder_is_refused() {
     expect 0 "$rota" add exec true
     mkdir box folder
@@ -291,17 +302,6 @@ a_queue_that_is_mounted_without_its_folder_is_refused() {
     expect 0 in_mounts "mount --bind . folder &&
         '$rota' add exec true --db folder/queue.db"
     out_is 2
-}
-
-# with_files N WORD...: rota, with so few descriptors; not libtool's wrapper,
-# which needs more than that itself
-with_files() {
-    n=$1
-    shift
-    real=$(dirname "$rota")/.libs/rota
-    [ -x "$real" ] || real=$rota
-    LD_LIBRARY_PATH=$(dirname "$rota")/.libs \
-        sh -c 'ulimit -n "$1"; shift; exec "$@"' sh "$n" "$real" "$@"
 }
 
 too_few_descriptors_are_not_called_a_lack_of_memory() {
