@@ -82,22 +82,16 @@ target_open(struct ctx *ctx, const char *path, struct target **ret_target)
  * the job's uses it.
  */
 
-/* End what stands at a row, so that no lock is left. Virtual tables do not mind
- * it here, where nothing goes on: all they do with their statements from now on
- * is to reset and to finalize them. What writes comes first, as its end may be
- * a commit, for which a virtual table still reads. */
+/* End what stands at a row and writes, or only reads. */
 static void
-end_all(struct sqlite3 *db)
+end_all(struct sqlite3 *db, bool reads)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
 
-    for (int readonly = 0; readonly <= 1; readonly++) {
-        statement = NULL;
-        while ((statement = sqlite3_next_stmt(db, statement)) != NULL)
-            if (sqlite3_stmt_busy(statement) &&
-                (sqlite3_stmt_readonly(statement) != 0) == readonly)
-                (void)sqlite3_reset(statement);
-    }
+    while ((statement = sqlite3_next_stmt(db, statement)) != NULL)
+        if (sqlite3_stmt_busy(statement) &&
+            (sqlite3_stmt_readonly(statement) != 0) == reads)
+            (void)sqlite3_reset(statement);
 }
 
 /* Whether statement keeps a virtual table open; true also if its text, which
@@ -148,9 +142,14 @@ target_close(struct target *target)
         (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
     rota_sqlite_unbind(&target->bound);
     free(target);
+    /* it may be committed by that, with what virtual tables have still to write
+     * and would throw away when they are closed */
+    end_all(db, false);
     if (sqlite3_close(db) == SQLITE_OK)
         return true;
-    end_all(db);
+    /* that no lock is left. Virtual tables do not mind: all they do with their
+     * statements from now on is to reset and to finalize them */
+    end_all(db, true);
     /* an interrupt may have kept it from that as long as a statement stood */
     if (!sqlite3_get_autocommit(db))
         (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
