@@ -62,22 +62,30 @@ stop(sqlite3_context *context, int n, sqlite3_value **values)
 }
 
 static void
-setup(void)
+connect_anew(void)
 {
-    scratch_make();
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
     ck_assert_int_eq(sqlite3_open_v2(in_scratch("t.db"), &db,
                                      SQLITE_OPEN_READWRITE |
                                          SQLITE_OPEN_CREATE |
                                          SQLITE_OPEN_NOMUTEX,
                                      NULL),
                      SQLITE_OK);
+    (void)sqlite3_create_function(db, "stop", 0, SQLITE_UTF8, NULL, stop, NULL,
+                                  NULL);
+}
+
+static void
+setup(void)
+{
+    scratch_make();
+    connect_anew();
     run("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;"
+        "PRAGMA user_version = 5;"
         "CREATE TABLE t(x); CREATE TABLE log(x UNIQUE);"
         "INSERT INTO log VALUES('old');"
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
         " WHERE i < 10) INSERT INTO t SELECT i FROM n");
-    (void)sqlite3_create_function(db, "stop", 0, SQLITE_UTF8, NULL, stop, NULL,
-                                  NULL);
     outer = ctx_with_cancel(NULL);
     inner = ctx_with_cancel(outer);
 }
@@ -324,7 +332,7 @@ START_TEST(a_transaction_is_rolled_back_whatever_its_function_left_at_a_row)
     ck_assert_int_eq(sqlite3_step(left), SQLITE_INTERRUPT);
     (void)sqlite3_finalize(left);
     ck_assert_int_eq(value("SELECT count(*) FROM log"), 1);
-    ck_assert_int_eq(value("PRAGMA user_version"), 0);
+    ck_assert_int_eq(value("PRAGMA user_version"), 5);
 }
 END_TEST
 
@@ -409,6 +417,30 @@ START_TEST(a_rollback_is_run_when_the_context_has_ended)
     ck_assert_int_eq(value("SELECT count(*) FROM log"), 1);
     if (is_to)
         run("COMMIT");
+}
+END_TEST
+
+/* By a statement that was prepared in time; by a call. */
+START_TEST(a_rollback_of_ours_gets_through_where_a_statement_was_stopped)
+{
+    sqlite3_stmt *back = prepare("ROLLBACK"), *s = prepare("SELECT x FROM t");
+    struct rota_sqlite bound;
+
+    rota_sqlite_bind(&bound, inner, db);
+    run("BEGIN; INSERT INTO log VALUES(1)");
+    ck_assert_int_eq(rota_sqlite_step(&bound, s), SQLITE_ROW);
+    (void)ctx_cancel(inner);
+    if (_i == 0)
+        ck_assert_int_eq(rota_sqlite_step(&bound, back), SQLITE_DONE);
+    else
+        ck_assert_int_eq(rota_sqlite_exec(outer, db, " ROLLBACK;"), ROTA_OK);
+    ck_assert_int_eq(sqlite3_get_autocommit(db), 1);
+    ck_assert_int_eq(sqlite3_finalize(back), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(s), SQLITE_INTERRUPT);
+    (void)sqlite3_finalize(s);
+    rota_sqlite_unbind(&bound);
+    ck_assert_int_eq(value("SELECT count(*) FROM log"), 1);
+    ck_assert_int_eq(value("PRAGMA user_version"), 5);
 }
 END_TEST
 
@@ -554,6 +586,9 @@ binding_suite(void)
     tcase_add_test(
         among, a_binding_whose_context_ended_below_another_stops_what_goes_on);
     tcase_add_checked_fixture(back, setup, teardown);
+    tcase_add_loop_test(
+        back, a_rollback_of_ours_gets_through_where_a_statement_was_stopped, 0,
+        2);
     tcase_add_loop_test(back, a_rollback_is_run_when_the_context_has_ended, 0,
                         COUNT(ways) * COUNT(rollbacks));
     tcase_add_loop_test(

@@ -22,9 +22,9 @@
  *     step inside SQLite (a function that builds a huge string, a sync of the
  *     disk) is not cut short: sqlite3_limit() bounds the former.
  *   - ROLLBACK, also TO a savepoint, is neither refused nor stopped. COMMIT is
- *     refused once the context is done. (A statement that was stopped at a row
- *     is in the way of a ROLLBACK until it is reset: SQLite keeps the interrupt
- *     as long.)
+ *     refused once the context is done. (Where a statement was stopped at a row
+ *     and not reset, SQLite keeps the interrupt: then it takes a ROLLBACK of
+ *     all, by rota_sqlite_step() or rota_sqlite_exec(), to get through.)
  *   - What is called off is what runs under the context, and nothing else. A
  *     SELECT that stands at a row meanwhile, under an outer binding or none,
  *     goes on to its last row afterwards; if a transaction that has changed the

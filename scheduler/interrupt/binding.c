@@ -84,33 +84,38 @@ is_busy_but_for(struct sqlite3 *db, const sqlite3_stmt *one)
     return false;
 }
 
-/* What sql begins with, behind white space and comments. */
+/* What sql begins with, behind white space and comments. Every statement that
+ * starts comes by: most begin at once with a letter. */
 static const char *
 first_word(const char *sql)
 {
     const char *end;
 
-    if (strncmp(sql, "\xef\xbb\xbf", 3) == 0)
-        sql += 3;
     for (;;) {
-        sql += strspn(sql, " \t\r\n\f;");
-        if (strncmp(sql, "--", 2) == 0) {
+        if (sql[0] == ' ' || sql[0] == ';' ||
+            (sql[0] >= '\t' && sql[0] <= '\r')) {
+            sql++;
+        } else if (sql[0] == '-' && sql[1] == '-') {
             sql += strcspn(sql, "\n");
-        } else if (strncmp(sql, "/*", 2) == 0) {
+        } else if (sql[0] == '/' && sql[1] == '*') {
             end = strstr(sql + 2, "*/");
             sql = end != NULL ? end + 2 : "";
+        } else if (strncmp(sql, "\xef\xbb\xbf", 3) == 0) {
+            sql += 3;
         } else {
             return sql;
         }
     }
 }
 
+/* expected is upper case. */
 static bool
 is_word(const char *word, const char *expected)
 {
     size_t n = strlen(expected);
 
-    return strncasecmp(word, expected, n) == 0 &&
+    return (word[0] & ~0x20) == expected[0] &&
+           strncasecmp(word, expected, n) == 0 &&
            !isalnum((unsigned char)word[n]) && word[n] != '_';
 }
 
@@ -118,6 +123,19 @@ bool
 is_rollback(const char *sql)
 {
     return is_word(first_word(sql), "ROLLBACK");
+}
+
+bool
+is_rollback_of_all(const char *sql)
+{
+    const char *word = first_word(sql);
+
+    if (!is_word(word, "ROLLBACK"))
+        return false;
+    word = first_word(word + strlen("ROLLBACK"));
+    if (is_word(word, "TRANSACTION"))
+        word = first_word(word + strlen("TRANSACTION"));
+    return word[0] == '\0';
 }
 
 /* -- Stopping -------------------------------------------------------------- */

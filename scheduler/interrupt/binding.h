@@ -55,7 +55,9 @@ void binding_interrupt(struct binding *b);
  * wait for a lock was given up. */
 bool binding_has_stopped(const struct binding *b);
 
-/* Whether sql is a ROLLBACK, also TO a savepoint. */
+/* Whether sql begins with a ROLLBACK, also TO a savepoint; whether it is one of
+ * the whole transaction, and nothing else. */
 bool is_rollback(const char *sql);
+bool is_rollback_of_all(const char *sql);
 
 #endif

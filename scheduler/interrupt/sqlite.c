@@ -22,6 +22,47 @@ rota_sqlite_unbind(struct rota_sqlite *bound)
     binding_fini(binding_of(bound));
 }
 
+/* -- Rolling back ---------------------------------------------------------- */
+
+/* Roll back all of the transaction. An interrupt that came while a statement
+ * stood at a row, be it a virtual table's own, stays as long as that stands,
+ * and stops ROLLBACK like everything else. But SQLite rolls back by itself when
+ * it interrupts a write, and here is one that is interrupted before it does
+ * anything. It has no white space, at which SQLite looks for interrupts when it
+ * prepares a statement, and needs no schema. A SQLite code. */
+static int
+roll_back_all(struct sqlite3 *db)
+{
+    sqlite3_stmt *write = NULL;
+    int code = sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+
+    if ((code & 0xff) != SQLITE_INTERRUPT || sqlite3_get_autocommit(db))
+        return code;
+    if (sqlite3_prepare_v2(db, "PRAGMA\"user_version\"=0;", -1, &write, NULL) ==
+        SQLITE_OK)
+        (void)sqlite3_step(write);
+    (void)sqlite3_finalize(write);
+    if (sqlite3_get_autocommit(db))
+        return SQLITE_OK;
+    /* it was somebody else's interrupt, and that has gone by now */
+    return sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+/* Step a ROLLBACK. */
+static int
+step_rollback(struct binding *b, sqlite3_stmt *statement)
+{
+    int code;
+
+    binding_quiet(b);
+    code = sqlite3_step(statement);
+    if ((code & 0xff) != SQLITE_INTERRUPT ||
+        !is_rollback_of_all(sqlite3_sql(statement)))
+        return code;
+    (void)sqlite3_reset(statement);
+    return roll_back_all(b->db) == SQLITE_OK ? SQLITE_DONE : code;
+}
+
 /* -- One statement --------------------------------------------------------- */
 
 /* The context is done, and statement stands at a row: it neither goes on nor
@@ -45,10 +86,8 @@ rota_sqlite_step(struct rota_sqlite *bound, struct sqlite3_stmt *statement)
         sqlite3_column_count(statement) == 0 ? sqlite3_sql(statement) : NULL;
     int code;
 
-    if (sql != NULL && is_rollback(sql)) {
-        binding_quiet(b);
-        return sqlite3_step(statement);
-    }
+    if (sql != NULL && is_rollback(sql))
+        return step_rollback(b, statement);
     binding_go_on(b, statement);
     if (ctx_done(b->ctx))
         return sqlite3_stmt_busy(statement) ? end_at_row(b, statement)
@@ -112,34 +151,30 @@ rota_sqlite_error(const struct rota_sqlite *bound, int code)
 
 /* Make sure that nothing of the transaction is left. The end of the context
  * does not stop this, nor do statements that stand at a row: they go on, unless
- * the transaction has changed the schema; SQLite then tells them.
- *
- * An interrupt that came while one stood is still there, and stops ROLLBACK
- * like everything else. But SQLite rolls back by itself when it interrupts a
- * write: undo, which is one and would have no effect that lasts, was prepared
- * when that was still possible. NULL: not needed. No lock is held. */
+ * the transaction has changed the schema; SQLite then tells them. */
 static void
-roll_back(struct binding *b, sqlite3_stmt *undo)
+roll_back(struct binding *b)
 {
-    int code = SQLITE_OK;
-
     binding_quiet(b);
     if (!sqlite3_get_autocommit(b->db))
-        code = sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
-    if ((code & 0xff) == SQLITE_INTERRUPT && undo != NULL)
-        (void)sqlite3_step(undo);
+        (void)roll_back_all(b->db);
 }
 
 /* Run the statement at *sql, and move *sql behind it. A SQLite code. */
 static int
 run_one(struct rota_sqlite *bound, struct sqlite3 *db, const char **sql)
 {
+    const char *text = *sql;
     sqlite3_stmt *statement = NULL;
     int code, reset;
 
-    if (is_rollback(*sql)) /* even its preparation can be interrupted */
+    if (is_rollback(text)) /* even its preparation can be interrupted */
         binding_quiet(binding_of(bound));
-    code = sqlite3_prepare_v2(db, *sql, -1, &statement, sql);
+    code = sqlite3_prepare_v2(db, text, -1, &statement, sql);
+    if ((code & 0xff) == SQLITE_INTERRUPT && is_rollback_of_all(text)) {
+        *sql = "";
+        return roll_back_all(db);
+    }
     if (code != SQLITE_OK || statement == NULL)
         return code;
     do {
@@ -170,7 +205,7 @@ rota_sqlite_exec(struct ctx *ctx, struct sqlite3 *db, const char *sql)
     binding_init(binding_of(&bound), ctx, db, false);
     error = run_all(&bound, db, sql);
     if (error != ROTA_OK && was_outside && !sqlite3_get_autocommit(db))
-        roll_back(binding_of(&bound), NULL);
+        roll_back(binding_of(&bound));
     binding_fini(binding_of(&bound));
     return error;
 }
@@ -196,7 +231,6 @@ enum rota_error
 rota_sqlite_tx(struct ctx *ctx, struct sqlite3 *db, rota_sqlite_fn *fn,
                void *arg)
 {
-    sqlite3_stmt *undo = NULL;
     struct rota_sqlite bound;
     enum rota_error error;
 
@@ -206,14 +240,10 @@ rota_sqlite_tx(struct ctx *ctx, struct sqlite3 *db, rota_sqlite_fn *fn,
     }
     binding_init(binding_of(&bound), ctx, db, false);
     error = run_all(&bound, db, "BEGIN IMMEDIATE");
-    if (error == ROTA_OK) {
-        (void)sqlite3_prepare_v2(db, "PRAGMA user_version = 0", -1, &undo,
-                                 NULL);
+    if (error == ROTA_OK)
         error = transact(&bound, db, fn, arg);
-    }
     if (error != ROTA_OK)
-        roll_back(binding_of(&bound), undo);
-    (void)sqlite3_finalize(undo);
+        roll_back(binding_of(&bound));
     binding_fini(binding_of(&bound));
     return error;
 }
