@@ -405,6 +405,51 @@ START_TEST(jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing)
 }
 END_TEST
 
+/* -- Many at a time -------------------------------------------------------- */
+
+/* Which triggers of an INSERT make a table of their own for each row, one that
+ * is made in any case; "" if none does. */
+static const char *
+makers_of_tables(const char *sql)
+{
+    static char makers[1024];
+    sqlite3_stmt *s = prepared(writer(), sql);
+    char trigger[64] = "";
+
+    makers[0] = '\0';
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        const char *opcode = (const char *)sqlite3_column_text(s, 1);
+        const char *p4 = (const char *)sqlite3_column_text(s, 5);
+
+        if (strcmp(opcode, "Init") == 0)
+            (void)snprintf(trigger, sizeof(trigger), "%s ",
+                           p4 == NULL ? "" : p4);
+        /* the characters of a name are looked at only if they are not ASCII */
+        if ((strcmp(opcode, "OpenEphemeral") == 0 ||
+             strcmp(opcode, "SorterOpen") == 0) &&
+            strcmp(trigger, "-- TRIGGER submit_check ") != 0)
+            (void)strcat(makers, trigger);
+        ck_assert_uint_lt(strlen(makers), sizeof(makers) - sizeof(trigger));
+    }
+    (void)sqlite3_finalize(s);
+    return makers;
+}
+
+START_TEST(a_plain_submission_by_sql_makes_no_table_of_its_own)
+{
+    const char *makers = makers_of_tables(
+        "EXPLAIN INSERT INTO submit(kind, args, queue, batch, unique_key)"
+        " VALUES(?1, ?2, ?3, ?4, ?5)");
+
+    ck_assert_ptr_nonnull(strstr(makers, "submit_tied")); /* it is seen */
+    ck_assert_ptr_null(strstr(makers, "submit_plain"));
+    ck_assert_ptr_null(strstr(makers, "submit_kind"));
+    ck_assert_ptr_null(strstr(makers, "submit_queue"));
+    ck_assert_ptr_null(strstr(makers, "submit_batch"));
+    ck_assert_ptr_null(strstr(makers, "submit_do"));
+}
+END_TEST
+
 /* -- The newest few -------------------------------------------------------- */
 
 /* What people ask for, of each view of which there may be many rows. */
@@ -485,6 +530,8 @@ plans_suite(void)
     tcase_add_test(
         statements,
         jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing);
+    tcase_add_test(statements,
+                   a_plain_submission_by_sql_makes_no_table_of_its_own);
     tcase_add_loop_test(statements,
                         the_newest_few_are_found_without_reading_the_others, 0,
                         (int)(sizeof(newest) / sizeof(*newest)));

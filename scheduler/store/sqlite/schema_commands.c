@@ -120,6 +120,29 @@
 
 /* -- Submit --------------------------------------------------------------- */
 
+/* The job and its keys. The time is the same wherever a statement asks for it. An
+ * INSERT that reads its own table, or from a subquery, keeps the rows in a table
+ * of its own meanwhile, which for SQLite is as dear to make as all of this
+ * together: there is none of that here. */
+#define INSERT_JOB                                                             \
+    " SELECT RAISE(ABORT, 'submit: leave id out, the queue gives it')"         \
+    "  WHERE NEW.id < 1;"                                                      \
+    " INSERT INTO _job SELECT NEW.id, k.id, q.id,"                             \
+    "  (SELECT id FROM _batch WHERE name = NEW.batch),"                        \
+    "  COALESCE(NEW.priority, 0), COALESCE(NEW.run_at, " NOW "),"              \
+    "  COALESCE(NEW.run_at, " NOW ") + COALESCE(NEW.priority, 0)"              \
+    "   * q.ageing_ms, " NOW ", NEW.deadline_at, NEW.timeout_ms,"              \
+    "  NEW.max_attempts, 0, 0, 0, NULL,"                                       \
+    "  NEW.unique_key, NEW.limit_key, NEW.parent,"                             \
+    "  " UNIQUE " * (NEW.unique_key IS NOT NULL)"                              \
+    "   + " DEADLINE " * (NEW.deadline_at IS NOT NULL), NEW.args"              \
+    "  FROM _kind k, _queue q"                                                 \
+    "  WHERE k.name = NEW.kind AND q.name = COALESCE(NEW.queue, 'default');"   \
+    " INSERT INTO _unique SELECT NEW.unique_key, NEW.id"                       \
+    "  WHERE NEW.unique_key IS NOT NULL;"                                      \
+    " INSERT INTO _deadline SELECT NEW.deadline_at, NEW.id"                    \
+    "  WHERE NEW.deadline_at IS NOT NULL;"
+
 /* sqlite_sequence's row for submit is the one counter of job ids. after is
  * NUMERIC for clients that bind every number as a real one: 7.0 becomes 7. */
 static const char submit[] =
@@ -161,31 +184,38 @@ static const char submit[] =
     " not ended; the view unique_keys says which')"
     "  WHERE EXISTS (SELECT 1 FROM _unique WHERE key = NEW.unique_key);"
     "END;"
-    "CREATE TRIGGER submit_do AFTER INSERT ON submit BEGIN"
-    " SELECT RAISE(ABORT, 'submit: leave id out, the queue gives it')"
-    "  WHERE NEW.id < 1;"
-    " INSERT INTO _kind(name) SELECT NEW.kind"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _kind WHERE name = NEW.kind);"
-    " INSERT INTO _queue(name) SELECT COALESCE(NEW.queue, 'default')"
-    "  WHERE NOT EXISTS (SELECT 1 FROM _queue"
-    "   WHERE name = COALESCE(NEW.queue, 'default'));"
-    " INSERT INTO _batch(name, created_at) SELECT NEW.batch, " NOW
-    "  WHERE NEW.batch IS NOT NULL"
-    "  AND NOT EXISTS (SELECT 1 FROM _batch WHERE name = NEW.batch);"
-    " INSERT INTO _job SELECT NEW.id, k.id, q.id,"
-    "  (SELECT id FROM _batch WHERE name = NEW.batch),"
-    "  COALESCE(NEW.priority, 0), COALESCE(NEW.run_at, n.now),"
-    "  COALESCE(NEW.run_at, n.now) + COALESCE(NEW.priority, 0) * q.ageing_ms,"
-    "  n.now, NEW.deadline_at, NEW.timeout_ms, NEW.max_attempts, 0, 0, 0, NULL,"
-    "  NEW.unique_key, NEW.limit_key, NEW.parent,"
-    "  " UNIQUE " * (NEW.unique_key IS NOT NULL)"
-    "   + " DEADLINE " * (NEW.deadline_at IS NOT NULL), NEW.args"
-    "  FROM _kind k, _queue q, (SELECT " NOW " AS now) n"
-    "  WHERE k.name = NEW.kind AND q.name = COALESCE(NEW.queue, 'default');"
-    " INSERT INTO _unique SELECT NEW.unique_key, NEW.id"
-    "  WHERE NEW.unique_key IS NOT NULL;"
-    " INSERT INTO _deadline SELECT NEW.deadline_at, NEW.id"
-    "  WHERE NEW.deadline_at IS NOT NULL;"
+    /* the names that are new; what is none is refused above, in whatever order
+     * SQLite has them */
+    "CREATE TRIGGER submit_kind BEFORE INSERT ON submit"
+    " WHEN typeof(NEW.kind) = 'text'"
+    "  AND NOT EXISTS (SELECT 1 FROM _kind WHERE name = NEW.kind) BEGIN"
+    " INSERT INTO _kind(name) VALUES(NEW.kind);"
+    "END;"
+    "CREATE TRIGGER submit_queue BEFORE INSERT ON submit"
+    " WHEN typeof(NEW.queue) IN ('null', 'text')"
+    "  AND NOT EXISTS (SELECT 1 FROM _queue"
+    "   WHERE name = COALESCE(NEW.queue, 'default')) BEGIN"
+    " INSERT INTO _queue(name) VALUES(COALESCE(NEW.queue, 'default'));"
+    "END;"
+    "CREATE TRIGGER submit_batch BEFORE INSERT ON submit"
+    " WHEN typeof(NEW.batch) = 'text'"
+    "  AND NOT EXISTS (SELECT 1 FROM _batch WHERE name = NEW.batch) BEGIN"
+    " INSERT INTO _batch(name, created_at) VALUES(NEW.batch, " NOW ");"
+    "END;"
+    /* nearly all, and the only ones that come by the million */
+    "CREATE TRIGGER submit_plain AFTER INSERT ON submit"
+    " WHEN NEW.after IS NULL AND NEW.parent IS NULL BEGIN"
+    INSERT_JOB
+    " INSERT INTO _scheduled SELECT run_at, id, 0 FROM _job"
+    "  WHERE id = NEW.id AND run_at > created_at;"
+    " INSERT INTO _ready SELECT queue, kind, sort_key, id FROM _job"
+    "  WHERE id = NEW.id AND run_at <= created_at;"
+    NOTE_TIME
+    " DELETE FROM submit;"
+    "END;"
+    "CREATE TRIGGER submit_tied AFTER INSERT ON submit"
+    " WHEN NEW.after IS NOT NULL OR NEW.parent IS NOT NULL BEGIN"
+    INSERT_JOB
     " INSERT INTO _dep SELECT DISTINCT e.value, NEW.id, EXISTS"
     "   (SELECT 1 FROM _done d WHERE d.id = e.value"
     " AND d.state = " STATE_SUCCEEDED ")"
