@@ -48,6 +48,7 @@ make_room(struct items *items)
     if (items->at > 0) {
         memmove(items->data, items->data + items->at, items->used - items->at);
         items->used -= items->at;
+        items->searched -= items->at;
         items->at = 0;
     }
     if (items->room > items->used + 1)
@@ -92,11 +93,12 @@ cut(struct items *items, size_t end)
         return NULL;
     }
     item[size] = '\0';
-    items->at = end < items->used ? end + 1 : end;
+    items->at = items->searched = end < items->used ? end + 1 : end;
     return item;
 }
 
-/* The next item of what has been read; NULL if none is whole. */
+/* The next item of what has been read; NULL if none is whole. An item that
+ * comes in many pieces is searched for its end piece by piece. */
 static const char *
 next_whole(struct items *items)
 {
@@ -104,9 +106,11 @@ next_whole(struct items *items)
 
     if (items->has_nul || items->at == items->used)
         return NULL;
-    end = memchr(items->data + items->at, items->end, items->used - items->at);
+    end = memchr(items->data + items->searched, items->end,
+                 items->used - items->searched);
     if (end != NULL)
         return cut(items, (size_t)(end - items->data));
+    items->searched = items->used;
     return items->at_eof ? cut(items, items->used) : NULL; /* the last one */
 }
 

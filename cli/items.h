@@ -19,6 +19,7 @@ struct items {
     char end;   /* of an item */
     char *data; /* what was read: from at to used is not taken yet */
     size_t at, used, room;
+    size_t searched; /* up to here there is no end behind at */
     bool at_eof;
     int error;    /* errno of what ended the reading, or 0 */
     int64_t n;    /* taken so far */
