@@ -1,22 +1,25 @@
 /*
- * See script.h. SQLite can say where a statement ends, but only of a text that
- * is in memory, and in a time that grows with it: so the script is read byte by
- * byte, and SQLite is asked at those semicolons only that no quote and no
- * comment holds.
+ * See script.h. A statement ends at the first semicolon that no quote and no
+ * comment holds, and that of CREATE TRIGGER at the one behind an END that
+ * stands behind a semicolon: this is what sqlite3_complete() goes by. It wants
+ * the whole text, and so would read a long trigger anew at each of its
+ * semicolons; here the script is read once, byte by byte.
  */
 #include "jobs/script.h"
 
 #include <ctype.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <rota/ctx.h>
 
 #include "jobs/grow.h"
 
 void
-script_init(struct script *script, FILE *file)
+script_init(struct script *script, struct ctx *ctx, FILE *file)
 {
-    *script = (struct script){.file = file, .line = 1, .is_begin = true};
+    *script =
+        (struct script){.ctx = ctx, .file = file, .line = 1, .is_begin = true};
 }
 
 void
@@ -45,14 +48,120 @@ put(struct script *script, int c)
     return true;
 }
 
-/* Where the reading stands: between tokens, or inside one that may hold a
- * semicolon. */
-struct lexer {
-    int closes;      /* what ends the token: a quote, or '\n' of a -- comment,
-                      * or '*' of one like this; 0: between tokens */
-    int last;        /* the byte before */
-    bool has_tokens; /* something that is neither blank nor comment was seen */
+/* Where a statement stands, for the semicolon that comes next. */
+enum place {
+    AT_BEGIN,
+    AT_EXPLAIN,
+    AT_CREATE,
+    IN_PLAIN, /* it ends the statement */
+    IN_TRIGGER,
+    BEHIND_SEMICOLON, /* in a trigger: END may come */
+    BEHIND_END
 };
+
+enum token { OTHER, EXPLAIN, CREATE, TEMP, TRIGGER, END };
+
+/* Where the reading stands: between tokens, in a word, or inside a token that
+ * may hold a semicolon. */
+struct lexer {
+    int closes;       /* what ends the token: a quote, or '\n' of a -- comment,
+                       * or '*' of one like this; 0: it is none of these */
+    int last;         /* the byte before */
+    bool has_tokens;  /* something that is neither blank nor comment was seen */
+    bool is_complete; /* the statement's last semicolon was seen */
+    enum place place;
+    char word[12]; /* the current one, as far as it fits */
+    size_t word_size;
+};
+
+static enum place
+place_after(enum place place, enum token token)
+{
+    switch (place) {
+    case AT_BEGIN:
+        return token == CREATE    ? AT_CREATE
+               : token == EXPLAIN ? AT_EXPLAIN
+                                  : IN_PLAIN;
+    case AT_EXPLAIN: /* QUERY PLAN may come */
+        return token == CREATE  ? AT_CREATE
+               : token == OTHER ? AT_EXPLAIN
+                                : IN_PLAIN;
+    case AT_CREATE:
+        return token == TRIGGER ? IN_TRIGGER
+               : token == TEMP  ? AT_CREATE
+                                : IN_PLAIN;
+    case BEHIND_SEMICOLON:
+        return token == END ? BEHIND_END : IN_TRIGGER;
+    case IN_TRIGGER:
+    case BEHIND_END:
+        return IN_TRIGGER;
+    case IN_PLAIN:
+        break;
+    }
+    return IN_PLAIN;
+}
+
+static enum token
+token_of(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum token token;
+    } words[] = {{"EXPLAIN", EXPLAIN}, {"CREATE", CREATE},   {"TEMP", TEMP},
+                 {"TEMPORARY", TEMP},  {"TRIGGER", TRIGGER}, {"END", END}};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcmp(word, words[i].word) == 0)
+            return words[i].token;
+    return OTHER;
+}
+
+static void
+end_word(struct lexer *lexer)
+{
+    if (lexer->word_size == 0)
+        return;
+    lexer->word[lexer->word_size] = '\0';
+    lexer->word_size = 0;
+    lexer->place = place_after(lexer->place, token_of(lexer->word));
+}
+
+/* A letter more of the current word; one that is too long is no keyword. */
+static void
+add_letter(struct lexer *lexer, int c)
+{
+    if (lexer->word_size + 1 < sizeof(lexer->word))
+        lexer->word[lexer->word_size++] = (char)toupper(c);
+    lexer->has_tokens = true;
+}
+
+/* Some token that is no word. */
+static void
+note_other(struct lexer *lexer)
+{
+    lexer->has_tokens = true;
+    lexer->place = place_after(lexer->place, OTHER);
+}
+
+static void
+note_semicolon(struct lexer *lexer)
+{
+    lexer->is_complete =
+        lexer->place != IN_TRIGGER && lexer->place != BEHIND_SEMICOLON;
+    lexer->place = lexer->is_complete ? AT_BEGIN : BEHIND_SEMICOLON;
+}
+
+/* c, the next byte of a token that lexer->closes ends. */
+static void
+step_inside(struct lexer *lexer, int last, int c)
+{
+    if (lexer->closes == '*' && last == '*' && c == '/') {
+        lexer->closes = 0;
+        lexer->last = 0;
+    } else if (lexer->closes != '*' && c == lexer->closes) {
+        lexer->closes = 0; /* a doubled quote opens it anew */
+    }
+}
 
 /* Note what c, the next byte, begins or ends. */
 static void
@@ -61,29 +170,33 @@ step_over(struct lexer *lexer, int c)
     int last = lexer->last;
 
     lexer->last = c;
-    if (lexer->closes == '*') {
-        if (last == '*' && c == '/') {
-            lexer->closes = 0;
-            lexer->last = 0;
-        }
-    } else if (lexer->closes != 0) {
-        if (c == lexer->closes)
-            lexer->closes = 0; /* a doubled quote opens it anew */
-    } else if (c == '\'' || c == '"' || c == '`') {
-        lexer->closes = c;
-        lexer->has_tokens = true;
-    } else if (c == '[') {
-        lexer->closes = ']';
-        lexer->has_tokens = true;
-    } else if (last == '-' && c == '-') {
+    if (lexer->closes != 0) {
+        step_inside(lexer, last, c);
+        return;
+    }
+    if (last == '-' && c == '-') {
         lexer->closes = '\n';
-    } else if (last == '/' && c == '*') {
+        return;
+    }
+    if (last == '/' && c == '*') {
         lexer->closes = '*';
         lexer->last = 0;
-    } else if (last == '-' || last == '/') {
-        lexer->has_tokens = true; /* an operator, not a comment */
-    } else if (!isspace(c) && c != '-' && c != '/' && c != ';') {
-        lexer->has_tokens = true;
+        return;
+    }
+    if (last == '-' || last == '/')
+        note_other(lexer); /* an operator, not a comment */
+    if (isalnum(c) || c == '_' || c == '$' || c >= 0x80) {
+        add_letter(lexer, c);
+        return;
+    }
+    end_word(lexer);
+    if (c == '\'' || c == '"' || c == '`' || c == '[') {
+        lexer->closes = c == '[' ? ']' : c;
+        note_other(lexer);
+    } else if (c == ';') {
+        note_semicolon(lexer);
+    } else if (!isspace(c) && c != '-' && c != '/') {
+        note_other(lexer);
     }
 }
 
@@ -102,6 +215,7 @@ enum script_read
 script_next(struct script *script)
 {
     struct lexer lexer = {0};
+    unsigned n = 0;
     int c;
 
     script->size = 0;
@@ -110,6 +224,8 @@ script_next(struct script *script)
         skip_mark(script);
     script->is_begin = false;
     while ((c = getc(script->file)) != EOF) {
+        if (++n % 65536 == 0 && ctx_done(script->ctx))
+            return SCRIPT_STOPPED;
         script->line += c == '\n';
         if (!lexer.has_tokens && lexer.closes == 0 && isspace(c)) {
             script->begins = script->line;
@@ -120,9 +236,7 @@ script_next(struct script *script)
         step_over(&lexer, c);
         if (c != ';' || lexer.closes != 0)
             continue;
-        /* SQLite knows that the first semicolon of CREATE TRIGGER is not its
-         * last */
-        if (lexer.has_tokens && sqlite3_complete(script->text))
+        if (lexer.has_tokens && lexer.is_complete)
             return SCRIPT_STATEMENT;
         if (!lexer.has_tokens)
             script->size = 0;

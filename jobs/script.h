@@ -10,7 +10,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct ctx;
+
 struct script {
+    struct ctx *ctx;
     FILE *file;
     int64_t line;  /* of what is read next */
     bool is_begin; /* nothing has been read yet */
@@ -20,10 +23,16 @@ struct script {
     int64_t begins; /* its line */
 };
 
-enum script_read { SCRIPT_STATEMENT, SCRIPT_END, SCRIPT_IO, SCRIPT_NO_MEMORY };
+enum script_read {
+    SCRIPT_STATEMENT,
+    SCRIPT_END,
+    SCRIPT_STOPPED, /* ctx has ended */
+    SCRIPT_IO,
+    SCRIPT_NO_MEMORY
+};
 
 /* Read file, which is at its beginning and becomes the script's. */
-void script_init(struct script *script, FILE *file);
+void script_init(struct script *script, struct ctx *ctx, FILE *file);
 void script_fini(struct script *script);
 
 /* Go to the beginning of the file; false if it cannot be read. */

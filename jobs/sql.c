@@ -45,7 +45,7 @@ open_script(struct sql *sql)
     stream = fopen(sql->path, "re");
     if (stream == NULL)
         return files_fail(sql->job, ROTA_FATAL, "open", sql->path);
-    script_init(&sql->script, stream);
+    script_init(&sql->script, sql->ctx, stream);
     return ROTA_OK;
 }
 

@@ -70,6 +70,8 @@ sql_next(struct sql *sql, bool *ret_is_end)
     case SCRIPT_END:
         *ret_is_end = true;
         return ROTA_OK;
+    case SCRIPT_STOPPED:
+        return ctx_err(sql->ctx);
     case SCRIPT_NO_MEMORY:
         return ROTA_NOMEM;
     case SCRIPT_IO:
