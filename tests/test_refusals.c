@@ -58,10 +58,12 @@ file_lay_out(void)
     (void)unlink(in_scratch("queue.db-lock"));
     for (int i = 0; i < 2; i++) {
         (void)snprintf(name, sizeof(name), "queue.db%s", endings[i]);
-        if (kept[i].size > 0)
-            scratch_write(name, kept[i].data, kept[i].size);
-        else
+        if (kept[i].size == 0) {
             (void)unlink(in_scratch(name));
+            continue;
+        }
+        scratch_write(name, kept[i].data, kept[i].size); /* the same file */
+        ck_assert_int_eq(chmod(in_scratch(name), 0600), 0);
     }
 }
 
