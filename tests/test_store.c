@@ -683,6 +683,57 @@ START_TEST(a_job_that_ended_later_than_asked_is_not_forgotten)
 }
 END_TEST
 
+/* One ends, another is forgotten, and those behind the first are told last. */
+START_TEST(what_is_forgotten_takes_nobody_elses_news_with_it)
+{
+    struct rota_submission after = ROTA_SUBMISSION_INIT("k");
+    int64_t old = storage_submit_plain(), awaited;
+    struct wish prune = {.kind = WISH_PRUNE,
+                         .prune = {.jobs = &old, .n = 1, .before = INT64_MAX}};
+    struct wish cancel = {.kind = WISH_CANCEL};
+    struct claim claim = storage_claim(storage.process);
+    struct work work;
+
+    succeed(&claim);
+    awaited = storage_submit_plain();
+    after.after = &awaited;
+    after.n_after = 1;
+    (void)storage_submit(&after);
+    cancel.cancel.job = awaited;
+    work_init(&work);
+    work_wish(&work, &cancel);
+    work_wish(&work, &prune);
+    (void)storage_cycle(&work, 0);
+    ck_assert_int_eq(prune.prune.count, 1);
+    ck_assert_str_eq(storage_text("SELECT state FROM jobs"),
+                     "cancelled\ncancelled");
+}
+END_TEST
+
+START_TEST(a_batch_is_forgotten_with_the_last_of_its_jobs)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    int64_t ids[2];
+    struct wish prune = {.kind = WISH_PRUNE,
+                         .prune = {.n = 1, .before = INT64_MAX}};
+
+    s.batch = "b";
+    for (int i = 0; i < 2; i++) {
+        struct claim claim;
+
+        ids[i] = storage_submit(&s);
+        claim = storage_claim(storage.process);
+        succeed(&claim);
+    }
+    prune.prune.jobs = &ids[0];
+    ck_assert_int_eq(storage_grant(&prune), ROTA_OK);
+    ck_assert_str_eq(storage_text("SELECT batch FROM jobs"), "b");
+    prune.prune.jobs = &ids[1];
+    ck_assert_int_eq(storage_grant(&prune), ROTA_OK);
+    ck_assert_int_eq(storage_int("SELECT count(*) FROM batches"), 0);
+}
+END_TEST
+
 START_TEST(a_submit_that_is_rolled_back_leaves_no_job)
 {
     storage_run("BEGIN; INSERT INTO submit(kind) VALUES('k'); ROLLBACK");
@@ -819,6 +870,15 @@ START_TEST(text_is_told_from_other_bytes)
 }
 END_TEST
 
+static void
+add_forgetting(TCase *t)
+{
+    tcase_add_checked_fixture(t, storage_make, storage_remove);
+    tcase_add_test(t, a_job_that_ended_later_than_asked_is_not_forgotten);
+    tcase_add_test(t, what_is_forgotten_takes_nobody_elses_news_with_it);
+    tcase_add_test(t, a_batch_is_forgotten_with_the_last_of_its_jobs);
+}
+
 static Suite *
 store_suite(void)
 {
@@ -870,7 +930,6 @@ store_suite(void)
                    of_a_paused_queue_nothing_is_claimed_until_it_is_resumed);
     tcase_add_test(life, a_job_that_does_not_advance_says_since_when);
     tcase_add_test(life, a_job_that_is_stuck_and_commits_is_stuck_all_the_same);
-    tcase_add_test(life, a_job_that_ended_later_than_asked_is_not_forgotten);
     tcase_add_test(life, a_submit_that_is_rolled_back_leaves_no_job);
     tcase_add_loop_test(life, an_id_is_never_given_twice, 0, 2);
     tcase_add_test(life, cancel_answers_what_it_came_to);
@@ -879,6 +938,7 @@ store_suite(void)
                         (int)(sizeof(looks) / sizeof(*looks)));
     tcase_add_loop_test(life, text_is_told_from_other_bytes, 0,
                         (int)(sizeof(texts) / sizeof(*texts)));
+    add_forgetting(case_new(suite, "forgetting"));
     return suite;
 }
 
