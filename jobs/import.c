@@ -195,7 +195,9 @@ fail_target(struct import *im, enum rota_error error, const char *message)
     case ROTA_FULL:
     case ROTA_BUSY:
         return rota_job_fail(im->job, ROTA_FAILED, "%s", message);
-    default: /* ROTA_LOST, and the context's */
+    case ROTA_LOST: /* by a run of another worker, or of a copy of the queue */
+        return rota_job_fail(im->job, error, "%s", message);
+    default: /* the context's */
         return error;
     }
 }

@@ -9,7 +9,7 @@ int
 statement_prepare(struct rota_job *job, sqlite3 *db, const char *text,
                   sqlite3_stmt **ret_statement)
 {
-    const char *queue = rota_instance(rota_job_rota(job));
+    const char *queue = rota_job_instance(job);
     int code = sqlite3_prepare_v2(db, text, -1, ret_statement, NULL);
 
     if (code != SQLITE_OK)

@@ -437,6 +437,129 @@ START_TEST(a_queue_whose_lock_file_was_removed_loses_no_row_and_doubles_none)
 }
 END_TEST
 
+/* -- Copies --------------------------------------------------------------- */
+
+static char copy[300];
+
+/* As rota(5) advises. */
+static void
+copy_queue(void)
+{
+    (void)snprintf(copy, sizeof(copy), "%s", in_scratch("copy.db"));
+    sql_run(queue, "VACUUM INTO '%s'", copy);
+}
+
+/* Run all that is left of the queue at path, by the command. */
+static void
+resume_at(const char *path, int code)
+{
+    child_ends_with(
+        child_start("--exec", rota_command, "resume", "--db", path, NULL),
+        code);
+}
+
+static const char *
+imported(void)
+{
+    return sql_text(target, "SELECT count(*), count(DISTINCT id) FROM t");
+}
+
+START_TEST(what_was_ready_when_a_queue_was_copied_is_imported_once_by_both)
+{
+    import_prepare();
+    (void)import_submit(0);
+    copy_queue();
+    resume_at(queue, 0);
+    ck_assert_str_eq(imported(), "1000|1000");
+    resume_at(copy, 0);
+    ck_assert_str_eq(imported(), "1000|1000");
+    ck_assert_int_eq(sql_int(queue, "SELECT lease FROM jobs"), 1);
+    ck_assert_int_gt(sql_int(copy, "SELECT lease FROM jobs"), 1000000);
+}
+END_TEST
+
+START_TEST(of_two_copies_at_work_at_once_the_target_takes_rows_from_one)
+{
+    pid_t pid;
+
+    import_prepare();
+    (void)import_submit(0);
+    copy_queue();
+    pid = rota_work_start();
+    import_await_middle();
+    resume_at(copy, 0);
+    ck_assert_str_eq(imported(), "1000|1000");
+    EVENTUALLY(sql_int(queue, "SELECT count(*) FROM jobs"
+                              " WHERE state NOT IN ('ready', 'running')") == 1);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    child_ends_with(pid, 0);
+    ck_assert_str_eq(imported(), "1000|1000");
+}
+END_TEST
+
+static const char *
+instance_of(const char *path)
+{
+    return sql_text(path, "SELECT value FROM _meta WHERE key = 'instance'");
+}
+
+START_TEST(what_is_submitted_to_a_copy_is_not_taken_for_a_job_of_the_original)
+{
+    char before[64];
+
+    import_prepare();
+    (void)import_submit(0);
+    copy_queue();
+    (void)snprintf(before, sizeof(before), "%s", instance_of(copy));
+    resume_at(copy, 0);
+    ck_assert_str_ne(instance_of(copy), before);
+    ck_assert_str_eq(instance_of(queue), before);
+    resume_at(queue, 1); /* whose run comes too late */
+    ck_assert_str_eq(imported(), "1000|1000");
+    ck_assert_str_eq(sql_text(queue, "SELECT cause FROM jobs"),
+                     "a later run of job 1 has taken over in the target");
+    for (int i = 0; i < 2; i++) { /* job 2 here, and job 2 there */
+        child_ends_with(child_start("--exec", rota_command, "run", "import",
+                                    file_word, into_word, "table=u", "--db",
+                                    i == 0 ? queue : copy, NULL),
+                        0);
+        ck_assert_int_eq(sql_int(target, "SELECT count(*) FROM u"),
+                         (i + 1) * ROWS);
+    }
+}
+END_TEST
+
+/* It looks like a copy, and it is no matter. */
+START_TEST(a_queue_that_was_moved_to_another_disk_goes_on_where_it_was)
+{
+    char before[64];
+    pid_t pid;
+
+    import_prepare();
+    pid = rota_work_start();
+    (void)import_midway();
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    child_ends_with(pid, 0);
+    ck_assert_int_eq(rota_close(rota), ROTA_OK);
+    rota = NULL;
+    copy_queue();
+    ck_assert_int_eq(unlink(queue), 0);
+    for (int i = 0; i < 3; i++) { /* and by name, it is none */
+        const char *moved = i == 0 ? copy : in_scratch("moved.db");
+
+        if (i == 1) {
+            (void)snprintf(before, sizeof(before), "%s", instance_of(copy));
+            sql_run(copy, "PRAGMA journal_mode = DELETE");
+            ck_assert_int_eq(rename(copy, moved), 0);
+        }
+        resume_at(moved, 0);
+        ck_assert_str_eq(imported(), "1000|1000");
+        if (i > 0)
+            ck_assert_str_eq(instance_of(moved), before);
+    }
+}
+END_TEST
+
 /* -- The suite ------------------------------------------------------------ */
 
 static void
@@ -482,6 +605,19 @@ add_turn(TCase *t)
 }
 
 static void
+add_copies(TCase *t)
+{
+    tcase_add_test(
+        t, what_was_ready_when_a_queue_was_copied_is_imported_once_by_both);
+    tcase_add_test(
+        t, of_two_copies_at_work_at_once_the_target_takes_rows_from_one);
+    tcase_add_test(
+        t, what_is_submitted_to_a_copy_is_not_taken_for_a_job_of_the_original);
+    tcase_add_test(t,
+                   a_queue_that_was_moved_to_another_disk_goes_on_where_it_was);
+}
+
+static void
 add_file(TCase *t)
 {
     tcase_add_test(
@@ -501,5 +637,6 @@ main(int argc, char **argv)
     add_work(cast_case(suite, "work"));
     add_turn(cast_case(suite, "turn"));
     add_file(cast_case(suite, "file"));
+    add_copies(cast_case(suite, "copies"));
     return cast_main(argc, argv, suite);
 }

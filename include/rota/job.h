@@ -77,6 +77,12 @@ ROTA_API void *rota_job_arg(const struct rota_job *job);
  * job. */
 ROTA_API int64_t rota_job_lease(const struct rota_job *job);
 
+/* The instance of the queue that the job was submitted to: rota_instance(),
+ * unless its file is a copy, made since, of another queue. With the job's id it
+ * names the job, and with its lease the run, everywhere; a copy's leases begin
+ * far above those of the original. */
+ROTA_API const char *rota_job_instance(const struct rota_job *job);
+
 /* How far the job has got: 0 at first, then what the last run advanced to. */
 ROTA_API int64_t rota_job_cursor(const struct rota_job *job);
 

@@ -127,8 +127,9 @@ ROTA_API enum rota_error rota_close(struct rota *rota);
 ROTA_API const char *rota_errmsg(const struct rota *rota);
 
 /* What tells this queue's file from any other: a text that stays the same for
- * the file's life. With a job's id and lease it names a run, everywhere.
- * Valid until rota_close(). */
+ * the file's life. A copy has one of its own as soon as it is opened to write,
+ * and so has a file that was moved to another disk, which looks like one: see
+ * rota_job_instance(). Valid until rota_close(). */
 ROTA_API const char *rota_instance(const struct rota *rota);
 
 /* -- Kinds and workers --------------------------------------------------- */

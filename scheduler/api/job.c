@@ -267,10 +267,16 @@ rota_job_db(struct rota_job *job, const char *path, struct sqlite3 **ret_db)
     return ROTA_OK;
 }
 
+const char *
+rota_job_instance(const struct rota_job *job)
+{
+    return identity_of_job(job->rota->identity, job->claim.id);
+}
+
 static struct stepper
 job_stepper(const struct rota_job *job)
 {
-    return (struct stepper){.queue = job->rota->identity->instance,
+    return (struct stepper){.queue = rota_job_instance(job),
                             .job = job->claim.id,
                             .restart = job->claim.restart,
                             .lease = job->claim.lease};

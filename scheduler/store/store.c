@@ -107,6 +107,15 @@ store_identity(const struct store *store)
     return &store->identity;
 }
 
+const char *
+identity_of_job(const struct store_identity *identity, int64_t id)
+{
+    for (size_t i = 0; i < identity->n_former; i++)
+        if (id <= identity->former[i].last)
+            return identity->former[i].instance;
+    return identity->instance;
+}
+
 bool
 store_is_inherited(const struct store *store)
 {

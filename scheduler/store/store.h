@@ -64,15 +64,27 @@ ROTA_MUST_USE enum rota_error store_open(const char *name,
 /* Its readers and watches are closed by then. NULL is a no-op. */
 void store_close(struct store *store);
 
+/* Jobs that came with a copy of another queue: those from the former before up
+ * to the id last are of that instance. */
+struct former {
+    int64_t last;
+    char instance[64];
+};
+
 /* Which queue it is. Read-only, valid until store_close(). Any thread. */
 struct store_identity {
     char instance[64]; /* what tells it from any other, for ever: a random text
                         */
-    const char *name;  /* for people: the whole path */
-    const char *file;  /* the path, if it is a file; or NULL */
-    uintmax_t place;   /* a number that a copy of it elsewhere does not have */
+    struct former *former; /* by last, rising; freed with the store */
+    size_t n_former;
+    const char *name; /* for people: the whole path */
+    const char *file; /* the path, if it is a file; or NULL */
+    uintmax_t place;  /* a number that a copy of it elsewhere does not have */
 };
 const struct store_identity *store_identity(const struct store *store);
+
+/* The instance of the queue that the job was submitted to. */
+const char *identity_of_job(const struct store_identity *identity, int64_t id);
 
 /* Whether this process is a forked child of the one that opened it, which must
  * not touch it; words by message_get(). Any thread. */

@@ -350,6 +350,7 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
         candidate_pass(claiming);
         return ROTA_OK;
     }
+    claim->lease = origin_lease(claiming->store, claim->id, claim->lease);
     error = candidate_leave(claiming, candidate);
     if (error == ROTA_OK && is_late) {
         claiming->aside++;

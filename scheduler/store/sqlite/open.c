@@ -206,7 +206,7 @@ identity_read(struct sqlite_store *store)
     identity->name = identity->file = store->connection.path;
     (void)stat(identity->file, &file);
     identity->place = file.st_ino;
-    return stmt.error;
+    return stmt.error == ROTA_OK ? origin_read(store) : stmt.error;
 }
 
 /* The file made, or brought up to this version. The gate is held. */
@@ -238,6 +238,8 @@ open_for_writing(struct sqlite_store *store, const char *path)
         error = transaction_gate(store);
     if (error == ROTA_OK) {
         error = file_prepare(store, version);
+        if (error == ROTA_OK)
+            error = origin_settle(store);
         lockfile_leave(store->lockfile);
     }
     if (error == ROTA_OK && connection_has_moved(&store->connection))
@@ -356,5 +358,6 @@ sqlite_close(struct store *base)
     lockfile_close(store->lockfile);
     yield_end(&store->yield);
     store_damage_free(base);
+    free(base->identity.former);
     free(store);
 }

@@ -42,6 +42,9 @@ struct sqlite_store {
     bool is_shut_out;     /* others kept us from writing, and this was said */
     bool has_moved;       /* as the last transaction_begin() found */
     int64_t data_version; /* as of then */
+    /* of a copy: the last job that came with it, and the number that the leases
+     * of these begin above; 0: it is none (origin.c) */
+    int64_t copied, lease_base;
     int64_t latest; /* the latest time in the file (times.c); 0: look it up */
     /* of the transaction that is open */
     int64_t now; /* Unix milliseconds: its moves are of one moment */
@@ -83,6 +86,19 @@ enum rota_error sqlite_open(const char *path,
                             struct store **ret_store);
 void sqlite_close(struct store *store);
 bool sqlite_is_inherited(const struct store *store);
+
+/* -- origin.c ------------------------------------------------------------- */
+
+/* If the file is a copy, make it a queue of its own. The gate is held, and no
+ * transaction open. */
+ROTA_MUST_USE enum rota_error origin_settle(struct sqlite_store *store);
+
+/* Read whose its jobs are: identity.former, copied and lease_base. */
+ROTA_MUST_USE enum rota_error origin_read(struct sqlite_store *store);
+
+/* The lease that a run of the job gets, where it would be that one. */
+int64_t origin_lease(const struct sqlite_store *store, int64_t id,
+                     int64_t lease);
 
 /* -- cycle.c -------------------------------------------------------------- */
 
