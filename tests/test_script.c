@@ -40,13 +40,19 @@ START_TEST(a_statement_ends_where_sqlite_says_that_it_does)
         "CREATE",  "TEMP", "temporary", "TRIGGER", "END",  ";",   ";",
         "EXPLAIN", "x",    "'a;b'",     "\"c;\"",  "[;]",  "`;`", "-- ;\n",
         "/* ; */", "- 1",  "/",         "END;",    "begin"};
+    static const char *const begins[] = {
+        "x ", "CREATE TRIGGER ", "CREATE TEMP TRIGGER ",
+        "explain CREATE TRIGGER ",
+        "EXPLAIN QUERY PLAN CREATE TEMPORARY TRIGGER "};
     struct script script;
     char text[512];
 
     srand(3);
     for (int round = 0; round < 20000; round++) {
         text[0] = '\0';
-        (void)strcat(text, rand() % 2 ? "CREATE TRIGGER " : "x ");
+        (void)strcat(
+            text,
+            begins[(unsigned)rand() % (sizeof(begins) / sizeof(begins[0]))]);
         for (int n = rand() % 14; n >= 0; n--) {
             (void)strcat(text, tokens[(unsigned)rand() %
                                       (sizeof(tokens) / sizeof(tokens[0]))]);
