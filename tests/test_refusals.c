@@ -426,7 +426,7 @@ START_TEST(what_the_disk_refuses_is_told_or_kept_until_it_takes_it)
     refuse_to_write();
     gate_open(&act.gate);
     AWAIT(was_logged(id, "its end cannot be recorded yet"));
-    ck_assert_int_eq(rota_submit(rota, &submission, &none), ROTA_STORE);
+    ck_assert_int_eq(rota_submit(rota, &submission, &none), ROTA_FULL);
     ck_assert_int_eq(none, 4711);
     ck_assert_ptr_nonnull(strstr(rota_errmsg(rota), queue));
     ck_assert_str_eq(job_says(id, "state"), "running");
@@ -457,7 +457,7 @@ START_TEST(a_rescue_that_the_disk_refuses_says_so_and_is_made_the_next_time)
     (void)submit();
     give_to_the_dead();
     refuse_to_write();
-    ck_assert_int_eq(rota_rescue(rota), ROTA_STORE);
+    ck_assert_int_eq(rota_rescue(rota), ROTA_FULL);
     ck_assert_str_eq(job_says(1, "state, worker, crashes"), "running|9|0");
     limit_files(RLIM_INFINITY);
     ck_assert_int_eq(rota_rescue(rota), ROTA_OK);
@@ -474,7 +474,7 @@ START_TEST(a_cancel_that_the_disk_refuses_reaches_the_job_all_the_same)
     begin(1, until_stopped);
     id = submit_running(1);
     refuse_to_write();
-    ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_STORE);
+    ck_assert_int_eq(rota_cancel(rota, id, "enough", NULL), ROTA_FULL);
     AWAIT(was_logged(id, "its end cannot be recorded yet"));
     ck_assert_str_eq(act.words, "enough");
     limit_files(RLIM_INFINITY);
