@@ -68,7 +68,8 @@ enum cli_commands {
     CLI_SQL = 1 << 7,
     CLI_HELP = 1 << 8,
     CLI_EACH = 1 << 9,
-    CLI_RETRY = 1 << 10
+    CLI_RETRY = 1 << 10,
+    CLI_ADOPT = 1 << 11
 };
 
 struct cli;
@@ -140,6 +141,7 @@ int cli_ls(struct cli *cli);
 int cli_show(struct cli *cli);
 int cli_cancel(struct cli *cli);
 int cli_retry(struct cli *cli);
+int cli_adopt(struct cli *cli);
 int cli_sql(struct cli *cli);
 int cli_help(struct cli *cli);
 

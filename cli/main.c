@@ -41,6 +41,8 @@ const struct cli_command cli_commands[] = {
     {"cancel", CLI_CANCEL, "ID [REASON]", 1, 2, "cancel a job", cli_cancel},
     {"retry", CLI_RETRY, "ID...", 1, -1, "run jobs again that have ended",
      cli_retry},
+    {"adopt", CLI_ADOPT, "keep | cancel [REASON]", 1, 2,
+     "make a copy of a queue a queue of its own", cli_adopt},
     {"sql", CLI_SQL, "QUERY", 1, 1, "read the queue with one SQL statement",
      cli_sql},
     {"help", CLI_HELP, "[COMMAND|KIND]", 0, 1, "explain", cli_help},

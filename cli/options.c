@@ -27,7 +27,8 @@ enum {
 const struct cli_option cli_options[] = {
     {"db", 0, "FILE", (unsigned)ANY, "the queue's file (or set ROTA_DB)"},
     {"json", 0, NULL,
-     SUBMITS | CLI_EACH | CLI_LS | CLI_SHOW | CLI_CANCEL | CLI_RETRY | CLI_SQL,
+     SUBMITS | CLI_EACH | CLI_LS | CLI_SHOW | CLI_CANCEL | CLI_RETRY |
+         CLI_ADOPT | CLI_SQL,
      "print JSON, one object a line"},
     {"queue", 'q', "NAME", SUBMITS,
      "put the job into this queue (default: default)"},

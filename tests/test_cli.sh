@@ -727,6 +727,29 @@ a_copy_of_the_queue_ends_nothing_of_the_original() {
     ended 130
 }
 
+a_copy_is_adopted_with_its_jobs_or_without_them() {
+    expect 0 "$rota" add exec -- true
+    expect 0 "$rota" add exec -- true
+    expect 0 "$rota" run exec -- true
+    for copy in kept.db cancelled.db; do
+        ask queue.db "VACUUM INTO '$copy'"
+        chmod 600 $copy
+    done
+    expect 0 "$rota" --db kept.db adopt keep
+    out_is "kept.db: jobs that will run here: 2; cancelled: 0"
+    err_has "it is a queue of its own from now on"
+    expect 0 "$rota" --db cancelled.db --json adopt cancel "for reading only"
+    out_is '{"schema":1,"waiting":0,"cancelled":2}'
+    [ "$(ask cancelled.db "SELECT group_concat(why) FROM jobs
+            WHERE state = 'cancelled'")" = \
+        "for reading only,for reading only" ] || fail "not for that"
+    [ "$(ask queue.db "SELECT count(*) FROM jobs WHERE state = 'ready'")" = 2 ] ||
+        fail "the original was touched"
+    expect 2 "$rota" --db kept.db adopt both
+    expect 2 "$rota" --db kept.db adopt keep it
+    expect 5 "$rota" --db none.db adopt keep
+}
+
 sigint_takes_back_the_statement_that_ran() {
     echo "CREATE TABLE t(a); INSERT INTO t VALUES(1);
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
