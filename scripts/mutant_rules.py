@@ -375,7 +375,7 @@ def mutants_of(path, text):
 # -- Who should see them -------------------------------------------------------
 
 # What should see a fault in a file, the likeliest and quickest first.
-STORE = ("test_store test_ties test_limits test_commands test_plans "
+STORE = ("test_store test_suspicion test_ties test_limits test_commands test_plans "
          "test_interleave")
 ENGINE = ("test_step test_start test_stop test_cancel test_outcome test_wait "
           "test_submit test_stuck test_pause test_jobs test_retry test_share "
@@ -385,7 +385,7 @@ CONTEXT = ("test_ctx test_ctx_hook test_ctx_wait test_ctx_threads "
            "test_ctx_io test_ctx_oom test_group test_ctx_stress test_stop")
 PROCESS = "test_process test_kinds test_cancel_reach test_rescue"
 TESTS = [
-    ("scheduler/store/outcome.c", "test_rules test_store test_outcome"),
+    ("scheduler/store/outcome.c", "test_rules test_store test_suspicion test_outcome"),
     ("*/sqlite/schema_commands.c", "test_commands test_ties test_limits "
      "test_interleave test_retry test_prune test_pause test_step test_clients"),
     ("*/sqlite/end.c", STORE + " test_outcome test_step test_rescue "

@@ -47,6 +47,23 @@ run_test() {
     rm -rf "$folder"
 }
 
+# rows N: a CSV file of so many
+rows() {
+    echo id,text
+    i=0
+    while [ $i -lt "$1" ]; do
+        i=$((i + 1))
+        echo "$i,row $i"
+    done
+}
+
+# many_rows N: quicker
+many_rows() {
+    echo id,text
+    sqlite3 -csv :memory: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL
+        SELECT i + 1 FROM n WHERE i < $1) SELECT i, 'row' FROM n"
+}
+
 # expect CODE COMMAND...: run it; what it prints is in ./out and ./err
 expect() {
     want=$1
