@@ -333,7 +333,7 @@ static const char history_sql[] = JOBS("1700000000000") NUMBERS
     " INSERT INTO _done SELECT i, 4, 1, 1, 1, 1700000000000, 1700000000000,"
     " 0, NULL, NULL, NULL, NULL, NULL FROM n;" COUNTER;
 static const char later_sql[] = JOBS("90000000000000 + i") NUMBERS
-    " INSERT INTO _scheduled SELECT 90000000000000 + i, i FROM n;" COUNTER;
+    " INSERT INTO _scheduled SELECT 90000000000000 + i, i, 0 FROM n;" COUNTER;
 
 static void
 bench_crowds(const struct bench_options *options)
