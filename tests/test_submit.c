@@ -431,6 +431,27 @@ START_TEST(who_submit_at_once_take_turns_if_no_thread_can_be_had)
 }
 END_TEST
 
+/* Ids are reserved ahead, and what is left of them is taken back at the end of
+ * a cycle, in the table where SQLite counts for all tables. */
+START_TEST(ids_of_jobs_are_not_taken_from_a_clients_table)
+{
+    struct rota_submission three[3];
+    int64_t ids[3];
+
+    for (int i = 0; i < 3; i++)
+        three[i] = (struct rota_submission)ROTA_SUBMISSION_INIT("k");
+    begin(1, keeps_its_arguments);
+    sql_run(queue, "CREATE TABLE app_orders(id INTEGER PRIMARY KEY"
+                   " AUTOINCREMENT); INSERT INTO app_orders VALUES(1000);"
+                   "DELETE FROM app_orders");
+    ck_assert_int_eq(rota_submit_many(rota, three, 3, ids), ROTA_OK);
+    drain();
+    ck_assert_int_eq(sql_int(queue, "INSERT INTO app_orders DEFAULT VALUES"
+                                    " RETURNING id"),
+                     1001);
+}
+END_TEST
+
 START_TEST(a_submit_in_plain_sql_runs_if_it_is_committed)
 {
     int64_t id;
@@ -512,6 +533,7 @@ add_submissions(TCase *t)
     tcase_add_test(t,
                    a_process_of_many_that_only_submit_has_a_thread_that_writes);
     tcase_add_test(t, who_submit_at_once_take_turns_if_no_thread_can_be_had);
+    tcase_add_test(t, ids_of_jobs_are_not_taken_from_a_clients_table);
     tcase_add_test(t, a_submit_in_plain_sql_runs_if_it_is_committed);
     tcase_add_test(t, a_job_of_a_kind_that_is_not_handled_stays);
     tcase_add_test(t, drain_waits_for_jobs_that_jobs_submit);

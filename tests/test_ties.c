@@ -287,6 +287,26 @@ START_TEST(a_cancelled_job_skips_what_comes_after_it)
 }
 END_TEST
 
+START_TEST(all_that_come_after_a_job_once_it_has_failed_are_skipped)
+{
+    struct rota_submission latecomers[2];
+    int64_t failed, ids[2];
+
+    open_with(1, fails_if_told);
+    failed = submit_text("fail");
+    (void)step_all();
+    for (int i = 0; i < 2; i++) {
+        latecomers[i] = submission_of("x");
+        latecomers[i].after = &failed;
+        latecomers[i].n_after = 1;
+    }
+    ck_assert_int_eq(rota_submit_many(rota, latecomers, 2, ids), ROTA_OK);
+    (void)step_all();
+    for (int i = 0; i < 2; i++)
+        assert_says(ids[i], "state", "cancelled");
+}
+END_TEST
+
 START_TEST(what_comes_after_keeps_its_time)
 {
     struct rota_submission submission = submission_of(NULL);
@@ -520,6 +540,7 @@ add_after(TCase *t)
     tcase_add_test(t, a_retry_of_what_was_skipped_alone_is_skipped_again);
     tcase_add_test(t, what_is_revived_is_skipped_anew_for_another_failure);
     tcase_add_test(t, a_cancelled_job_skips_what_comes_after_it);
+    tcase_add_test(t, all_that_come_after_a_job_once_it_has_failed_are_skipped);
     tcase_add_test(t, what_comes_after_keeps_its_time);
     tcase_add_test(t, what_is_revived_keeps_its_time);
     tcase_add_test(t, jobs_by_the_thousand_come_after_one_and_one_after_them);
