@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "scratch.h"
@@ -212,6 +213,38 @@ START_TEST(what_comes_after_a_failure_is_skipped_and_revived_by_its_retry)
     ck_assert_int_eq(
         sql_int(queue, "SELECT count(*) FROM jobs WHERE state = 'succeeded'"),
         4);
+}
+END_TEST
+
+/* More than are settled in one cycle. */
+START_TEST(all_that_was_skipped_is_revived_though_the_retry_succeeds_at_once)
+{
+    enum { N = 2500 };
+    struct rota_submission *all = calloc(N, sizeof(*all));
+    int64_t *ids = calloc(N, sizeof(*ids)), failed;
+
+    open_with(1, fails_if_told);
+    failed = submit_text("fail");
+    for (int i = 0; i < N; i++) {
+        all[i] = submission_of("x");
+        all[i].after = &failed;
+        all[i].n_after = 1;
+    }
+    ck_assert_int_eq(rota_submit_many(rota, all, N, ids), ROTA_OK);
+    for (int i = 0; i < 4; i++)
+        (void)step_all(); /* each settles some more */
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"
+                                    " WHERE state = 'cancelled'"),
+                     N);
+    act.number = 1; /* it does not fail any more */
+    ck_assert_int_eq(rota_retry(rota, failed, false), ROTA_OK);
+    for (int i = 0; i < 4; i++)
+        (void)step_all(); /* each settles some more */
+    ck_assert_int_eq(sql_int(queue, "SELECT count(*) FROM jobs"
+                                    " WHERE state = 'succeeded'"),
+                     N + 1);
+    free(all);
+    free(ids);
 }
 END_TEST
 
@@ -536,6 +569,8 @@ add_after(TCase *t)
     tcase_add_test(t, a_job_waits_until_all_that_it_comes_after_have_succeeded);
     tcase_add_test(
         t, what_comes_after_a_failure_is_skipped_and_revived_by_its_retry);
+    tcase_add_test(
+        t, all_that_was_skipped_is_revived_though_the_retry_succeeds_at_once);
     tcase_add_test(t, what_was_cancelled_by_hand_is_not_revived);
     tcase_add_test(t, a_retry_of_what_was_skipped_alone_is_skipped_again);
     tcase_add_test(t, what_is_revived_is_skipped_anew_for_another_failure);

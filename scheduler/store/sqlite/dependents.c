@@ -116,7 +116,8 @@ meet(struct sqlite_store *store, int64_t job, int64_t id)
 
     if (error == ROTA_OK)
         error = RUN(store, UNBLOCK, &changed, id);
-    return error == ROTA_OK && changed > 0 ? job_line_up(store, id, false) : error;
+    return error == ROTA_OK && changed > 0 ? job_line_up(store, id, false)
+                                           : error;
 }
 
 static enum rota_error
@@ -175,8 +176,13 @@ tell(struct sqlite_store *store, const struct settling *settling, int64_t id)
     if (settling->what == SETTLE_CHILDREN)
         return settling->is_cancelled ? cancel_child(store, settling, id)
                                       : ROTA_OK;
-    if (settling->state == ROTA_SUCCEEDED)
-        return meet(store, settling->job, id);
+    /* it may have been skipped for an earlier end of the job, and not been
+     * revived before this one */
+    if (settling->state == ROTA_SUCCEEDED) {
+        enum rota_error error = revive(store, settling->job, id);
+
+        return error == ROTA_OK ? meet(store, settling->job, id) : error;
+    }
     return settling->state != 0 ? skip(store, settling->job, id)
                                 : revive(store, settling->job, id);
 }
