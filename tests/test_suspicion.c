@@ -26,6 +26,16 @@ give_back(const struct claim *claim)
     ck_assert_int_eq(state, ROTA_READY);
 }
 
+static void
+succeed(const struct claim *claim)
+{
+    enum rota_state state;
+
+    ck_assert_int_eq(storage_end(claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
+                     ROTA_OK);
+    ck_assert_int_eq(state, ROTA_SUCCEEDED);
+}
+
 /* It runs the next job, which has been run before times, as it dies: how many
  * jobs were rescued. */
 static int64_t
@@ -159,6 +169,24 @@ isolate(void)
     ck_assert_int_eq(storage_grant(&join), ROTA_OK);
 }
 
+START_TEST(a_suspect_that_waits_takes_nobodys_turn_of_its_key)
+{
+    struct rota_submission s = ROTA_SUBMISSION_INIT("k");
+    struct claim claim;
+
+    s.limit_key = "key"; /* one at a time */
+    for (int i = 0; i < 3; i++)
+        (void)storage_submit(&s);
+    claim = storage_claim(storage.process); /* the others are held */
+    ck_assert_int_eq(storage_claim(storage.process).id, 0);
+    ck_assert_str_eq(storage_text("SELECT count(*) FROM _held"), "2");
+    storage_run("UPDATE _job SET crashes = 3 WHERE id = 2");
+    succeed(&claim);
+    /* the suspect may not run beside what runs here, and the third may */
+    ck_assert_str_eq(claimed_beside((struct aboard){.jobs = 1}, 2), " 3");
+}
+END_TEST
+
 START_TEST(what_runs_in_a_process_of_its_own_is_no_suspect_until_ten_deaths)
 {
     struct work work;
@@ -254,6 +282,7 @@ suspicion_suite(void)
     TCase *deaths = case_new(suite, "deaths");
 
     tcase_add_checked_fixture(deaths, storage_make, storage_remove);
+    tcase_add_test(deaths, a_suspect_that_waits_takes_nobodys_turn_of_its_key);
     tcase_add_test(
         deaths, a_job_that_killed_three_processes_without_advancing_is_poison);
     tcase_add_test(

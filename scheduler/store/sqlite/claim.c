@@ -342,14 +342,15 @@ candidate_claim(struct claiming *claiming, struct candidate *candidate)
         return ROTA_OK;
     }
     claim->suspicion = suspicion_in(claiming, claim->kind, claim->crashes);
-    if (!is_late)
-        error = candidate_may_run(claiming, candidate, &may_run);
-    if (error != ROTA_OK || !may_run)
-        return error;
+    /* its company is asked before its key: who is passed over takes no turn */
     if (!is_late && !aboard_admits(&claiming->aboard, claim->suspicion)) {
         candidate_pass(claiming);
         return ROTA_OK;
     }
+    if (!is_late)
+        error = candidate_may_run(claiming, candidate, &may_run);
+    if (error != ROTA_OK || !may_run)
+        return error;
     claim->lease = origin_lease(claiming->store, claim->id, claim->lease);
     error = candidate_leave(claiming, candidate);
     if (error == ROTA_OK && is_late) {

@@ -40,10 +40,11 @@ STATEMENT(NEXT_HELD_LANE) = {
     "  AND queue > ?2 ORDER BY queue, kind LIMIT 1) LIMIT 1"};
 enum { HELD_LANE_QUEUE, HELD_LANE_KIND };
 
-STATEMENT(HELD_JOBS) = {"SELECT sort_key, id FROM _held WHERE key = ?1"
-                        " AND queue = ?2 AND kind = ?3 ORDER BY sort_key, id"
-                        " LIMIT ?4"};
-enum { HELD_SORT_KEY, HELD_ID };
+STATEMENT(HELD_JOBS) = {
+    "SELECT h.sort_key, h.id, (SELECT crashes FROM _job j WHERE j.id = h.id)"
+    " FROM _held h WHERE h.key = ?1 AND h.queue = ?2 AND h.kind = ?3"
+    " ORDER BY h.sort_key, h.id LIMIT ?4"};
+enum { HELD_SORT_KEY, HELD_ID, HELD_CRASHES };
 
 STATEMENT(ONE_HELD) = {"SELECT h.key, h.queue, h.kind, h.sort_key FROM _job j"
                        " CROSS JOIN _held h ON h.key = j.limit_key"
@@ -55,6 +56,7 @@ enum { ONE_KEY, ONE_QUEUE, ONE_KIND, ONE_SORT_KEY };
 /* A row of _held, but for its key. */
 struct held {
     int64_t queue, kind, sort_key, id;
+    int64_t crashes;
 };
 
 enum rota_error
@@ -113,30 +115,47 @@ held_lane_next(struct sqlite_store *store, const char *key, struct held *lane,
     return stmt_end(&stmt);
 }
 
-/* The soonest room jobs of one lane. */
+/* The soonest jobs of one lane, most at the most. Their number. */
+static enum rota_error
+held_read(struct sqlite_store *store, const char *key, const struct held *lane,
+          int64_t most, struct held held[RELEASE_MAX], int *ret_n)
+{
+    struct stmt stmt = stmt_of(&store->connection, &HELD_JOBS);
+
+    *ret_n = 0;
+    bind_text(stmt.s, 1, key);
+    (void)sqlite3_bind_int64(stmt.s, 2, lane->queue);
+    (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
+    (void)sqlite3_bind_int64(stmt.s, 4, most);
+    while (stmt_next(&stmt))
+        held[(*ret_n)++] =
+            (struct held){.queue = lane->queue,
+                          .kind = lane->kind,
+                          .sort_key = stmt_integer(&stmt, HELD_SORT_KEY),
+                          .id = stmt_integer(&stmt, HELD_ID),
+                          .crashes = stmt_integer_or(&stmt, HELD_CRASHES, 0)};
+    return stmt_end(&stmt);
+}
+
+/* The soonest room jobs of one lane. A suspect is let out beside them, for it
+ * may be passed over (store/suspicion.h), and then nobody would use its turn;
+ * what is too much is held anew by the next claim. */
 static enum rota_error
 lane_release(struct sqlite_store *store, const char *key,
              const struct held *lane, int64_t room)
 {
-    struct stmt stmt = stmt_of(&store->connection, &HELD_JOBS);
+    int64_t left = room < RELEASE_MAX ? room : RELEASE_MAX;
     struct held held[RELEASE_MAX];
     enum rota_error error;
-    int n = 0;
+    int n;
 
-    bind_text(stmt.s, 1, key);
-    (void)sqlite3_bind_int64(stmt.s, 2, lane->queue);
-    (void)sqlite3_bind_int64(stmt.s, 3, lane->kind);
-    (void)sqlite3_bind_int64(stmt.s, 4,
-                             room < RELEASE_MAX ? room : RELEASE_MAX);
-    while (stmt_next(&stmt))
-        held[n++] =
-            (struct held){.queue = lane->queue,
-                          .kind = lane->kind,
-                          .sort_key = stmt_integer(&stmt, HELD_SORT_KEY),
-                          .id = stmt_integer(&stmt, HELD_ID)};
-    error = stmt_end(&stmt);
-    for (int i = 0; error == ROTA_OK && i < n; i++)
-        error = held_release(store, key, &held[i]);
+    do {
+        error = held_read(store, key, lane, left, held, &n);
+        for (int i = 0; error == ROTA_OK && i < n; i++) {
+            error = held_release(store, key, &held[i]);
+            left -= held[i].crashes < CRASHES_SUSPECT;
+        }
+    } while (error == ROTA_OK && n > 0 && left > 0);
     return error;
 }
 
