@@ -71,12 +71,35 @@ say_adoption(const struct cli *cli, const struct adoption *adoption)
                      cli->db, adoption->waiting, adoption->cancelled);
 }
 
+/* Open it, and have it become a queue of its own, which shows by its instance:
+ * who only looks at a copy sees the original's. */
+static int
+adopt_open(struct cli *cli, struct adoption *adoption, bool *ret_is_copy)
+{
+    struct rota_options options = ROTA_OPTIONS_INIT;
+    char before[64];
+    int code;
+
+    options.flags = ROTA_READONLY;
+    code = database_open(cli, &options, true, &adoption->rota);
+    if (code != CLI_OK)
+        return code;
+    (void)snprintf(before, sizeof(before), "%s", rota_instance(adoption->rota));
+    (void)rota_close(adoption->rota);
+    adoption->rota = NULL;
+    options.flags = 0;
+    options.log = say_line;
+    code = database_open(cli, &options, true, &adoption->rota);
+    if (code == CLI_OK)
+        *ret_is_copy = strcmp(before, rota_instance(adoption->rota)) != 0;
+    return code;
+}
+
 int
 cli_adopt(struct cli *cli)
 {
-    struct rota_options options = ROTA_OPTIONS_INIT;
     struct adoption adoption = {.rota = NULL};
-    bool cancels = strcmp(cli->words[0], "cancel") == 0;
+    bool cancels = strcmp(cli->words[0], "cancel") == 0, is_copy = false;
     const char *reason = cli->n_words > 1 ? cli->words[1] : "a copy";
     enum rota_error error;
     int code;
@@ -85,15 +108,21 @@ cli_adopt(struct cli *cli)
         return say_usage("adopt: keep or cancel, and not %s", cli->words[0]);
     if (!cancels && cli->n_words > 1)
         return say_usage("adopt: only cancel takes a reason");
-    options.log = say_line;
-    code = database_open(cli, &options, true, &adoption.rota);
+    code = adopt_open(cli, &adoption, &is_copy);
     if (code != CLI_OK)
         return code;
-    error = adopt(&adoption, cancels ? reason : NULL);
-    if (error == ROTA_OK)
-        say_adoption(cli, &adoption);
-    else
-        code = say_error(adoption.rota, error);
+    if (is_copy) {
+        error = adopt(&adoption, cancels ? reason : NULL);
+        if (error == ROTA_OK)
+            say_adoption(cli, &adoption);
+        else
+            code = say_error(adoption.rota, error);
+    } else {
+        code =
+            say_usage("%s is no copy, or has been adopted: nothing was done; "
+                      "`rota cancel` cancels jobs",
+                      cli->db);
+    }
     (void)rota_close(adoption.rota);
     return code;
 }

@@ -193,6 +193,10 @@ a_copy_is_adopted_with_its_jobs_or_without_them() {
         "for reading only,for reading only" ] || fail "not for that"
     [ "$(ask queue.db "SELECT count(*) FROM jobs WHERE state = 'ready'")" = 2 ] ||
         fail "the original was touched"
+    expect 2 "$rota" --db queue.db adopt cancel
+    err_has "queue.db is no copy"
+    [ "$(ask queue.db "SELECT count(*) FROM jobs WHERE state = 'ready'")" = 2 ] ||
+        fail "the original was adopted"
     expect 2 "$rota" --db kept.db adopt both
     expect 2 "$rota" --db kept.db adopt keep it
     expect 5 "$rota" --db none.db adopt keep
