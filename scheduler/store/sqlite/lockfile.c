@@ -162,7 +162,8 @@ lockfile_open_look(const char *path, struct lockfile **ret_file)
     return file_open(path, O_RDONLY, true, ret_file);
 }
 
-/* Who stands in line has the file open for longer. */
+/* The lock is the open file's, and a copy of the descriptor keeps that: who
+ * stands in line has one, and so has a keeper. */
 static void
 locks_drop(int fd)
 {
@@ -179,6 +180,7 @@ lockfile_close(struct lockfile *file)
     lock_take(&fork_lock);
     list_remove(&file->on_open);
     lock_drop(&fork_lock);
+    locks_drop(file->live.fd); /* keepers have copies of it */
     held_drop(&file->live);
     if (file->fd >= 0) {
         locks_drop(file->fd);
@@ -285,6 +287,7 @@ void
 lockfile_unlive(struct lockfile *file)
 {
     atomic_store_explicit(&file->own, 0, memory_order_relaxed);
+    locks_drop(file->live.fd); /* keepers have copies of it */
     held_drop(&file->live);
 }
 
