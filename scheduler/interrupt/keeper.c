@@ -58,6 +58,8 @@ keeper_start(struct keeper *keeper, const struct order *order)
         keeper->pidfd =
             descriptor_above((int)syscall(SYS_pidfd_open, keeper->pid, 0));
     if (keeper->pidfd >= 0) {
+        atomic_store_explicit(&keeper->kept->may_start, true,
+                              memory_order_release);
         keeper_signal(keeper, KEEPER_START);
         return 0;
     }
@@ -72,6 +74,7 @@ keeper_start(struct keeper *keeper, const struct order *order)
 void
 keeper_tell(const struct keeper *keeper)
 {
+    atomic_store_explicit(&keeper->kept->shall_end, true, memory_order_release);
     keeper_signal(keeper, KEEPER_TELL);
 }
 

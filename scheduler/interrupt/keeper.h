@@ -20,6 +20,7 @@
 #define KEEPER_H
 
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -35,14 +36,18 @@ struct order {
     const posix_spawnattr_t *attributes;
 };
 
-/* The page: the keeper's until it has ended. */
+/* The page. What we want of the keeper is said here, and a signal only wakes
+ * it: one that is pending swallows another of its number, whoever sent it. The
+ * rest is the keeper's until it has ended. */
 struct kept {
-    bool is_over; /* it has ended because nothing was left to keep */
-    int error;    /* errno of what kept the command from starting, or 0 */
-    int status;   /* the command's, as of wait() */
-    bool told;    /* the command was told to end, and had not yet; */
-    bool killed;  /* and this was not enough */
-    int strays;   /* processes that the command had left, and were ended */
+    atomic_bool may_start; /* release by us, acquire by the keeper; set once */
+    atomic_bool shall_end; /* the same */
+    bool is_over;          /* it has ended because nothing was left to keep */
+    int error;   /* errno of what kept the command from starting, or 0 */
+    int status;  /* the command's, as of wait() */
+    bool told;   /* the command was told to end, and had not yet; */
+    bool killed; /* and this was not enough */
+    int strays;  /* processes that the command had left, and were ended */
     struct rusage usage; /* of the command and what it waited for */
 };
 
@@ -56,8 +61,9 @@ struct keeper {
         0, -1, NULL \
     }
 
-/* What we tell it, by signals: start, when we are ready; end the command, with
- * the time of grace. And what the kernel tells it when our thread has ended. */
+/* What wakes it: it may start, now that we are ready; it is to end the command,
+ * with the time of grace. And what the kernel says when our thread has ended.
+ */
 #define KEEPER_START SIGUSR1
 #define KEEPER_TELL  SIGTERM
 #define KEEPER_GONE  SIGHUP

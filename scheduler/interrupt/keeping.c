@@ -53,6 +53,7 @@
 struct keeping {
     struct kept *kept;
     pid_t host;       /* our parent, as long as that lives */
+    bool is_gone;     /* the thread there that started us has ended */
     pid_t command;    /* 0: not started, or reaped */
     int64_t deadline; /* when the time of grace is over; ROTA_FOREVER: none */
     /* processes that got TERM, and groups, which are negative; n_told counts
@@ -186,7 +187,7 @@ end_children(struct keeping *keeping, int signal)
 static bool
 is_orphan(const struct keeping *keeping)
 {
-    return getppid() != keeping->host;
+    return keeping->is_gone || getppid() != keeping->host;
 }
 
 static sigset_t
@@ -202,10 +203,12 @@ heard(void)
     return signals;
 }
 
-/* Wait for a signal until deadline. Returns which it is: 0 if none came, or one
- * that means nothing, since those that we give are heeded from us only. */
-static int
-await(const struct keeping *keeping, int64_t deadline)
+/* Wait for a signal until deadline. What is wanted is not said by it, but by
+ * the page; only that our thread in the host has ended, with others left there,
+ * is told by the signal alone, which the kernel then sends in the host's name.
+ */
+static void
+await(struct keeping *keeping, int64_t deadline)
 {
     sigset_t signals = heard();
     int64_t left = deadline - ctx_now();
@@ -215,9 +218,8 @@ await(const struct keeping *keeping, int64_t deadline)
     int signal =
         sigtimedwait(&signals, &info, deadline == ROTA_FOREVER ? NULL : &time);
 
-    if (signal == KEEPER_START || signal == KEEPER_TELL)
-        return info.si_pid == keeping->host ? signal : 0;
-    return signal < 0 ? 0 : signal;
+    if (signal == KEEPER_GONE && info.si_pid == keeping->host)
+        keeping->is_gone = true;
 }
 
 /* -- Life ------------------------------------------------------------------ */
@@ -225,16 +227,21 @@ await(const struct keeping *keeping, int64_t deadline)
 /* Apart from our parent, which tells us when it dies, and with nothing to hear
  * from anybody else. */
 static void
-settle(const struct keeping *keeping)
+settle(struct keeping *keeping)
 {
     (void)prctl(PR_SET_NAME, "rota-keeper");
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     (void)prctl(PR_SET_PDEATHSIG, KEEPER_GONE);
     (void)signal(SIGCHLD, SIG_DFL); /* ignored, children would vanish */
     (void)setsid();
-    while (await(keeping, ROTA_FOREVER) != KEEPER_START)
+    /* the host may have died before the kernel was asked to tell us: so we look
+     * first, and wait then */
+    while (!atomic_load_explicit(&keeping->kept->may_start,
+                                 memory_order_acquire)) {
         if (is_orphan(keeping))
             _exit(0);
+        await(keeping, ROTA_FOREVER);
+    }
 }
 
 /* Limit what the command may use to max, or to what is our own limit if that is
@@ -293,7 +300,7 @@ static void
 kill_all(struct keeping *keeping)
 {
     while (bury(keeping) && end_children(keeping, SIGKILL) > 0)
-        (void)await(keeping, ctx_now() + LOOK_AGAIN);
+        await(keeping, ctx_now() + LOOK_AGAIN);
 }
 
 /* Have it end: who was stopped acts on TERM only when continued. It is not
@@ -312,9 +319,12 @@ static void
 attend(struct keeping *keeping, int64_t grace)
 {
     while (bury(keeping) && keeping->command != 0 && !is_orphan(keeping)) {
-        if (await(keeping, keeping->deadline) == KEEPER_TELL) {
+        if (!keeping->kept->told &&
+            atomic_load_explicit(&keeping->kept->shall_end,
+                                 memory_order_acquire))
             tell(keeping, grace);
-        } else if (ctx_now() >= keeping->deadline) {
+        await(keeping, keeping->deadline);
+        if (ctx_now() >= keeping->deadline) {
             (void)kill(-keeping->command, SIGKILL);
             keeping->kept->killed = true;
             keeping->deadline = ROTA_FOREVER;
@@ -332,7 +342,7 @@ sweep(struct keeping *keeping)
 
     while (bury(keeping) && !is_orphan(keeping) && ctx_now() < deadline) {
         (void)end_children(keeping, SIGTERM);
-        (void)await(keeping, deadline);
+        await(keeping, deadline);
     }
     kill_all(keeping);
 }
@@ -340,10 +350,11 @@ sweep(struct keeping *keeping)
 void
 keep(struct kept *kept, pid_t host, const struct order *order)
 {
-    struct keeping keeping; /* told is not to be touched for nothing */
+    struct keeping keeping; /* not zeroed: that would copy pages */
 
     keeping.kept = kept;
     keeping.host = host;
+    keeping.is_gone = false;
     keeping.command = 0;
     keeping.deadline = ROTA_FOREVER;
     keeping.n_told = 0;
