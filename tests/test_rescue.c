@@ -109,22 +109,24 @@ START_TEST(a_job_whose_process_died_after_its_deadline_has_failed)
 END_TEST
 
 /* Where a search for what dead processes left begins, if it is to be held up.
- */
-static struct gate *searching;
+ * Release in the test, acquire where any thread opens a file. */
+static struct gate *_Atomic searching;
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 int
 __wrap_open(const char *path, int flags, ...)
 {
+    struct gate *gate;
     va_list args;
     int mode;
 
     va_start(args, flags);
     mode = va_arg(args, int); /* if there is none, it is not looked at */
     va_end(args);
-    if (searching != NULL && strcmp(path, "/proc") == 0)
-        gate_pass(searching);
+    gate = atomic_load_explicit(&searching, memory_order_acquire);
+    if (gate != NULL && strcmp(path, "/proc") == 0)
+        gate_pass(gate);
     return __real_open(path, flags, mode);
 }
 
@@ -136,7 +138,7 @@ START_TEST(a_cancel_is_heard_while_a_rescue_searches)
     work_here();
     (void)submit_kind("gate");
     EVENTUALLY(noted("gate", getpid()) == 1);
-    searching = &gate;
+    atomic_store_explicit(&searching, &gate, memory_order_release);
     child_kill(pid);
     gate_await(&gate, 1);
     sql_run(queue, "INSERT INTO cancel(job) VALUES(2)");
