@@ -125,6 +125,7 @@ tell(struct child *child)
     int n =
         snprintf(text, sizeof(text), "cancel %.480s\n", ctx_cause(child->ctx));
 
+    keeper_announce(&child->keeper);
     if (child->channel >= 0)
         (void)send(child->channel, text, (size_t)n, MSG_NOSIGNAL);
     keeper_tell(&child->keeper);

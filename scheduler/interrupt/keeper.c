@@ -72,9 +72,14 @@ keeper_start(struct keeper *keeper, const struct order *order)
 }
 
 void
-keeper_tell(const struct keeper *keeper)
+keeper_announce(const struct keeper *keeper)
 {
     atomic_store_explicit(&keeper->kept->shall_end, true, memory_order_release);
+}
+
+void
+keeper_tell(const struct keeper *keeper)
+{
     keeper_signal(keeper, KEEPER_TELL);
 }
 

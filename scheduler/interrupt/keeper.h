@@ -45,7 +45,7 @@ struct kept {
     bool is_over;          /* it has ended because nothing was left to keep */
     int error;   /* errno of what kept the command from starting, or 0 */
     int status;  /* the command's, as of wait() */
-    bool told;   /* the command was told to end, and had not yet; */
+    bool told;   /* the command was told to end, or was about to be; */
     bool killed; /* and this was not enough */
     int strays;  /* processes that the command had left, and were ended */
     struct rusage usage; /* of the command and what it waited for */
@@ -71,6 +71,11 @@ struct keeper {
 /* Start a keeper, which then starts the command: whether that succeeded is in
  * kept->error when the keeper has ended. Returns an errno number, or 0. */
 int keeper_start(struct keeper *keeper, const struct order *order);
+
+/* Say in the page that the command is to end; keeper_tell() is to follow. What
+ * tells the command by another way comes in between: if it ends by that, it was
+ * told all the same. */
+void keeper_announce(const struct keeper *keeper);
 
 /* Have it end the command. */
 void keeper_tell(const struct keeper *keeper);

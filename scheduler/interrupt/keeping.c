@@ -303,13 +303,23 @@ kill_all(struct keeping *keeping)
         await(keeping, ctx_now() + LOOK_AGAIN);
 }
 
+static bool
+shall_end(const struct keeping *keeping)
+{
+    return atomic_load_explicit(&keeping->kept->shall_end,
+                                memory_order_acquire);
+}
+
 /* Have it end: who was stopped acts on TERM only when continued. It is not
- * reaped, so that its number is its group's. */
+ * reaped, so that its number is its group's. If it has ended already, it had
+ * heard of it in another way. */
 static void
 tell(struct keeping *keeping, int64_t grace)
 {
-    (void)kill(-keeping->command, SIGTERM);
-    (void)kill(-keeping->command, SIGCONT);
+    if (keeping->command != 0) {
+        (void)kill(-keeping->command, SIGTERM);
+        (void)kill(-keeping->command, SIGCONT);
+    }
     keeping->kept->told = true;
     keeping->deadline = saturating_add(ctx_now(), grace == 0 ? GRACE : grace);
 }
@@ -319,9 +329,7 @@ static void
 attend(struct keeping *keeping, int64_t grace)
 {
     while (bury(keeping) && keeping->command != 0 && !is_orphan(keeping)) {
-        if (!keeping->kept->told &&
-            atomic_load_explicit(&keeping->kept->shall_end,
-                                 memory_order_acquire))
+        if (!keeping->kept->told && shall_end(keeping))
             tell(keeping, grace);
         await(keeping, keeping->deadline);
         if (ctx_now() >= keeping->deadline) {
@@ -330,6 +338,8 @@ attend(struct keeping *keeping, int64_t grace)
             keeping->deadline = ROTA_FOREVER;
         }
     }
+    if (!keeping->kept->told && shall_end(keeping))
+        tell(keeping, grace);
 }
 
 /* End what it left, within what is left of its time of grace, or a while. */
