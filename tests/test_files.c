@@ -16,6 +16,8 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -265,6 +267,50 @@ START_TEST(who_closes_the_queue_while_he_waits_lives_no_more_and_is_passed_by)
 }
 END_TEST
 
+/* How many descriptors of this process lead to the file. */
+static int
+descriptors_of(const char *path)
+{
+    char name[32], target[256];
+    ssize_t size;
+    int n = 0;
+
+    for (int fd = 0; fd < 1024; fd++) {
+        (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+        size = readlink(name, target, sizeof(target) - 1);
+        target[size < 0 ? 0 : size] = '\0';
+        n += strcmp(target, path) == 0;
+    }
+    return n;
+}
+
+START_TEST(a_forked_child_keeps_no_place_in_line_not_even_of_who_has_closed)
+{
+    struct lockfile *writes, *waits;
+    char path[200], *real;
+    int status;
+    pid_t pid;
+
+    (void)snprintf(path, sizeof(path), "%s-lock", storage.queue);
+    ck_assert_int_eq(lockfile_open(path, &writes), ROTA_OK);
+    ck_assert_int_eq(lockfile_open(path, &waits), ROTA_OK);
+    ck_assert_int_eq(lockfile_enter(writes, 0), ROTA_OK);
+    give_up(waits);
+    lockfile_close(waits);
+    real = realpath(path, NULL);
+    ck_assert_int_ge(descriptors_of(real), 2);
+    pid = fork();
+    if (pid == 0)
+        _exit(descriptors_of(real));
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    free(real);
+    lockfile_leave(writes);
+    lockfile_close(writes);
+}
+END_TEST
+
 START_TEST(a_process_lives_until_its_lock_file_is_closed)
 {
     struct lockfile *a, *b;
@@ -341,6 +387,9 @@ files_suite(void)
     tcase_add_test(
         files,
         who_closes_the_queue_while_he_waits_lives_no_more_and_is_passed_by);
+    tcase_add_test(
+        files,
+        a_forked_child_keeps_no_place_in_line_not_even_of_who_has_closed);
     tcase_add_test(files, a_process_lives_until_its_lock_file_is_closed);
     tcase_add_test(files, a_forked_child_does_not_keep_its_parents_lock);
     return suite;

@@ -75,7 +75,6 @@ fork_child(void)
 
         if (file->fd >= 0)
             close(file->fd);
-        turn_inherited(file->turn);
         file->fd = -1;
         file->is_inherited = true;
     }
@@ -110,8 +109,13 @@ file_open(const char *path, int flags, bool may_fail,
         free(file);
         return no_memory();
     }
+    /* a child that is forked from here on knows of it */
+    lock_take(&fork_lock);
     file->fd =
         descriptor_above(open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (file->fd >= 0 || may_fail)
+        list_append(&open_files, &file->on_open);
+    lock_drop(&fork_lock);
     if (file->fd < 0 && !may_fail) {
         message_set("cannot open %s: %s", path, strerror(errno));
         free(file->path);
@@ -124,9 +128,6 @@ file_open(const char *path, int flags, bool may_fail,
         file->device = st.st_dev;
         file->inode = st.st_ino;
     }
-    lock_take(&fork_lock);
-    list_append(&open_files, &file->on_open);
-    lock_drop(&fork_lock);
     *ret_file = file;
     return ROTA_OK;
 }
@@ -177,15 +178,15 @@ lockfile_close(struct lockfile *file)
 {
     if (file == NULL)
         return;
-    lock_take(&fork_lock);
-    list_remove(&file->on_open);
-    lock_drop(&fork_lock);
     locks_drop(file->live.fd); /* keepers have copies of it */
     held_drop(&file->live);
+    lock_take(&fork_lock);
+    list_remove(&file->on_open);
     if (file->fd >= 0) {
         locks_drop(file->fd);
         close(file->fd);
     }
+    lock_drop(&fork_lock);
     free(file->path);
     turn_leave(file->turn);
     free(file);

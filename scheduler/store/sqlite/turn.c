@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "base/descriptor.h"
+#include "base/list.h"
 
 /* Where no thread is to be had, the gate is looked at so often. */
 #define LOOK ROTA_MS(1)
@@ -20,6 +21,7 @@ struct turn {
     pthread_t thread;
     int fd; /* the same open file by a descriptor of the thread's own: it may
              * wait longer than the queue is open */
+    struct link on_turns; /* under turns_lock, as is the closing of fd */
     pthread_mutex_t lock;
     pthread_cond_t ended;
     /* under lock */
@@ -29,6 +31,41 @@ struct turn {
     bool has_come;  /* the gate is ours */
     int error;      /* errno, if that could not be */
 };
+
+static pthread_mutex_t turns_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct link turns = {&turns, &turns};
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void
+fork_prepare(void)
+{
+    lock_take(&turns_lock);
+}
+
+static void
+fork_parent(void)
+{
+    lock_drop(&turns_lock);
+}
+
+static void
+fork_child(void)
+{
+    for (struct link *l = turns.next; l != &turns; l = l->next) {
+        struct turn *turn = OWNER_OF(l, struct turn, on_turns);
+
+        if (turn->fd >= 0)
+            (void)close(turn->fd);
+        turn->fd = -1;
+    }
+    lock_drop(&turns_lock);
+}
+
+static void
+fork_handlers(void)
+{
+    MUST(pthread_atfork(fork_prepare, fork_parent, fork_child));
+}
 
 int
 byte_lock(int fd, int command, short type, off_t byte)
@@ -48,8 +85,11 @@ byte_lock(int fd, int command, short type, off_t byte)
 static void
 turn_free(struct turn *turn)
 {
+    lock_take(&turns_lock);
+    list_remove(&turn->on_turns);
     if (turn->fd >= 0)
         (void)close(turn->fd);
+    lock_drop(&turns_lock);
     MUST(pthread_cond_destroy(&turn->ended));
     MUST(pthread_mutex_destroy(&turn->lock));
     free(turn);
@@ -105,7 +145,11 @@ turn_new(int fd)
     MUST(pthread_cond_init(&turn->ended, &attr));
     MUST(pthread_condattr_destroy(&attr));
     turn->is_wanted = true;
+    MUST(pthread_once(&fork_once, fork_handlers));
+    lock_take(&turns_lock);
     turn->fd = fcntl(fd, F_DUPFD_CLOEXEC, DESCRIPTOR_FIRST);
+    list_append(&turns, &turn->on_turns);
+    lock_drop(&turns_lock);
     if (turn->fd >= 0 &&
         thread_start(&turn->thread, "rota-turn", turn_thread, turn) == 0)
         return turn;

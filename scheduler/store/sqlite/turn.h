@@ -9,7 +9,10 @@
  * The locks are those of one open file: they are the same to all threads, and
  * whose turn it is the caller's business. One caller at a time.
  *
- * Locking: turn.lock guards what the two tell each other.
+ * Locking: turn.lock guards what the two tell each other. turns_lock guards the
+ * list of the descriptors that turns have, and is held across every fork(): a
+ * forked child lets go of them, for a copy would keep the locks when we have
+ * died. Under neither is another taken.
  */
 #ifndef TURN_H
 #define TURN_H
@@ -38,8 +41,5 @@ ROTA_MUST_USE enum rota_error turn_take(struct turn **turn, int fd,
 
 /* Nobody will come back for it. */
 void turn_leave(struct turn *turn);
-
-/* In a forked child: let go of the file. */
-void turn_inherited(struct turn *turn);
 
 #endif
