@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@
 
 static char watched[64]; /* the path whose openings are counted */
 static int openings;
+static int refusals; /* so many are refused first, wherever they lead */
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
@@ -31,6 +33,11 @@ __wrap_open(const char *path, int flags, ...)
     mode = va_arg(args, int); /* if there is none, it is not looked at */
     va_end(args);
     openings += strcmp(path, watched) == 0;
+    if (refusals > 0) {
+        refusals--;
+        errno = EMFILE;
+        return -1;
+    }
     return __real_open(path, flags, mode);
 }
 
@@ -83,6 +90,18 @@ START_TEST(who_bears_the_tag_is_killed_and_nobody_else)
 }
 END_TEST
 
+/* First the folder of all processes, then whatever is in it. */
+START_TEST(who_could_not_look_for_want_of_descriptors_looks_again)
+{
+    static const char *const env[] = {"ROTA_TAG=mine.7", NULL};
+    pid_t stray = sleeper(env);
+
+    refusals = _i;
+    (void)strays_kill("ROTA_TAG=mine.");
+    ck_assert(ends(stray));
+}
+END_TEST
+
 START_TEST(a_process_of_another_user_is_looked_at_once)
 {
     pid_t other = getuid() == 0 ? getppid() : 1;
@@ -130,6 +149,8 @@ main(void)
     TCase *tcase = case_new(suite, "search");
 
     tcase_add_test(tcase, who_bears_the_tag_is_killed_and_nobody_else);
+    tcase_add_loop_test(
+        tcase, who_could_not_look_for_want_of_descriptors_looks_again, 3, 9);
     tcase_add_test(tcase, a_process_of_another_user_is_looked_at_once);
     tcase_add_test(tcase, a_process_that_is_not_ours_is_read_once);
     tcase_add_test(tcase, a_process_without_an_environment_is_given_up_on);

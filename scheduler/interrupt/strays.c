@@ -17,6 +17,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -31,6 +32,7 @@
 
 #include "base/descriptor.h"
 #include "base/grow.h"
+#include "interrupt/children.h"
 
 /* A tree of processes that forks faster than we look is given up on after so
  * many looks. */
@@ -66,7 +68,8 @@ has_entry(const char *text, size_t size, const char *entry)
 }
 
 /* All that /proc/PID/NAME says; the caller frees it. *ret_size is 0 if it says
- * nothing. NULL: the process is gone or not ours, or there is no memory. */
+ * nothing. NULL, with errno set: the process is gone or not ours, or there is
+ * no descriptor, or no memory. */
 static char *
 read_about(const char *pid, const char *name, size_t *ret_size)
 {
@@ -80,7 +83,7 @@ read_about(const char *pid, const char *name, size_t *ret_size)
     fd = descriptor_above(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0)
         return NULL;
-    text = malloc(room);
+    text = malloc(room); /* or errno is ENOMEM */
     while (text != NULL && n > 0 && grow(text, size, room)) {
         n = read(fd, text + size, room - size);
         if (n > 0)
@@ -105,7 +108,8 @@ has_memory(const char *pid)
     return has;
 }
 
-enum verdict { STRANGER, STRAY, UNSURE };
+/* UNKNOWN: we could not look, for want of a descriptor or of memory. */
+enum verdict { STRANGER, STRAY, UNSURE, UNKNOWN };
 
 static enum verdict
 judge(const char *pid, const char *entry)
@@ -118,6 +122,8 @@ judge(const char *pid, const char *entry)
         verdict = STRAY;
     else if (text != NULL && size == 0 && has_memory(pid))
         verdict = UNSURE;
+    else if (text == NULL && room_is_short(errno))
+        verdict = UNKNOWN;
     free(text);
     return verdict;
 }
@@ -143,7 +149,8 @@ is_stranger(const struct search *search, pid_t pid)
 static void
 note_other(struct search *search, pid_t pid, enum verdict verdict)
 {
-    if (verdict == UNSURE && search->looks < UNSURE_LOOKS)
+    if (verdict == UNKNOWN ||
+        (verdict == UNSURE && search->looks < UNSURE_LOOKS))
         search->is_sure = false;
     else if (search->strangers != NULL && pid < PID_END)
         search->strangers[pid / 8] |= (unsigned char)(1U << pid % 8);
@@ -165,8 +172,10 @@ look_at(struct search *search, const char *number)
         return;
     }
     pidfd = descriptor_above((int)syscall(SYS_pidfd_open, pid, 0));
-    if (pidfd < 0)
+    if (pidfd < 0) {
+        search->is_sure &= errno == ESRCH;
         return;
+    }
     /* asked again, as the number may have become another process's before the
      * pidfd was opened */
     if (judge(number, search->entry) == STRAY &&
@@ -195,7 +204,7 @@ look(struct search *search)
     struct dirent *folder;
 
     search->n = 0;
-    search->is_sure = true;
+    search->is_sure = proc != NULL;
     while (proc != NULL && (folder = readdir(proc)) != NULL)
         if (isdigit((unsigned char)folder->d_name[0]))
             look_at(search, folder->d_name);
