@@ -559,14 +559,19 @@ revive(struct model *model, int number)
     job->run_by = run_by;
 }
 
-/* job, which child waits for, has ended or has been retried. */
+/* job, which child waits for, has ended or has been retried. If it has
+ * succeeded, it may have been retried since child was skipped, and have ended
+ * before its turn to be revived. */
 static void
 tell_behind(struct model *model, int number, int child_number)
 {
     struct model_job *job = &model->jobs[number];
     struct model_job *child = &model->jobs[child_number];
+    bool was_skipped = model_has_ended(child) && child->skipped_by == number;
 
     if (job->state == ROTA_SUCCEEDED) {
+        if (was_skipped)
+            revive(model, child_number);
         child->is_met[after_which(child, number)] = true;
         if (child->state == ROTA_BLOCKED)
             line_up(model, child);
@@ -575,7 +580,7 @@ tell_behind(struct model *model, int number, int child_number)
             return;
         end_unrun(model, child_number, ROTA_CANCELLED, ROTA_CANCELED);
         child->skipped_by = number;
-    } else if (model_has_ended(child) && child->skipped_by == number) {
+    } else if (was_skipped) {
         revive(model, child_number);
     }
 }
