@@ -292,6 +292,16 @@ storage_end(const struct claim *claim, enum rota_error error,
     return ROTA_OK;
 }
 
+void
+storage_succeed(const struct claim *claim)
+{
+    enum rota_state state;
+
+    ck_assert_int_eq(storage_end(claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
+                     ROTA_OK);
+    ck_assert_int_eq(state, ROTA_SUCCEEDED);
+}
+
 enum rota_error
 storage_progress(const struct claim *claim, int64_t cursor, int64_t total)
 {

@@ -94,6 +94,9 @@ enum rota_error storage_grant(struct wish *wish);
 int64_t storage_submit_plain(void);
 int64_t storage_submit(const struct rota_submission *submission);
 
+/* running -> succeeded */
+void storage_succeed(const struct claim *claim);
+
 /* ready -> running: one job of kind "k", as process; id 0: there was none. Its
  * arguments are freed. */
 struct claim storage_claim(int64_t process);

@@ -355,15 +355,6 @@ steps_taken(void)
     return n;
 }
 
-static void
-succeed(const struct claim *claim)
-{
-    enum rota_state state;
-
-    ck_assert_int_eq(storage_end(claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
-                     ROTA_OK);
-}
-
 /* What it costs to claim a job without a key, and to end it. */
 static int64_t
 cost_of_a_job(void)
@@ -372,7 +363,7 @@ cost_of_a_job(void)
     struct claim claim = storage_claim(storage.process);
 
     ck_assert_int_eq(claim.id, id);
-    succeed(&claim);
+    storage_succeed(&claim);
     return steps_taken() - before;
 }
 
@@ -398,7 +389,7 @@ START_TEST(jobs_by_the_100000_that_wait_for_a_key_cost_the_others_nothing)
     ck_assert_int_eq(storage_int("SELECT held FROM limits"), n - 1);
     ck_assert_int_le(cost_of_a_job(), 2 * alone);
     before = steps_taken(); /* nor is it dear to let in the next of them */
-    succeed(&first);
+    storage_succeed(&first);
     ck_assert_int_le(steps_taken() - before, 2 * alone);
     ck_assert_int_eq(storage_claim(storage.process).id, first.id + 1);
     ck_assert_int_eq(storage_int("SELECT held FROM limits"), n - 2);

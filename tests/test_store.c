@@ -17,16 +17,6 @@
 #include "storage.h"
 #include "support.h"
 
-static void
-succeed(const struct claim *claim)
-{
-    enum rota_state state;
-
-    ck_assert_int_eq(storage_end(claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
-                     ROTA_OK);
-    ck_assert_int_eq(state, ROTA_SUCCEEDED);
-}
-
 /* The process gives it back as it stops. */
 static void
 give_back(const struct claim *claim)
@@ -119,7 +109,7 @@ START_TEST(a_success_keeps_the_cancel_that_came_too_late_for_it)
     claim = storage_claim(storage.process);
     ck_assert_int_eq(storage_cancel(claim.id, "late", &answer), ROTA_OK);
     ck_assert_int_eq(answer, ROTA_CANCEL_REQUESTED);
-    succeed(&claim);
+    storage_succeed(&claim);
     ck_assert_str_eq(storage_text("SELECT state, cause,"
                                   " cancel_requested_at IS NOT NULL FROM jobs"),
                      "succeeded|late|1");
@@ -144,7 +134,7 @@ START_TEST(a_run_that_was_overtaken_ends_in_nothing_whatever_it_returns)
                                  endings[_i].never_started, &state),
                      ROTA_LOST);
     ck_assert_str_eq(storage_everything(), before);
-    succeed(&second);
+    storage_succeed(&second);
     ck_assert_int_eq(storage_int("SELECT lease FROM jobs"), second.lease);
 }
 END_TEST
@@ -454,7 +444,7 @@ START_TEST(a_job_that_ended_later_than_asked_is_not_forgotten)
     storage.time = 1000;
     for (int i = 0; i < 2; i++, storage.time += 1000) {
         claim = storage_claim(storage.process);
-        succeed(&claim);
+        storage_succeed(&claim);
     }
     ck_assert_int_eq(storage_grant(&prune), ROTA_OK);
     ck_assert_int_eq(prune.prune.count, 1);
@@ -473,7 +463,7 @@ START_TEST(what_is_forgotten_takes_nobody_elses_news_with_it)
     struct claim claim = storage_claim(storage.process);
     struct work work;
 
-    succeed(&claim);
+    storage_succeed(&claim);
     awaited = storage_submit_plain();
     after.after = &awaited;
     after.n_after = 1;
@@ -502,7 +492,7 @@ START_TEST(a_batch_is_forgotten_with_the_last_of_its_jobs)
 
         ids[i] = storage_submit(&s);
         claim = storage_claim(storage.process);
-        succeed(&claim);
+        storage_succeed(&claim);
     }
     made_at = storage_int("SELECT created_at FROM batches");
     prune.prune.jobs = &ids[0];
@@ -593,7 +583,7 @@ START_TEST(a_batch_counts_its_jobs)
                 " ('k', 'b'), ('k', 'b'), ('k', 'b'), ('k', NULL)");
     storage_run("INSERT INTO cancel(job) VALUES(4)");
     claim = storage_claim(storage.process);
-    succeed(&claim);
+    storage_succeed(&claim);
     (void)storage_claim(storage.process);
     ck_assert_str_eq(
         storage_text("SELECT batch, jobs, ready, running, succeeded, failed,"

@@ -26,16 +26,6 @@ give_back(const struct claim *claim)
     ck_assert_int_eq(state, ROTA_READY);
 }
 
-static void
-succeed(const struct claim *claim)
-{
-    enum rota_state state;
-
-    ck_assert_int_eq(storage_end(claim, ROTA_OK, ROTA_STOP_NONE, false, &state),
-                     ROTA_OK);
-    ck_assert_int_eq(state, ROTA_SUCCEEDED);
-}
-
 /* It runs the next job, which has been run before times, as it dies: how many
  * jobs were rescued. */
 static int64_t
@@ -181,7 +171,7 @@ START_TEST(a_suspect_that_waits_takes_nobodys_turn_of_its_key)
     ck_assert_int_eq(storage_claim(storage.process).id, 0);
     ck_assert_str_eq(storage_text("SELECT count(*) FROM _held"), "2");
     storage_run("UPDATE _job SET crashes = 3 WHERE id = 2");
-    succeed(&claim);
+    storage_succeed(&claim);
     /* the suspect may not run beside what runs here, and the third may */
     ck_assert_str_eq(claimed_beside((struct aboard){.jobs = 1}, 2), " 3");
 }
