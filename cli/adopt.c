@@ -35,8 +35,8 @@ keep_number(void *arg, int n, const char *const *names,
     return true;
 }
 
-/* A job that waits for one that is cancelled may be cancelled by that, and so
- * is counted by what is left. */
+/* What was cancelled is counted by what is left: the cancel of one job may have
+ * cancelled others, which wait for it. */
 static enum rota_error
 adopt(struct adoption *adoption, const char *reason)
 {

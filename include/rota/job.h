@@ -118,9 +118,9 @@ ROTA_API ROTA_MUST_USE enum rota_error rota_job_commit(struct rota_job *job,
 
 /* Keep size bytes as the job's result, copied. Text (UTF-8) is stored as TEXT,
  * anything else as a BLOB, when the job has ended for good, whatever became of
- * it. The last call of its last run counts. Errors: ROTA_NOMEM; ROTA_INVALID, it
- * is larger than a queue keeps: a billion bytes, about, if SQLite is built as
- * usual. */
+ * it. The last call of its last run counts. Errors: ROTA_NOMEM; ROTA_INVALID,
+ * it is larger than a queue keeps: a billion bytes, about, if SQLite is built
+ * as usual. */
 ROTA_API ROTA_MUST_USE enum rota_error
 rota_job_result(struct rota_job *job, const void *data, size_t size);
 

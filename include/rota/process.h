@@ -105,7 +105,8 @@ struct rota_process_result {
     int exit_code;     /* -1 if it did not exit */
     int signal;        /* that ended it; 0: none */
     bool core_dumped;
-    bool told, killed; /* by us: SIGTERM, SIGKILL was sent as ctx ended */
+    bool told, killed; /* by us, as ctx ended: to end, by SIGTERM or by the
+                        * line on descriptor 3; SIGKILL was sent */
     int strays;        /* processes it left behind, which were ended */
     int64_t max_rss;   /* bytes; of it and the descendants it waited for */
     int64_t user_time, system_time; /* nanoseconds, the same */

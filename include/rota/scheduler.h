@@ -11,21 +11,21 @@
  *
  * A process that only submits, asks and cancels leaves out 2, 3 and 6: it
  * starts no worker. Several processes may have the file open; their jobs are
- * shared, and the jobs of one that dies are ready again for the others within
- * a second. Which of them may have killed it is found out without stopping the
- * rest: see Suspects in rota(5). All calls may be made from any thread, except where one says
- * otherwise, and never from a ctx callback. A forked child must not use its
- * parent's scheduler, close it, or open the same file before it has executed a
- * program: calls answer ROTA_INVALID there. A call that writes waits for its
- * turn among all processes, and answers ROTA_BUSY, and names who keeps it
- * waiting, after a minute, or after five seconds if that one is stopped or is a
- * foreign client; workers try again. Where the size of files is limited
+ * shared, and the jobs of one that dies are ready again for the others within a
+ * second. Which of them may have killed it is found out without stopping the
+ * rest: see Suspects in rota(5). All calls may be made from any thread, except
+ * where one says otherwise, and never from a ctx callback. A forked child must
+ * not use its parent's scheduler, close it, or open the same file before it has
+ * executed a program: calls answer ROTA_INVALID there. A call that writes waits
+ * for its turn among all processes, and answers ROTA_BUSY, and names who keeps
+ * it waiting, after a minute, or after five seconds if that one is stopped or
+ * is a foreign client; workers try again. Where the size of files is limited
  * (RLIMIT_FSIZE), a program that ignores SIGXFSZ gets ROTA_FULL, and one that
- * does not is ended by it. While the file has been moved away,
- * or another put in its place, they answer ROTA_STORE, and for good once its
- * -wal or its -lock has been removed. Once it has been found damaged they answer
- * ROTA_CORRUPT: nothing more is written to it, what runs is stopped, and the
- * log is told of each end that is not recorded.
+ * does not is ended by it. While the file has been moved away, or another put
+ * in its place, they answer ROTA_STORE, and for good once its -wal or its -lock
+ * has been removed. Once it has been found damaged they answer ROTA_CORRUPT:
+ * nothing more is written to it, what runs is stopped, and the log is told of
+ * each end that is not recorded.
  *
  * A program may have its standard input, output or error closed: no descriptor
  * of the library's takes their place.

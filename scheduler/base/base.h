@@ -61,8 +61,8 @@ int thread_start(pthread_t *ret_thread, const char *name,
                  void *(*body)(void *arg), void *arg);
 
 /* What went wrong in the last call that failed on this thread, in words, for
- * rota_errmsg(). Cut to 511 bytes, as text.h says. message_get() is valid until this thread's
- * next message_set(). */
+ * rota_errmsg(). Cut to 511 bytes, as text.h says. message_get() is valid until
+ * this thread's next message_set(). */
 void message_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *message_get(void);
 

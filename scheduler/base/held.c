@@ -94,8 +94,8 @@ held_close_others(void)
 {
     int n = 0;
 
-    /* Those that come first in the list are the lowest, so that none is put
-     * where one that follows is still. */
+    /* They rise, so that the n-th is n or more, and none is put over one that
+     * has yet to be moved. */
     for (struct link *l = all.next; l != &all; l = l->next)
         (void)dup2(OWNER_OF(l, struct held, on_held)->fd, n++);
     closefrom(n);

@@ -1,3 +1,10 @@
+/*
+ * See rescue.h. There is no lock: what a process's death means is decided by a
+ * cycle of the writer's (store/sqlite/rescue.c), so that of two who rescue the
+ * same one only the first does. The rescuer's fields are its owner's, who starts
+ * the thread and joins it; is_busy tells the owner that the thread is done with
+ * the rest.
+ */
 #include "engine/rescue.h"
 
 #include <inttypes.h>

@@ -1,6 +1,8 @@
 /*
  * Keepers as we see them (keeper.h): starting one, telling it to end its
- * command, and burying it.
+ * command, and burying it. There is no lock: a keeper belongs to the thread that
+ * is in rota_process_run(), and shares with it a page, whose two flags are
+ * atomics, and whose rest is read once the keeper has ended.
  */
 #define _GNU_SOURCE
 #include "interrupt/keeper.h"

@@ -153,7 +153,8 @@ open_all(struct child *child, struct ends *ends)
         !open_output(process, STDERR_FILENO, &child->err, &ends->err) ||
         !open_channel(child, &ends->channel) || !leaves_some(child, ends))
         return false;
-    /* the last: a context keeps it, and so would those that wait for room */
+    /* opened last: it stays open with the context, even where we fail here and
+     * wait for room */
     child->end_fd = ctx_fd(child->ctx);
     return child->end_fd >= 0;
 }

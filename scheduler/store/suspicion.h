@@ -12,14 +12,17 @@
  *   twice          a suspect. Beside jobs that are none it runs as ever, but
  *                  never beside another suspect: of those that were there at
  *                  the same two deaths no two are there at a third
- *   three times    its company had not been suspected before, but may have
- *                  been to blame: where one job in a hundred kills, that is as
- *                  likely as not. So from now on it runs only where nothing
- *                  else does, and nothing joins it: a death then is its own
+ *   three times    the third time it was beside jobs that were no suspects,
+ *                  one of which may have killed the process: if one job in a
+ *                  hundred kills, that is about as likely as that this one did.
+ *                  So from now on it runs only where nothing else does, and
+ *                  nothing joins it: a death then is its own
  *
  * A job is given up for the third death, or a later one, at which it was the
  * only one there: never for what another may have done. Nothing is stopped for
  * a suspect, and nobody waits for his turn: he is passed over until he may run.
+ * In a worker that is never without other jobs who must be alone waits for ever;
+ * it takes a worker of his own.
  *
  * What a kind does in a process of its own (rota_defaults.is_isolated) cannot
  * bring down this one from inside: its jobs are nobody's danger, and count as

@@ -6,7 +6,7 @@
  *            ready -> failed    its deadline has passed
  *            ready -> held      its key is at its limit (limits.c)
  *
- * and none of a job that may not run beside what runs here (suspicion.h): it is
+ * A job that may not run beside what runs here (suspicion.h) is not moved: it is
  * passed over, and tried again when one of those has ended.
  *
  * A claim goes round: it reads the soonest jobs of each lane that is ours

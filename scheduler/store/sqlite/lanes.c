@@ -3,8 +3,9 @@
 #include "base/base.h"
 
 /* The lane l: its queue, its kind, who may claim in it (NULL is anybody, -1
- * nobody), and how many more (NULL: any number). What is no number must not
- * become one by the subtraction. */
+ * nobody), and how many more (NULL: any number). A limit that is no integer is
+ * damage, and is handed on as it is, to be noticed: less a count it would be a
+ * number. */
 #define LANE                                                            \
     "SELECT l.queue, l.kind, (SELECT iif(paused_at IS NULL, owner, -1)" \
     "  FROM _queue q WHERE q.id = l.queue),"                            \

@@ -19,7 +19,7 @@ struct lane {
 /* Where a walk over the lanes of the scope's queue, or of all, begins. */
 struct lane lane_first(const struct scope *scope);
 
-/* Go on to the next lane behind *lane, whoever's it is; *ret_exists false
+/* Go on to the next lane behind *lane, ours or not; *ret_exists false
  * behind the last. */
 ROTA_MUST_USE enum rota_error lane_next(struct connection *connection,
                                         const struct scope *scope,

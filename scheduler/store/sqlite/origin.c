@@ -14,8 +14,9 @@
  *
  * A file is known by its inode and the time at which that was made, which
  * _meta has. A queue that was moved to another disk, or restored, looks like a
- * copy, and nothing is lost by that: its jobs go on as they would have. Two
- * things are the same to us: what was copied with its disk.
+ * copy, and nothing is lost by that: its jobs go on as they would have. A copy
+ * that was made together with its whole disk has the same inode and time, and
+ * cannot be told from the original.
  *
  * Opening only; the gate is held.
  */
